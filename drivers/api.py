@@ -1,0 +1,163 @@
+"""The driver contract: a network and its endpoints as values, and what a driver does with them.
+
+A driver takes values and returns values. It keeps no store: all that it needs to undo its work is in
+the values and in the kernel. Every verb may be repeated without harm, so that a crash half-way is
+repaired by doing the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+IPAddress = IPv4Address | IPv6Address
+IPInterface = IPv4Interface | IPv6Interface
+IPNetwork = IPv4Network | IPv6Network
+Protocol_ = Literal["tcp", "udp", "sctp"]
+
+O = TypeVar("O")  # noqa: E741 - the driver's own options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """One subnet of a network and the gateway's address in it."""
+
+    subnet: IPNetwork
+    gateway: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network(Generic[O]):
+    """A segment, as its driver sees it.
+
+    Args:
+        id: 64 hexadecimal digits.
+        options: What the driver's parse() returned.
+        internal: Nothing outside the network is reachable from it, nor it from outside.
+    """
+
+    id: str
+    name: str
+    options: O
+    pools: tuple[Pool, ...] = ()
+    internal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortBinding:
+    """One published port of an endpoint.
+
+    Args:
+        host_address: None is every address of the host, of both families.
+        host_port: 0 lets the driver choose one; what publish() returns is never 0.
+        host_port_end: Last port to choose from, with host_port the first; 0 is host_port alone.
+    """
+
+    protocol: Protocol_
+    container_port: int
+    host_address: IPAddress | None = None
+    host_port: int = 0
+    host_port_end: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One attachment to a network.
+
+    Args:
+        id: 64 hexadecimal digits.
+        mac: Six colon-separated pairs, lower case.
+        addresses: At most one of each family, each with its subnet's prefix length.
+        options: Endpoint options by their Docker keys.
+    """
+
+    id: str
+    mac: str
+    addresses: tuple[IPInterface, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ipv4(self) -> IPv4Interface | None:
+        return next((a for a in self.addresses if isinstance(a, IPv4Interface)), None)
+
+    @property
+    def ipv6(self) -> IPv6Interface | None:
+        return next((a for a in self.addresses if isinstance(a, IPv6Interface)), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route of the sandbox. Without via it is on the link itself."""
+
+    destination: IPNetwork
+    via: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """What join() put into the namespace.
+
+    Args:
+        link: The link's present name there; the sandbox gives it its final one.
+        gateways: At most one of each family; the sandbox decides whether they become default routes.
+        routes: Further routes that belong to this link.
+        mtu: In bytes; 0 leaves the link's own.
+    """
+
+    link: str
+    gateways: tuple[IPAddress, ...] = ()
+    routes: tuple[Route, ...] = ()
+    mtu: int = 0
+
+
+class Driver(Protocol):
+    """Six verbs. Each raises DriverError (drivers.errors) or KernelError (drivers.kernel.errors)."""
+
+    name: str
+    scope: Literal["local", "global"]
+    wants_pools: bool  # False: the network has no addresses of its own (host, null)
+
+    def parse(self, options: Mapping[str, str]) -> Any:
+        """Turn a network's options into the driver's own value.
+
+        Raises:
+            InvalidOption: Unknown, or its value does not fit; says which and why.
+        """
+
+    def create_network(self, network: Network[Any]) -> None:
+        """Make what the segment needs on the host."""
+
+    def delete_network(self, network: Network[Any]) -> None:
+        """Remove it; what is gone already is no error."""
+
+    def create_endpoint(self, network: Network[Any], endpoint: Endpoint) -> None:
+        """Reserve what the endpoint needs on the host before any sandbox exists."""
+
+    def delete_endpoint(self, network: Network[Any], endpoint: Endpoint) -> None:
+        """Give it back; what is gone already is no error."""
+
+    def join(self, network: Network[Any], endpoint: Endpoint, netns: Path) -> Attachment | None:
+        """Put a link into the namespace; None where the driver has none to give (null)."""
+
+    def leave(self, network: Network[Any], endpoint: Endpoint) -> None:
+        """Take the link out of service; the namespace may be gone already."""
+
+
+@runtime_checkable
+class Publishes(Protocol):
+    """A driver that can publish ports of an endpoint on the host."""
+
+    def publish(
+        self, network: Network[Any], endpoint: Endpoint, ports: Sequence[PortBinding]
+    ) -> tuple[PortBinding, ...]:
+        """Publish them all in one transaction, or none, and say which host ports they got.
+
+        Raises:
+            PortInUse: Names the port and, where it can be known, the process that holds it.
+        """
+
+    def unpublish(self, network: Network[Any], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
+        """Withdraw what publish() returned and forget the connections that used it."""

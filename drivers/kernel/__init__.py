@@ -1,0 +1,1 @@
+"""The only door to netlink, nftables and network namespaces."""

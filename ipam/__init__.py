@@ -1,0 +1,1 @@
+"""Pools and addresses: pure arithmetic, no I/O, no store."""

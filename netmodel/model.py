@@ -1,0 +1,365 @@
+"""What the engine is asked for and what it remembers, as plain values.
+
+A *Config* is a user's wish, the same whether it came from the CLI, the API or a topology. A record
+(Network, Endpoint, Container, Volume) is a wish together with what the engine decided about it; the
+store keeps records and nothing else. Names of fields are Docker's where Docker has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Literal
+
+IPAddress = IPv4Address | IPv6Address
+IPInterface = IPv4Interface | IPv6Interface
+IPNetwork = IPv4Network | IPv6Network
+NetworkProtocol = Literal["tcp", "udp", "sctp"]
+Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+Propagation = Literal["private", "rprivate", "slave", "rslave", "shared", "rshared"]
+
+# Labels that Compose itself writes, so that its tools and ours see each other's projects.
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+NUMBER_LABEL = "com.docker.compose.container-number"
+CONFIG_HASH_LABEL = "com.docker.compose.config-hash"
+NETWORK_LABEL = "com.docker.compose.network"
+VOLUME_LABEL = "com.docker.compose.volume"
+
+
+# --- networks ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolConfig:
+    """One subnet as asked for. A pool without a subnet names only a family's wishes."""
+
+    subnet: IPNetwork | None = None
+    ip_range: IPNetwork | None = None
+    gateway: IPAddress | None = None
+    auxiliary: Mapping[str, IPAddress] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    name: str
+    driver: str = "bridge"
+    options: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    internal: bool = False
+    attachable: bool = False
+    enable_ipv4: bool = True
+    enable_ipv6: bool = False
+    ipam_driver: str = "default"
+    ipam_options: Mapping[str, str] = field(default_factory=dict)
+    pools: tuple[PoolConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPool:
+    """A subnet the network holds."""
+
+    subnet: IPNetwork
+    gateway: IPAddress | None = None
+    ip_range: IPNetwork | None = None
+    auxiliary: Mapping[str, IPAddress] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    id: str
+    config: NetworkConfig
+    created_at: datetime
+    pools: tuple[NetworkPool, ...] = ()
+    state: Literal["creating", "ready", "deleting"] = "ready"
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+
+# --- endpoints --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointConfig:
+    """An attachment as asked for.
+
+    Args:
+        network: The network's name or id.
+        priority: The order in which a container joins its networks, highest first; it sets neither
+            interface names nor the gateway (Compose specification, 05-services.md).
+        gw_priority: The highest one's gateway becomes the default route.
+    """
+
+    network: str
+    ipv4_address: IPv4Address | None = None
+    ipv6_address: IPv6Address | None = None
+    aliases: tuple[str, ...] = ()
+    mac_address: str | None = None
+    interface_name: str | None = None
+    priority: int = 0
+    gw_priority: int = 0
+    driver_opts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An attachment as it is.
+
+    Args:
+        addresses: At most one of each family, each with its subnet's prefix length.
+        interface: The link's name in the sandbox ("eth0").
+    """
+
+    id: str
+    network_id: str
+    container_id: str
+    config: EndpointConfig
+    mac: str
+    interface: str
+    addresses: tuple[IPInterface, ...] = ()
+
+
+# --- containers -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountConfig:
+    """A bind (source is a path of the host), a named volume (source is its name; "" is an anonymous one) or a tmpfs."""
+
+    type: Literal["bind", "volume", "tmpfs"]
+    target: str
+    source: str = ""
+    read_only: bool = False
+    propagation: Propagation | None = None
+    create_source: bool = False  # bind: make the directory when it is missing, as Compose's short form does
+    nocopy: bool = False
+    tmpfs_size_bytes: int | None = None
+    tmpfs_mode: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortConfig:
+    """A port to publish.
+
+    Args:
+        host_port: 0 lets the engine choose.
+        host_port_end: Last one to choose from when a range is given for one container port; else 0.
+    """
+
+    container_port: int
+    protocol: NetworkProtocol = "tcp"
+    host_address: IPAddress | None = None
+    host_port: int = 0
+    host_port_end: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UlimitConfig:
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteConfig:
+    """A route declared with x-routes: "default via 10.1.0.1", "10.3.0.0/24 via 10.0.12.2", "10.9.0.0/16 dev eth1"."""
+
+    destination: IPNetwork
+    via: IPAddress | None = None
+    dev: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerConfig:
+    """A container as asked for.
+
+    Args:
+        command: None takes the image's; entrypoint likewise. () is an empty one.
+        network_mode: "bridge" (its networks), "none", "host" or "container:NAME-OR-ID".
+        networks: In the order of their interfaces: the first is eth0. Empty with "bridge" is the
+            default network.
+        memory_bytes and the others of the limits: None is no limit. cpus is a number of processors.
+        pids_limit: -1 is no limit.
+    """
+
+    image: str
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_dir: str = ""
+    user: str = ""
+    group_add: tuple[str, ...] = ()
+    hostname: str = ""
+    domainname: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: str = "SIGTERM"
+    stop_timeout_s: int = 10
+    tty: bool = False
+    open_stdin: bool = False
+    auto_remove: bool = False
+    read_only: bool = False
+    privileged: bool = False
+    no_new_privileges: bool = False
+    userns_mode: Literal["", "host"] = ""
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    ulimits: tuple[UlimitConfig, ...] = ()
+    mounts: tuple[MountConfig, ...] = ()
+    shm_bytes: int = 64 * 1024 * 1024
+    memory_bytes: int | None = None
+    memory_swap_bytes: int | None = None
+    cpus: float | None = None
+    cpu_shares: int | None = None
+    pids_limit: int | None = None
+    network_mode: str = "bridge"
+    networks: tuple[EndpointConfig, ...] = ()
+    ports: tuple[PortConfig, ...] = ()
+    exposed_ports: tuple[PortConfig, ...] = ()
+    dns: tuple[IPAddress, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: Mapping[str, str] = field(default_factory=dict)
+    routes: tuple[RouteConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerState:
+    """Args:
+    pid: Of its first process, in the host's PID namespace; 0 when it does not run.
+    error: Why the last start failed, or "".
+    """
+
+    status: Status = "created"
+    pid: int = 0
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.status in ("running", "paused", "restarting")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container as it is.
+
+    Args:
+        idmap_base: Where its private range of 65,536 host ids begins; None is the host's user namespace.
+        sandbox: Whose sandbox it uses: its own id, another container's, or "host".
+        ports: What is published, each with the host port it got.
+    """
+
+    id: str
+    name: str
+    config: ContainerConfig
+    created_at: datetime
+    sandbox: str
+    idmap_base: int | None
+    state: ContainerState = field(default_factory=ContainerState)
+    ports: tuple[PortConfig, ...] = ()
+    creating: bool = False  # the intent: not yet whole
+    removing: bool = False
+
+
+# --- volumes ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeConfig:
+    name: str = ""  # "": the engine makes one up
+    driver: str = "local"
+    options: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    config: VolumeConfig
+    created_at: datetime
+    anonymous: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+
+# --- projects: what a topology file declares ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceContainer:
+    """One replica of a service.
+
+    Args:
+        name: The container's.
+        number: From 1.
+        depends_on: Services that start first.
+        network_mode inside config may be "service:NAME": the first replica of that service.
+    """
+
+    service: str
+    number: int
+    name: str
+    config: ContainerConfig
+    depends_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """One line of x-expect.
+
+    Args:
+        source: A service, or "host" for the machine itself.
+        target: A service, a network address or a host name.
+        reachable: True for "->", False for "-/>".
+        via: What is sent: "icmp", "tcp" or "udp".
+        port: For tcp and udp.
+        within_s: How long it may take to come true.
+        network: Probe the target at its address there; "" is the first network they share, else any.
+        where: "file:line" for messages.
+    """
+
+    source: str
+    target: str
+    reachable: bool
+    via: Literal["icmp", "tcp", "udp"] = "icmp"
+    port: int = 0
+    family: Literal[0, 4, 6] = 0
+    within_s: float = 2.0
+    network: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectNetwork:
+    """A network of a project by its key in the file; an external one must exist and is never removed."""
+
+    key: str
+    config: NetworkConfig
+    external: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectVolume:
+    key: str
+    config: VolumeConfig
+    external: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A topology, whole and resolved: all names final, all labels set, containers in the file's order."""
+
+    name: str
+    networks: tuple[ProjectNetwork, ...] = ()
+    volumes: tuple[ProjectVolume, ...] = ()
+    containers: tuple[ServiceContainer, ...] = ()
+    expectations: tuple[Expectation, ...] = ()

@@ -1,0 +1,151 @@
+"""What a container is made of, as plain values that cross the spawner's socket as JSON.
+
+Everything is resolved here: paths are the host's, capabilities are named, limits are numbers. The
+one thing that only the container can answer is a user's name, which its own /etc/passwd resolves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Propagation = Literal["private", "rprivate", "slave", "rslave", "shared", "rshared"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdMap:
+    """Ids 0 to size - 1 of the container are base to base + size - 1 of the host."""
+
+    base: int
+    size: int = 65536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootFs:
+    """An overlay: read-only layers below, the container's own directory above.
+
+    Args:
+        layers: Directories of the host, the topmost first; ids on disk are the container's.
+        upper: The writable layer; exists.
+        work: Overlay's scratch directory, on the file system of upper; exists.
+        read_only: The container cannot write to its root.
+    """
+
+    layers: tuple[str, ...]
+    upper: str
+    work: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindMount:
+    """A file or directory of the host, seen in the container; ids on disk are the container's.
+
+    Args:
+        target: Absolute, in the container; made if it is missing, never through a link that leaves the root.
+    """
+
+    source: str
+    target: str
+    read_only: bool = False
+    propagation: Propagation = "rprivate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TmpfsMount:
+    """Memory that looks like a directory."""
+
+    target: str
+    size_bytes: int | None = None
+    mode: int = 0o1777
+    options: tuple[str, ...] = ()  # "noexec", "nosuid", "nodev", "ro"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ulimit:
+    """One resource limit by its name without RLIMIT_, lower case ("nofile"); -1 is no limit."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A program to run in a container, its first or one beside it.
+
+    Args:
+        argv: Not empty; argv[0] is looked up in the environment's PATH inside the container.
+        environment: Whole; nothing is inherited.
+        user: "", "uid", "name", "uid:gid" or "name:group".
+        capabilities: Names like "CAP_CHOWN": the bounding set, and what root (or ambient, for none) gets.
+        terminal: It gets a pseudo-terminal of the container's own /dev/pts as its controlling one.
+    """
+
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+    working_dir: str = "/"
+    user: str = ""
+    groups: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    ulimits: tuple[Ulimit, ...] = ()
+    terminal: bool = False
+    umask: int = 0o022
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Limits of a control group; None leaves the kernel's own.
+
+    Args:
+        memory_bytes: Hard limit; memory_swap_bytes counts memory and swap together, -1 no limit.
+        cpu_quota_us: Time within each cpu_period_us that all its tasks may run together.
+        cpu_weight: Docker's shares, 2 to 262144; 1024 is everybody's.
+        pids_max: Number of tasks; -1 no limit.
+    """
+
+    memory_bytes: int | None = None
+    memory_swap_bytes: int | None = None
+    cpu_quota_us: int | None = None
+    cpu_period_us: int | None = None
+    cpu_weight: int | None = None
+    pids_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """One container, ready to be cloned.
+
+    Args:
+        id: 64 hexadecimal digits.
+        sandbox: The name under which the spawner pins the network and user namespace: one that is
+            pinned already is joined, another is made; "host" is the spawner's own network namespace.
+        idmap: None runs in the host's user namespace.
+        cgroups: Directories (one on v2, one a controller on v1) that exist; its processes go there.
+        private_cgroup: A cgroup namespace of its own.
+        log: File for its output, a JSON object a line: time, stream, log.
+        files: Bind mounts the engine provides (/etc/hosts, /etc/resolv.conf, /etc/hostname).
+        sysctls: Written inside the namespaces, "net.ipv4.ip_forward" to "1".
+        privileged: All devices, nothing masked, /sys writable as far as the user namespace allows.
+    """
+
+    id: str
+    process: Process
+    rootfs: RootFs
+    sandbox: str
+    idmap: IdMap | None
+    hostname: str
+    log: str
+    domainname: str = ""
+    cgroups: tuple[str, ...] = ()
+    private_cgroup: bool = True
+    mounts: tuple[BindMount | TmpfsMount, ...] = ()
+    files: tuple[BindMount, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    masked_paths: tuple[str, ...] = ()
+    readonly_paths: tuple[str, ...] = ()
+    shm_bytes: int = 64 * 1024 * 1024
+    privileged: bool = False
+    open_stdin: bool = False
+    devices: tuple[str, ...] = field(default=())

@@ -1,0 +1,96 @@
+"""A Box is a fresh network namespace that a test owns; the "host" of a test is one, too."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+CLONE_NEWNET = 0x40000000
+T = TypeVar("T")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno))
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Run work in a thread of its own, so that the namespaces it enters die with it."""
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+class Box:
+    """One network namespace, alive as long as its descriptor."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+        def make() -> int:
+            _check(_libc.unshare(CLONE_NEWNET))
+            return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+        self.fd = in_thread(make)
+        # By our process id, so that the path means the same in every process that we start.
+        self.path = Path(f"/proc/{os.getpid()}/fd/{self.fd}")
+        self.run("ip", "link", "set", "lo", "up")
+
+    def setns(self) -> None:
+        """Move the calling thread here; threads and processes it starts follow."""
+        _check(_libc.setns(self.fd, CLONE_NEWNET))
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """The calling thread is here inside the block, and back where it was after it."""
+        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self.setns()
+        try:
+            yield
+        finally:
+            _check(_libc.setns(before, CLONE_NEWNET))
+            os.close(before)
+
+    def open(self, factory: Callable[[], T]) -> T:
+        """Call factory inside; the sockets it opens stay here."""
+
+        def body() -> T:
+            self.setns()
+            return factory()
+
+        return in_thread(body)
+
+    def run(self, *argv: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a program here and wait for it."""
+        return subprocess.run(
+            argv, check=check, capture_output=True, text=True, input=text, timeout=60, preexec_fn=self.setns
+        )
+
+    def popen(self, *argv: str) -> subprocess.Popen[str]:
+        """Start a program here; the test ends it."""
+        return subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=self.setns
+        )
+
+    def close(self) -> None:
+        os.close(self.fd)
