@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support import machine
 from tests.support.box import Box
+from tests.support.wait import eventually
+
+_before = pytest.StashKey[dict[str, frozenset[str]]]()
 
 
 @pytest.fixture
@@ -30,3 +35,56 @@ def box() -> Iterator[Callable[[str], Box]]:
     yield make
     for made in boxes:
         made.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if item.get_closest_marker("kernel"):
+            item.add_marker(pytest.mark.skip(reason="needs root: it makes namespaces"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """With NETMODEL_REQUIRE_KERNEL=1 a kernel test that skips has failed: CI must not go green by not looking."""
+    report = yield
+    required = os.environ.get("NETMODEL_REQUIRE_KERNEL") == "1" and item.get_closest_marker("kernel")
+    if required and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may be: {report.longrepr}"
+    return report
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if _is_whole_suite(session.config) and os.geteuid() == 0:
+        session.config.stash[_before] = machine.snapshot()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Prove that the machine is as it was; a leak fails the run even when every test passed."""
+    before = session.config.stash.get(_before, None)
+    if before is None:
+        return
+    found: list[str] = []
+
+    def clean() -> bool:
+        # Namespaces die a moment after their last process, and a spawner a moment after its last container.
+        found[:] = machine.leaks(before, machine.snapshot())
+        return not found
+
+    try:
+        eventually(clean, timeout_s=20)
+    except AssertionError:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter:
+        reporter.ensure_newline()
+        reporter.section("the machine", sep="-")
+        for line in found or ["as it was: no link, nft table, mount, cgroup or process was left"]:
+            reporter.line(f"LEFT BEHIND: {line}" if found else line)
+
+
+def _is_whole_suite(config: pytest.Config) -> bool:
+    """Whether this process leads a run of everything; parts may run side by side, and would see each other."""
+    return not hasattr(config, "workerinput") and config.args_source is pytest.Config.ArgsSource.TESTPATHS

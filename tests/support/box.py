@@ -88,9 +88,7 @@ class Box:
 
     def popen(self, *argv: str) -> subprocess.Popen[str]:
         """Start a program here; the test ends it."""
-        return subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=self.setns
-        )
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=self.setns)
 
     def close(self) -> None:
         os.close(self.fd)
