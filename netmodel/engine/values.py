@@ -1,0 +1,138 @@
+"""The values that only the engine's callers see: what is asked of exec, what is told of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from netmodel.model import Container, Endpoint, Expectation, Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecConfig:
+    """A program to run beside a container's first process.
+
+    Args:
+        environment: Added to the container's own.
+        working_dir: "" is the container's.
+        user: "" is the container's.
+    """
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_dir: str = ""
+    user: str = ""
+    tty: bool = False
+    attach_stdin: bool = False
+    attach_stdout: bool = True
+    attach_stderr: bool = True
+    privileged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecState:
+    """What became of an exec.
+
+    Args:
+        exit_code: None until it ended.
+    """
+
+    id: str
+    container_id: str
+    config: ExecConfig
+    running: bool = False
+    exit_code: int | None = None
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened, in Docker's words.
+
+    Args:
+        type: "container", "network", "volume".
+        action: "create", "start", "die", "oom", "stop", "kill", "destroy", "connect", ...
+        attributes: Among them "name"; a container's labels too.
+    """
+
+    type: str
+    action: str
+    id: str
+    attributes: Mapping[str, str]
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One step of an up or a down.
+
+    Args:
+        action: "create", "recreate", "start", "stop", "remove", "keep".
+        kind: "network", "volume" or "container".
+        detail: Why it is done, or why it failed.
+        done, total: Steps finished so far and in all.
+    """
+
+    action: str
+    kind: str
+    name: str
+    state: Literal["started", "done", "failed"]
+    detail: str = ""
+    took_s: float = 0.0
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectContainer:
+    """A container of a project, and the path of its network namespace while there is one."""
+
+    container: Container
+    service: str
+    number: int
+    endpoints: tuple[Endpoint, ...]
+    netns: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectNetworkView:
+    """A network of a project by its key in the file."""
+
+    key: str
+    network: Network
+    external: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectView:
+    """A project as it stands."""
+
+    name: str
+    containers: tuple[ProjectContainer, ...]
+    networks: tuple[ProjectNetworkView, ...]
+    expectations: tuple[Expectation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """The engine in a few figures."""
+
+    id: str
+    root: Path
+    version: str
+    pid: int
+    spawner_pid: int
+    kernel: str
+    cpus: int
+    memory_bytes: int
+    cgroup_version: str
+    containers: int
+    containers_running: int
+    containers_paused: int
+    containers_stopped: int
+    images: int
+    networks: int
+    warnings: tuple[str, ...] = ()
