@@ -66,7 +66,7 @@ def loads(kind: type[T], data: bytes | str) -> T:
 
 def from_plain(kind: type[T], plain: object) -> T:
     """Build a dataclass out of dicts, lists and strings, as loads() does."""
-    return typing.cast(T, _decoder(kind)(plain))
+    return typing.cast(T, _decoder(typing.cast(Any, kind))(plain))
 
 
 def _foreign(value: object) -> object:

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from netmodel.engine.values import Event
 
@@ -85,7 +85,7 @@ class EventBus:
             return list(self._history)
 
     def publish(self, kind: str, action: str, object_id: str, attributes: Mapping[str, str]) -> None:
-        event = Event(type=kind, action=action, id=object_id, attributes=attributes, time=datetime.now(timezone.utc))
+        event = Event(type=kind, action=action, id=object_id, attributes=attributes, time=datetime.now(UTC))
         with self._lock:
             self._history.append(event)
             subscribers = tuple(self._subscribers)
