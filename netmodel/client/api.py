@@ -1,0 +1,135 @@
+"""The engine's API as Python calls: JSON in, JSON out, streams as iterators."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from netmodel import __version__
+from netmodel.client import http
+from netmodel.client.address import DEFAULT_HOST, DEFAULT_ROOT, connect, socket_path
+from netmodel.client.errors import ApiError, EngineUnavailable, NotRoot
+
+Parameter = str | int | bool | dict[str, list[str]] | None
+
+
+class Client:
+    """An engine, reached over its socket.
+
+    Args:
+        host: Path of the socket; "" is $NETMODEL_HOST or the usual place.
+        root: State root the engine must have; "" is $NETMODEL_ROOT, or any (the usual one for a new engine).
+        start: Start an engine when none answers.
+    """
+
+    def __init__(self, host: str = "", root: str = "", *, start: bool = True) -> None:
+        self.host = socket_path(host or os.environ.get("NETMODEL_HOST") or DEFAULT_HOST)
+        asked = root or os.environ.get("NETMODEL_ROOT") or ""
+        self.root = os.path.realpath(asked or DEFAULT_ROOT)
+        self._headers = {"Netmodel-Client": __version__}
+        if asked:
+            # The engine refuses a request meant for another root: two roots must not be mixed up silently.
+            self._headers["Netmodel-Root"] = quote(self.root)
+        self._start = start
+
+    def get(self, path: str, **parameters: Parameter) -> Any:
+        return self._whole("GET", path, None, parameters)
+
+    def post(self, path: str, body: Any = None, **parameters: Parameter) -> Any:
+        return self._whole("POST", path, body, parameters)
+
+    def delete(self, path: str, **parameters: Parameter) -> Any:
+        return self._whole("DELETE", path, None, parameters)
+
+    def stream(self, method: str, path: str, body: Any = None, **parameters: Parameter) -> Iterator[Any]:
+        """Yield one JSON value a line, each as soon as it arrives."""
+        response = self.open(method, path, body, **parameters)
+        try:
+            for line in response.lines():
+                if line.strip():
+                    yield json.loads(line)
+        finally:
+            response.close()
+
+    def open(self, method: str, path: str, body: Any = None, **parameters: Parameter) -> http.Response:
+        """Send a request; the body of the answer is the caller's to read, and the response to close.
+
+        Raises:
+            ApiError: The engine refused.
+            EngineUnavailable: There is none, or it is not one of ours.
+        """
+        return self._send(method, path, body, parameters, {})
+
+    def hijack(self, path: str, body: Any = None, **parameters: Parameter) -> tuple[socket.socket, bytes]:
+        """POST, then turn the connection into a raw two-way stream; the second value arrived already."""
+        upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        return self._send("POST", path, body, parameters, upgrade).hijack()
+
+    def _whole(self, method: str, path: str, body: Any, parameters: dict[str, Parameter]) -> Any:
+        response = self._send(method, path, body, parameters, {"Connection": "close"})
+        try:
+            text = response.read()
+        finally:
+            response.close()
+        return json.loads(text) if text.strip() else None
+
+    def _send(
+        self, method: str, path: str, body: Any, parameters: dict[str, Parameter], headers: dict[str, str]
+    ) -> http.Response:
+        encoded = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        target = http.target(quote(path), _query(parameters))
+        connection = self._connect()
+        try:
+            response = http.send(connection, method, target, {**self._headers, **headers}, encoded)
+            self._check(response)
+        except ConnectionError as error:
+            connection.close()
+            raise EngineUnavailable(f"the engine at {self.host} went away: {error.strerror}") from error
+        except BaseException:
+            connection.close()
+            raise
+        return response
+
+    def _connect(self) -> socket.socket:
+        if os.geteuid() != 0:
+            raise NotRoot
+        try:
+            return connect(self.host)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            if not self._start:
+                raise EngineUnavailable(
+                    f"no engine is running at {self.host}", "start one with: netmodel engine start"
+                ) from error
+        except OSError as error:
+            raise EngineUnavailable(f"cannot reach an engine at {self.host}: {error.strerror}") from error
+        from netmodel.client.start import start_engine  # rarely needed, and not free to import
+
+        start_engine(self.root, self.host)
+        return connect(self.host)
+
+    def _check(self, response: http.Response) -> None:
+        if "netmodel-version" not in response.headers:
+            raise EngineUnavailable(
+                f"what listens at {self.host} is not a netmodel engine", "choose another socket with --host"
+            )
+        if response.status < 400:
+            return
+        text = response.read()
+        try:
+            answer = json.loads(text)
+            message, hint, code = answer["message"], answer.get("hint", ""), answer.get("start_code", 0)
+        except (ValueError, KeyError, TypeError):
+            message, hint, code = text.decode(errors="replace") or f"HTTP status {response.status}", "", 0
+        raise ApiError(response.status, message, hint, code)
+
+
+def _query(parameters: dict[str, Parameter]) -> dict[str, str]:
+    return {
+        name.rstrip("_"): json.dumps(value) if isinstance(value, dict) else str(int(value) if value is True else value)
+        for name, value in parameters.items()
+        if value not in (None, False, "", {})
+    }
