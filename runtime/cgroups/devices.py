@@ -1,0 +1,59 @@
+"""Which device nodes a container may use, as the rules of v1's devices controller.
+
+v2 has no files for this: there it takes a BPF program, so CgroupsV2.supports("devices") is False
+and the caller keeps CAP_MKNOD from containers without a user namespace of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+
+from runtime.errors import RuntimeFault
+
+# "c MAJOR:MINOR rwm": any node may be made, only these may be opened. As Docker's default.
+# Source: Linux Documentation/admin-guide/devices.txt.
+DEFAULT_RULES = (
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",  # null
+    "c 1:5 rwm",  # zero
+    "c 1:7 rwm",  # full
+    "c 1:8 rwm",  # random
+    "c 1:9 rwm",  # urandom
+    "c 5:0 rwm",  # tty
+    "c 5:1 rwm",  # console
+    "c 5:2 rwm",  # ptmx
+    "c 136:* rwm",  # pts
+)
+
+
+class NotADevice(RuntimeFault):
+    """A path was given as a device and is none."""
+
+    kind = "invalid"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is not a device node of this machine")
+
+
+def rules(devices: Sequence[str]) -> Iterator[str]:
+    """The default rules and one for each device node of the host, by path."""
+    yield from DEFAULT_RULES
+    for path in devices:
+        yield rule_of(path)
+
+
+def rule_of(path: str) -> str:
+    try:
+        node = os.stat(path)
+    except FileNotFoundError:
+        raise NotADevice(path) from None
+    if stat.S_ISCHR(node.st_mode):
+        kind = "c"
+    elif stat.S_ISBLK(node.st_mode):
+        kind = "b"
+    else:
+        raise NotADevice(path)
+    return f"{kind} {os.major(node.st_rdev)}:{os.minor(node.st_rdev)} rwm"
