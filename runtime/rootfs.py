@@ -1,0 +1,64 @@
+"""The writable layer of each container: overlay's upper and work directories, side by side."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from runtime.trash import Trash
+
+
+class Layers:
+    """Writable layers below one directory, which only root may enter: a container's setuid
+    programs lie in it, owned by the container's ids as they are.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._trash = Trash(directory / ".trash")
+        self._trash.sweep()
+
+    def create(self, container: str, like: str | None = None) -> tuple[Path, Path]:
+        """Make an empty layer, or return the one that is there: a stopped container keeps its files.
+
+        Args:
+            container: Its id.
+            like: The image's topmost layer; the root directory gets its mode and owner.
+        """
+        upper, work = self.paths(container)
+        try:
+            os.mkdir(upper.parent, 0o700)
+        except FileNotFoundError:
+            os.makedirs(upper.parent, 0o700, exist_ok=True)
+        except FileExistsError:
+            pass
+        for path in (work, upper):
+            if not os.path.isdir(path):
+                os.mkdir(path, 0o755)
+        if like is not None:
+            root = os.stat(like)
+            os.chown(upper, root.st_uid, root.st_gid)
+            os.chmod(upper, root.st_mode & 0o7777)
+        return upper, work
+
+    def paths(self, container: str) -> tuple[Path, Path]:
+        """Where upper and work are, whether or not they exist."""
+        if not container or "/" in container or container.startswith("."):
+            raise ValueError(f"{container!r} is not the id of a container")
+        return self._directory / container / "upper", self._directory / container / "work"
+
+    def delete(self, container: str) -> None:
+        """Remove a layer, at once for the caller, whatever its size; one that is gone is no error."""
+        upper, _ = self.paths(container)
+        self._trash.discard(upper.parent)
+
+    def containers(self) -> list[str]:
+        """Ids of all that have a layer here."""
+        try:
+            return sorted(name for name in os.listdir(self._directory) if not name.startswith("."))
+        except FileNotFoundError:
+            return []
+
+    def drain(self) -> None:
+        """Wait until deleted layers have left the disk; see Trash.drain()."""
+        self._trash.drain()
