@@ -1,0 +1,1 @@
+"""The engine as a process: Docker's Engine API, and our own below /netmodel/, on a unix socket."""

@@ -1,0 +1,289 @@
+"""Containers as Docker's clients see them: a line of `ps`, and the whole of `inspect`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from netmodel.daemon.wire.encode import moment
+from netmodel.daemon.wire.endpoint import endpoint_settings
+from netmodel.daemon.wire.ports import port_bindings, published, summary
+from netmodel.model import Container, ContainerConfig, Endpoint, MountConfig, Network
+
+_STATIC_HOST_CONFIG: dict[str, Any] = {
+    # What is the same for every container of ours; clients read some of it without a check.
+    "ContainerIDFile": "",
+    "LogConfig": {"Type": "json-file", "Config": {}},
+    "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+    "VolumeDriver": "",
+    "VolumesFrom": None,
+    "ConsoleSize": [0, 0],
+    "CgroupnsMode": "private",
+    "IpcMode": "private",
+    "Cgroup": "",
+    "Links": None,
+    "OomScoreAdj": 0,
+    "PidMode": "",
+    "PublishAllPorts": False,
+    "UTSMode": "",
+    "Runtime": "netmodel",
+    "Isolation": "",
+    "CgroupParent": "",
+    "BlkioWeight": 0,
+    "CpuPeriod": 0,
+    "CpuQuota": 0,
+    "CpusetCpus": "",
+    "CpusetMems": "",
+    "Devices": [],
+    "DeviceRequests": None,
+    "MemoryReservation": 0,
+    "MemorySwappiness": None,
+    "OomKillDisable": False,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A container with all that is told of it.
+
+    Args:
+        networks: By id; at least those of the endpoints.
+        argv: Its whole command line, the image's part included.
+        volume_paths: Where its named volumes live on the host.
+    """
+
+    container: Container
+    endpoints: Sequence[Endpoint]
+    networks: Mapping[str, Network]
+    argv: tuple[str, ...] = ()
+    image_id: str = ""
+    netns: Path | None = None
+    log: Path | None = None
+    volume_paths: Mapping[str, Path] | None = None
+
+
+def line(seen: Seen, now: datetime | None = None) -> dict[str, Any]:
+    """What `GET /containers/json` tells of one container."""
+    container, config = seen.container, seen.container.config
+    return {
+        "Id": container.id,
+        "Names": ["/" + container.name],
+        "Image": config.image,
+        "ImageID": seen.image_id,
+        "Command": " ".join(seen.argv),
+        "Created": int(container.created_at.timestamp()),
+        "Ports": summary(config.exposed_ports, container.ports if container.state.running else ()),
+        "Labels": dict(config.labels),
+        "State": container.state.status,
+        "Status": status(container, now or datetime.now(UTC)),
+        "HostConfig": {"NetworkMode": network_mode(config)},
+        "NetworkSettings": {"Networks": _networks(seen)},
+        "Mounts": [_mount_point(mount, seen) for mount in config.mounts],
+    }
+
+
+def inspect(seen: Seen) -> dict[str, Any]:
+    """What `GET /containers/{id}/json` tells."""
+    container, config, state = seen.container, seen.container.config, seen.container.state
+    return {
+        "Id": container.id,
+        "Created": moment(container.created_at),
+        "Path": seen.argv[0] if seen.argv else "",
+        "Args": list(seen.argv[1:]),
+        "State": {
+            "Status": state.status,
+            "Running": state.running,
+            "Paused": state.status == "paused",
+            "Restarting": False,
+            "OOMKilled": state.oom_killed,
+            "Dead": state.status == "dead",
+            "Pid": state.pid if state.running else 0,
+            "ExitCode": state.exit_code,
+            "Error": state.error,
+            "StartedAt": moment(state.started_at),
+            "FinishedAt": moment(state.finished_at),
+        },
+        "Image": seen.image_id,
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
+        "LogPath": str(seen.log or ""),
+        "Name": "/" + container.name,
+        "RestartCount": 0,
+        "Driver": "overlayfs",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": None,
+        "HostConfig": _host_config(config),
+        "GraphDriver": {"Name": "overlayfs", "Data": None},
+        "Mounts": [_mount_point(mount, seen) for mount in config.mounts],
+        "Config": _config(container),
+        "NetworkSettings": _network_settings(seen),
+        "Netmodel": {"IdmapBase": container.idmap_base, "Sandbox": container.sandbox},
+    }
+
+
+def network_mode(config: ContainerConfig) -> str:
+    """Docker's word for it: with networks of its own, the first one's name."""
+    if config.network_mode == "bridge" and config.networks:
+        return config.networks[0].network
+    return config.network_mode
+
+
+def status(container: Container, now: datetime) -> str:
+    """ "Up 3 minutes", "Exited (0) 2 hours ago", "Created"."""
+    state = container.state
+    if state.running:
+        paused = " (Paused)" if state.status == "paused" else ""
+        return f"Up {ago(state.started_at, now)}{paused}"
+    if state.status == "exited":
+        return f"Exited ({state.exit_code}) {ago(state.finished_at, now)} ago"
+    return {"created": "Created", "dead": "Dead", "removing": "Removal In Progress"}.get(state.status, state.status)
+
+
+def ago(then: datetime | None, now: datetime) -> str:
+    """A duration in Docker's words."""
+    seconds = int((now - then).total_seconds()) if then else 0
+    for unit, size, bound in (("second", 1, 60), ("minute", 60, 3600), ("hour", 3600, 172800), ("day", 86400, 1209600)):
+        if seconds < bound:
+            count = seconds // size
+            if count < 1:
+                return "Less than a second"
+            if count == 1 and unit != "second":
+                return "About a minute" if unit == "minute" else "About an hour"
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    weeks = seconds // 604800
+    return f"{weeks} weeks" if weeks < 9 else f"{seconds // 2592000} months"
+
+
+def _networks(seen: Seen) -> dict[str, Any]:
+    container = seen.container
+    found = {}
+    for endpoint in seen.endpoints:
+        network = seen.networks.get(endpoint.network_id)
+        if network is None:  # removed between two looks
+            continue
+        names = (container.name, *endpoint.config.aliases, container.id[:12])
+        found[network.name] = endpoint_settings(endpoint, network, tuple(dict.fromkeys(names)), container.state.running)
+    if not found and container.config.network_mode in ("host", "none"):
+        mode = container.config.network_mode
+        record = next((network for network in seen.networks.values() if network.name == mode), None)
+        found[mode] = {"IPAMConfig": None, "NetworkID": record.id if record else "", "IPAddress": "", "MacAddress": ""}
+    return found
+
+
+def _network_settings(seen: Seen) -> dict[str, Any]:
+    container = seen.container
+    networks = _networks(seen)
+    default = networks.get("bridge", {})  # Docker repeats the default network's values up here
+    ports = published(container.config.exposed_ports, container.ports) if container.state.running else {}
+    return {
+        "Bridge": "",
+        "SandboxID": container.sandbox,
+        "SandboxKey": str(seen.netns or ""),
+        "Ports": ports,
+        "EndpointID": default.get("EndpointID", ""),
+        "Gateway": default.get("Gateway", ""),
+        "GlobalIPv6Address": default.get("GlobalIPv6Address", ""),
+        "GlobalIPv6PrefixLen": default.get("GlobalIPv6PrefixLen", 0),
+        "IPAddress": default.get("IPAddress", ""),
+        "IPPrefixLen": default.get("IPPrefixLen", 0),
+        "IPv6Gateway": default.get("IPv6Gateway", ""),
+        "MacAddress": default.get("MacAddress", ""),
+        "Networks": networks,
+    }
+
+
+def _config(container: Container) -> dict[str, Any]:
+    config = container.config
+    anonymous = [mount for mount in config.mounts if mount.type == "volume" and not mount.source]
+    return {
+        "Hostname": config.hostname or container.id[:12],
+        "Domainname": config.domainname,
+        "User": config.user,
+        "AttachStdin": config.open_stdin,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "ExposedPorts": {f"{port.container_port}/{port.protocol}": {} for port in config.exposed_ports},
+        "Tty": config.tty,
+        "OpenStdin": config.open_stdin,
+        "StdinOnce": config.open_stdin,
+        "Env": [f"{name}={value}" for name, value in config.environment.items()],
+        "Cmd": _list(config.command),
+        "Image": config.image,
+        "Volumes": {mount.target: {} for mount in anonymous} or None,
+        "WorkingDir": config.working_dir,
+        "Entrypoint": _list(config.entrypoint),
+        "OnBuild": None,
+        "Labels": dict(config.labels),
+        "StopSignal": config.stop_signal,
+        "StopTimeout": config.stop_timeout_s,
+    }
+
+
+def _host_config(config: ContainerConfig) -> dict[str, Any]:
+    return {
+        **_STATIC_HOST_CONFIG,
+        "Binds": [_bind(mount) for mount in config.mounts if mount.type != "tmpfs" and mount.source] or None,
+        "NetworkMode": network_mode(config),
+        "PortBindings": port_bindings(config.ports),
+        "AutoRemove": config.auto_remove,
+        "CapAdd": _list(config.cap_add or None),
+        "CapDrop": _list(config.cap_drop or None),
+        "Dns": [str(one) for one in config.dns],
+        "DnsOptions": list(config.dns_options),
+        "DnsSearch": list(config.dns_search),
+        "ExtraHosts": [f"{name}:{ip}" for name, ip in config.extra_hosts.items()] or None,
+        "GroupAdd": _list(config.group_add or None),
+        "Privileged": config.privileged,
+        "ReadonlyRootfs": config.read_only,
+        "SecurityOpt": ["no-new-privileges"] if config.no_new_privileges else None,
+        "UsernsMode": config.userns_mode,
+        "ShmSize": config.shm_bytes,
+        "Sysctls": dict(config.sysctls),
+        "Tmpfs": {mount.target: _tmpfs(mount) for mount in config.mounts if mount.type == "tmpfs"},
+        "CpuShares": config.cpu_shares or 0,
+        "Memory": config.memory_bytes or 0,
+        "MemorySwap": config.memory_swap_bytes or 0,
+        "NanoCpus": round((config.cpus or 0) * 1e9),
+        "PidsLimit": config.pids_limit,
+        "Ulimits": [{"Name": one.name, "Soft": one.soft, "Hard": one.hard} for one in config.ulimits],
+    }
+
+
+def _mount_point(mount: MountConfig, seen: Seen) -> dict[str, Any]:
+    source = mount.source
+    if mount.type == "volume" and seen.volume_paths:
+        source = str(seen.volume_paths.get(mount.source, ""))
+    return {
+        "Type": mount.type,
+        **({"Name": mount.source, "Driver": "local"} if mount.type == "volume" else {}),
+        "Source": source,
+        "Destination": mount.target,
+        "Mode": "ro" if mount.read_only else "",
+        "RW": not mount.read_only,
+        "Propagation": (mount.propagation or "rprivate") if mount.type == "bind" else "",
+    }
+
+
+def _bind(mount: MountConfig) -> str:
+    options = [*(["ro"] if mount.read_only else []), *([mount.propagation] if mount.propagation else [])]
+    return ":".join([mount.source, mount.target, *([",".join(options)] if options else [])])
+
+
+def _tmpfs(mount: MountConfig) -> str:
+    options = [
+        *(["ro"] if mount.read_only else []),
+        *([f"size={mount.tmpfs_size_bytes}"] if mount.tmpfs_size_bytes else []),
+        *([f"mode={mount.tmpfs_mode:o}"] if mount.tmpfs_mode is not None else []),
+    ]
+    return ",".join(options)
+
+
+def _list(values: tuple[str, ...] | None) -> list[str] | None:
+    return None if values is None else list(values)

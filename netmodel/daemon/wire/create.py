@@ -1,0 +1,331 @@
+"""POST /containers/create: what Docker's clients ask for becomes a ContainerConfig.
+
+Nothing is dropped in silence: what we cannot honour is refused by name when leaving it out would give
+something else than was asked for (a limit, a device, a shared namespace), and answered as a warning
+when the container is still the one that was meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import field
+
+from netmodel.daemon.wire.decode import Body, address, decode, refuse
+from netmodel.daemon.wire.endpoint import EndpointSettings
+from netmodel.daemon.wire.mounts import Mount, mounts
+from netmodel.daemon.wire.ports import PortBinding, bindings, exposed, port_key
+from netmodel.errors import Invalid
+from netmodel.model import ContainerConfig, EndpointConfig, PortConfig, UlimitConfig
+
+_BRIDGE = {"default": "bridge"}  # Docker's clients call the default network so
+_DEFAULT_PERIOD_US = 100_000
+_DEFAULT_SHM_BYTES = 64 * 1024 * 1024
+
+
+class Named(Body):
+    name: str = ""
+
+
+class LogConfig(Body):
+    type: str = ""
+
+
+class Ulimit(Body):
+    name: str
+    soft: int
+    hard: int
+
+
+class Healthcheck(Body):
+    test: list[str] | None = None
+
+
+class NetworkingConfig(Body):
+    endpoints_config: dict[str, EndpointSettings | None] | None = None
+
+
+class HostConfig(Body):
+    binds: list[str] | None = None
+    network_mode: str | None = None
+    port_bindings: dict[str, list[PortBinding] | None] | None = None
+    auto_remove: bool = False
+    cap_add: list[str] | None = None
+    cap_drop: list[str] | None = None
+    dns: list[str] | None = None
+    dns_options: list[str] | None = None
+    dns_search: list[str] | None = None
+    extra_hosts: list[str] | None = None
+    group_add: list[str] | None = None
+    privileged: bool = False
+    publish_all_ports: bool = False
+    readonly_rootfs: bool = False
+    security_opt: list[str] | None = None
+    userns_mode: str | None = None
+    shm_size: int | None = None
+    sysctls: dict[str, str] | None = None
+    tmpfs: dict[str, str] | None = None
+    mounts: list[Mount] | None = None
+    ulimits: list[Ulimit] | None = None
+    memory: int | None = None
+    memory_swap: int | None = None
+    nano_cpus: int | None = None
+    cpu_shares: int | None = None
+    cpu_period: int | None = None
+    cpu_quota: int | None = None
+    pids_limit: int | None = None
+    # What follows is answered with a warning or refused.
+    restart_policy: Named | None = None
+    log_config: LogConfig | None = None
+    init: bool | None = None
+    oom_score_adj: int | None = None
+    memory_swappiness: int | None = None
+    annotations: dict[str, str] | None = None
+    blkio_weight: int | None = None
+    blkio_weight_device: list[Any] | None = None
+    blkio_device_read_bps: list[Any] | None = None
+    blkio_device_write_bps: list[Any] | None = None
+    blkio_device_read_iops: list[Any] | None = field(default=None, name="BlkioDeviceReadIOps")
+    blkio_device_write_iops: list[Any] | None = field(default=None, name="BlkioDeviceWriteIOps")
+    cgroup_parent: str | None = None
+    cgroupns_mode: str | None = None
+    cpu_realtime_period: int | None = None
+    cpu_realtime_runtime: int | None = None
+    cpuset_cpus: str | None = None
+    cpuset_mems: str | None = None
+    device_cgroup_rules: list[str] | None = None
+    device_requests: list[Any] | None = None
+    devices: list[Any] | None = None
+    ipc_mode: str | None = None
+    kernel_memory: int | None = None
+    links: list[str] | None = None
+    masked_paths: list[str] | None = None
+    memory_reservation: int | None = None
+    oom_kill_disable: bool | None = None
+    pid_mode: str | None = None
+    readonly_paths: list[str] | None = None
+    runtime: str | None = None
+    storage_opt: dict[str, str] | None = None
+    uts_mode: str | None = field(default=None, name="UTSMode")
+    volume_driver: str | None = None
+    volumes_from: list[str] | None = None
+
+
+class CreateRequest(Body):
+    image: str = ""
+    hostname: str | None = None
+    domainname: str | None = None
+    user: str | None = None
+    tty: bool = False
+    open_stdin: bool = False
+    env: list[str] | None = None
+    cmd: list[str] | str | None = None
+    entrypoint: list[str] | str | None = None
+    working_dir: str | None = None
+    labels: dict[str, str] | None = None
+    stop_signal: str | None = None
+    stop_timeout: int | None = None
+    volumes: dict[str, Any] | None = None
+    exposed_ports: dict[str, Any] | None = None
+    mac_address: str | None = None
+    network_disabled: bool = False
+    healthcheck: Healthcheck | None = None
+    host_config: HostConfig | None = None
+    networking_config: NetworkingConfig | None = None
+
+
+def read_create(data: bytes) -> tuple[ContainerConfig, list[str]]:
+    """Decode a create request into the wish, and the warnings that its answer carries.
+
+    Raises:
+        Invalid: A value is wrong, or cannot be honoured.
+    """
+    request = decode(CreateRequest, data)
+    host = request.host_config or HostConfig()
+    if not request.image:
+        raise Invalid("no image is named", "give one: host, a directory or a tar archive")
+    _refuse_unsupported(host)
+    mode, networks = _networking(request, host)
+    ports = bindings(host.port_bindings or {})
+    opened = exposed(request.exposed_ports or {})
+    config = ContainerConfig(
+        image=request.image,
+        command=_argv(request.cmd),
+        entrypoint=_argv(request.entrypoint),
+        environment=_environment(request.env or []),
+        working_dir=request.working_dir or "",
+        user=request.user or "",
+        group_add=tuple(host.group_add or ()),
+        hostname=request.hostname or "",
+        domainname=request.domainname or "",
+        labels=request.labels or {},
+        stop_signal=request.stop_signal or "SIGTERM",
+        stop_timeout_s=10 if request.stop_timeout is None else request.stop_timeout,
+        tty=request.tty,
+        open_stdin=request.open_stdin,
+        auto_remove=host.auto_remove,
+        read_only=host.readonly_rootfs,
+        privileged=host.privileged,
+        no_new_privileges=_no_new_privileges(host.security_opt or []),
+        userns_mode=_userns(host.userns_mode),
+        cap_add=tuple(host.cap_add or ()),
+        cap_drop=tuple(host.cap_drop or ()),
+        sysctls=host.sysctls or {},
+        ulimits=tuple(UlimitConfig(name=one.name, soft=one.soft, hard=one.hard) for one in host.ulimits or ()),
+        mounts=mounts(host.binds or (), host.mounts or (), host.tmpfs or {}, request.volumes or {}),
+        shm_bytes=host.shm_size or _DEFAULT_SHM_BYTES,
+        memory_bytes=host.memory or None,
+        memory_swap_bytes=host.memory_swap or None,
+        cpus=_cpus(host),
+        cpu_shares=host.cpu_shares or None,
+        pids_limit=host.pids_limit or None,
+        network_mode=mode,
+        networks=networks,
+        ports=ports + (_all_of(opened, ports) if host.publish_all_ports else ()),
+        exposed_ports=opened,
+        dns=tuple(address(text, "Dns") for text in host.dns or ()),
+        dns_search=tuple(host.dns_search or ()),
+        dns_options=tuple(host.dns_options or ()),
+        extra_hosts=_extra_hosts(host.extra_hosts or []),
+    )
+    return config, list(_warnings(request, host))
+
+
+def _refuse_unsupported(host: HostConfig) -> None:
+    refuse(
+        [
+            ("HostConfig.BlkioWeight", host.blkio_weight),
+            ("HostConfig.BlkioWeightDevice", host.blkio_weight_device),
+            ("HostConfig.BlkioDeviceReadBps", host.blkio_device_read_bps),
+            ("HostConfig.BlkioDeviceWriteBps", host.blkio_device_write_bps),
+            ("HostConfig.BlkioDeviceReadIOps", host.blkio_device_read_iops),
+            ("HostConfig.BlkioDeviceWriteIOps", host.blkio_device_write_iops),
+            ("HostConfig.CgroupParent", host.cgroup_parent),
+            ("HostConfig.CgroupnsMode=host", host.cgroupns_mode == "host"),
+            ("HostConfig.CpuRealtimePeriod", host.cpu_realtime_period),
+            ("HostConfig.CpuRealtimeRuntime", host.cpu_realtime_runtime),
+            ("HostConfig.CpusetCpus", host.cpuset_cpus),
+            ("HostConfig.CpusetMems", host.cpuset_mems),
+            ("HostConfig.DeviceCgroupRules", host.device_cgroup_rules),
+            ("HostConfig.DeviceRequests", host.device_requests),
+            ("HostConfig.Devices", host.devices),
+            (f"HostConfig.IpcMode={host.ipc_mode}", host.ipc_mode not in (None, "", "private", "shareable")),
+            ("HostConfig.KernelMemory", host.kernel_memory),
+            ("HostConfig.Links", host.links),
+            ("HostConfig.MemoryReservation", host.memory_reservation),
+            ("HostConfig.OomKillDisable", host.oom_kill_disable),
+            (f"HostConfig.PidMode={host.pid_mode}", host.pid_mode),
+            ("HostConfig.MaskedPaths", host.masked_paths is not None and not host.privileged),
+            ("HostConfig.ReadonlyPaths", host.readonly_paths is not None and not host.privileged),
+            (f"HostConfig.Runtime={host.runtime}", host.runtime not in (None, "", "netmodel")),
+            ("HostConfig.StorageOpt", host.storage_opt),
+            (f"HostConfig.UTSMode={host.uts_mode}", host.uts_mode),
+            (f"HostConfig.VolumeDriver={host.volume_driver}", host.volume_driver not in (None, "", "local")),
+            ("HostConfig.VolumesFrom", host.volumes_from),
+        ]
+    )
+
+
+def _warnings(request: CreateRequest, host: HostConfig) -> Iterator[str]:
+    policy = host.restart_policy.name if host.restart_policy else ""
+    if policy not in ("", "no"):
+        yield f"restart policy {policy!r} is not supported yet: the container is not started again when it ends"
+    check = request.healthcheck.test if request.healthcheck else None
+    if check and check != ["NONE"]:
+        yield "health checks are not supported yet: this one is never run"
+    log = host.log_config.type if host.log_config else ""
+    if log not in ("", "json-file", "local"):
+        yield f"log driver {log!r} is not supported: the output is kept as json-file"
+    if host.init:
+        yield "Init is not supported yet: the command itself is process 1"
+    if host.oom_score_adj:
+        yield "OomScoreAdj is not supported: the kernel's own choice is kept"
+    if host.memory_swappiness not in (None, -1):
+        yield "MemorySwappiness is not supported: the kernel's own choice is kept"
+    if host.annotations:
+        yield "Annotations have no effect here"
+
+
+def _argv(value: list[str] | str | None) -> tuple[str, ...] | None:
+    """Docker's clients say [""] for "clear the image's own"; a bare string is one argument."""
+    if value is None:
+        return None
+    argv = (value,) if isinstance(value, str) else tuple(value)
+    return () if argv == ("",) else argv
+
+
+def _environment(entries: list[str]) -> dict[str, str]:
+    pairs = [entry.partition("=") for entry in entries]
+    for name, _, _ in pairs:
+        if not name:
+            raise Invalid("an environment variable has no name", "write NAME=VALUE")
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def _networking(request: CreateRequest, host: HostConfig) -> tuple[str, tuple[EndpointConfig, ...]]:
+    """The network mode in our words, and the attachments, the mode's own network first."""
+    mode = "none" if request.network_disabled else host.network_mode or "default"
+    mode = _BRIDGE.get(mode, mode)
+    wanted = (request.networking_config or NetworkingConfig()).endpoints_config or {}
+    settings = {
+        ("bridge" if name == "default" else name): value or EndpointSettings() for name, value in wanted.items()
+    }
+    if mode in ("host", "none") or mode.startswith("container:"):
+        if others := [name for name in settings if name != mode]:
+            raise Invalid(f"network mode {mode!r} and network {others[0]!r} exclude each other")
+        return mode, ()
+    if mode not in settings and not (mode == "bridge" and settings):
+        settings = {mode: EndpointSettings(), **settings}
+    names = sorted(settings, key=lambda name: name != mode)  # stable: the mode's own, then as given
+    if request.mac_address and names:
+        settings[names[0]].mac_address = settings[names[0]].mac_address or request.mac_address
+    networks = tuple(settings[name].config(name) for name in names)
+    if networks == (EndpointConfig(network="bridge"),):
+        networks = ()
+    return "bridge", networks
+
+
+def _no_new_privileges(options: list[str]) -> bool:
+    wanted = False
+    for option in options:
+        name, _, value = option.replace(":", "=", 1).partition("=")
+        if name == "no-new-privileges" and value in ("", "true", "false"):
+            wanted = value != "false"
+        # No profile is ever applied here, so to be without one is what everybody gets.
+        elif option not in ("seccomp=unconfined", "apparmor=unconfined", "label=disable"):
+            raise Invalid(f"security option {option!r} is not supported", "supported is no-new-privileges")
+    return wanted
+
+
+def _userns(mode: str | None) -> Any:
+    if mode not in (None, "", "host"):
+        raise Invalid(f"user namespace mode {mode!r} is not known", "use host, or leave it out for a private one")
+    return mode or ""
+
+
+def _cpus(host: HostConfig) -> float | None:
+    if host.nano_cpus:
+        if host.cpu_quota or host.cpu_period:
+            raise Invalid("NanoCpus and CpuQuota or CpuPeriod exclude each other")
+        return host.nano_cpus / 1e9
+    if host.cpu_quota and host.cpu_quota > 0:
+        return host.cpu_quota / (host.cpu_period or _DEFAULT_PERIOD_US)
+    return None
+
+
+def _all_of(opened: tuple[PortConfig, ...], bound: tuple[PortConfig, ...]) -> tuple[PortConfig, ...]:
+    known = {port_key(port) for port in bound}
+    return tuple(port for port in opened if port_key(port) not in known)
+
+
+def _extra_hosts(entries: list[str]) -> Mapping[str, str]:
+    found = {}
+    for entry in entries:
+        name, separator, ip = entry.partition(":")
+        if not separator or not name or not ip:
+            raise Invalid(f"extra host {entry!r} is not of the form NAME:ADDRESS")
+        if ip != "host-gateway":
+            ip = str(address(ip.strip("[]"), f"extra host {name}"))
+        found[name] = ip
+    return found

@@ -1,0 +1,79 @@
+"""Docker's EndpointSettings, in both directions."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Any
+
+from msgspec import field
+
+from netmodel.daemon.wire.decode import Body, ipv4, ipv6, refuse
+from netmodel.model import Endpoint, EndpointConfig, Network
+
+IFNAME = "com.docker.network.endpoint.ifname"  # how Docker's clients ask for a link's name
+
+
+class IpamConfig(Body):
+    ipv4_address: str | None = field(default=None, name="IPv4Address")
+    ipv6_address: str | None = field(default=None, name="IPv6Address")
+    link_local_ips: list[str] | None = field(default=None, name="LinkLocalIPs")
+
+
+class EndpointSettings(Body):
+    ipam_config: IpamConfig | None = field(default=None, name="IPAMConfig")
+    links: list[str] | None = None
+    aliases: list[str] | None = None
+    mac_address: str | None = None
+    driver_opts: dict[str, str] | None = None
+    gw_priority: int = 0
+
+    def config(self, network: str) -> EndpointConfig:
+        """The attachment asked for, on the network of that name."""
+        wish = self.ipam_config or IpamConfig()
+        refuse([("Links", self.links), ("IPAMConfig.LinkLocalIPs", wish.link_local_ips)])
+        options = dict(self.driver_opts or {})
+        return EndpointConfig(
+            network=network,
+            ipv4_address=ipv4(wish.ipv4_address, "IPAMConfig.IPv4Address"),
+            ipv6_address=ipv6(wish.ipv6_address, "IPAMConfig.IPv6Address"),
+            aliases=tuple(self.aliases or ()),
+            mac_address=self.mac_address or None,
+            interface_name=options.pop(IFNAME, None),
+            gw_priority=self.gw_priority,
+            driver_opts=options,
+        )
+
+
+def endpoint_settings(endpoint: Endpoint, network: Network, names: tuple[str, ...], active: bool) -> dict[str, Any]:
+    """An attachment as `inspect` shows it.
+
+    Args:
+        names: What the container is called on this network.
+        active: It runs; of a stopped container Docker tells only what was asked for.
+    """
+    config = endpoint.config
+    wish: dict[str, str] = {}
+    if config.ipv4_address:
+        wish["IPv4Address"] = str(config.ipv4_address)
+    if config.ipv6_address:
+        wish["IPv6Address"] = str(config.ipv6_address)
+    v4 = next((a for a in endpoint.addresses if isinstance(a, IPv4Interface)), None) if active else None
+    v6 = next((a for a in endpoint.addresses if isinstance(a, IPv6Interface)), None) if active else None
+    gateways = {pool.gateway.version: str(pool.gateway) for pool in network.pools if pool.gateway}
+    return {
+        "IPAMConfig": wish or None,
+        "Links": None,
+        "Aliases": list(config.aliases) or None,
+        "MacAddress": endpoint.mac if active else "",
+        "DriverOpts": dict(config.driver_opts) or None,
+        "GwPriority": config.gw_priority,
+        "NetworkID": endpoint.network_id,
+        "EndpointID": endpoint.id if active else "",
+        "Gateway": gateways.get(4, "") if v4 else "",
+        "IPAddress": str(v4.ip) if v4 else "",
+        "IPPrefixLen": v4.network.prefixlen if v4 else 0,
+        "IPv6Gateway": gateways.get(6, "") if v6 else "",
+        "GlobalIPv6Address": str(v6.ip) if v6 else "",
+        "GlobalIPv6PrefixLen": v6.network.prefixlen if v6 else 0,
+        "DNSNames": list(names) or None,
+    }

@@ -1,0 +1,159 @@
+"""Networks in Docker's JSON, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Any
+
+from msgspec import field
+
+from netmodel.daemon.wire.decode import Body, address, decode, network, refuse
+from netmodel.daemon.wire.encode import moment
+from netmodel.daemon.wire.endpoint import EndpointSettings
+from netmodel.errors import Invalid
+from netmodel.model import Container, Endpoint, EndpointConfig, Network, NetworkConfig, NetworkPool, PoolConfig
+
+
+class IpamPool(Body):
+    subnet: str | None = None
+    ip_range: str | None = field(default=None, name="IPRange")
+    gateway: str | None = None
+    auxiliary_addresses: dict[str, str] | None = None
+    aux_address: dict[str, str] | None = None  # what Docker's clients before 1.25 called it
+
+    def config(self) -> PoolConfig:
+        auxiliary = self.auxiliary_addresses or self.aux_address or {}
+        return PoolConfig(
+            subnet=network(self.subnet, "Subnet") if self.subnet else None,
+            ip_range=network(self.ip_range, "IPRange") if self.ip_range else None,
+            gateway=address(self.gateway, "Gateway") if self.gateway else None,
+            auxiliary={name: address(text, f"AuxiliaryAddresses.{name}") for name, text in auxiliary.items()},
+        )
+
+
+class Ipam(Body):
+    driver: str | None = None
+    options: dict[str, str] | None = None
+    config: list[IpamPool] | None = None
+
+
+class CreateRequest(Body):
+    name: str = ""
+    driver: str | None = None
+    scope: str | None = None
+    internal: bool = False
+    attachable: bool = False
+    ingress: bool = False
+    config_only: bool = False
+    config_from: dict[str, Any] | None = None
+    ipam: Ipam | None = field(default=None, name="IPAM")
+    enable_ipv4: bool | None = field(default=None, name="EnableIPv4")
+    enable_ipv6: bool | None = field(default=None, name="EnableIPv6")
+    options: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+
+
+class ConnectRequest(Body):
+    container: str = ""
+    endpoint_config: EndpointSettings | None = None
+
+
+class DisconnectRequest(Body):
+    container: str = ""
+    force: bool = False
+
+
+def read_create(data: bytes) -> NetworkConfig:
+    request = decode(CreateRequest, data)
+    ipam = request.ipam or Ipam()
+    if not request.name:
+        raise Invalid("the network has no name", "give it one")
+    refuse(
+        [
+            (f"Scope={request.scope}", request.scope not in (None, "", "local")),
+            ("Ingress", request.ingress),
+            ("ConfigOnly", request.config_only),
+            ("ConfigFrom", (request.config_from or {}).get("Network")),
+        ]
+    )
+    return NetworkConfig(
+        name=request.name,
+        driver=request.driver or "bridge",
+        options=request.options or {},
+        labels=request.labels or {},
+        internal=request.internal,
+        attachable=request.attachable,
+        enable_ipv4=request.enable_ipv4 is not False,
+        enable_ipv6=bool(request.enable_ipv6),
+        ipam_driver=ipam.driver or "default",
+        ipam_options=ipam.options or {},
+        pools=tuple(pool.config() for pool in ipam.config or ()),
+    )
+
+
+def read_connect(network_ref: str, data: bytes) -> tuple[str, EndpointConfig]:
+    """The container, and the attachment asked for."""
+    request = decode(ConnectRequest, data)
+    if not request.container:
+        raise Invalid("no container is named", "give its name or id as Container")
+    return request.container, (request.endpoint_config or EndpointSettings()).config(network_ref)
+
+
+def read_disconnect(data: bytes) -> tuple[str, bool]:
+    request = decode(DisconnectRequest, data)
+    if not request.container:
+        raise Invalid("no container is named", "give its name or id as Container")
+    return request.container, request.force
+
+
+def shape(record: Network, members: Iterable[tuple[Container, Endpoint]] | None = None) -> dict[str, Any]:
+    """A network as Docker tells it.
+
+    Args:
+        members: Who is on it; None in listings, where Docker leaves it out.
+    """
+    config = record.config
+    return {
+        "Name": record.name,
+        "Id": record.id,
+        "Created": moment(record.created_at),
+        "Scope": "local",
+        "Driver": config.driver,
+        "EnableIPv4": config.enable_ipv4,
+        "EnableIPv6": config.enable_ipv6,
+        "IPAM": {
+            "Driver": config.ipam_driver,
+            "Options": dict(config.ipam_options) or None,
+            "Config": [_pool(pool) for pool in record.pools],
+        },
+        "Internal": config.internal,
+        "Attachable": config.attachable,
+        "Ingress": False,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
+        "Containers": {container.id: _member(container, endpoint) for container, endpoint in members or ()},
+        "Options": dict(config.options),
+        "Labels": dict(config.labels),
+    }
+
+
+def _pool(pool: NetworkPool) -> dict[str, Any]:
+    answer: dict[str, Any] = {"Subnet": str(pool.subnet)}
+    if pool.ip_range:
+        answer["IPRange"] = str(pool.ip_range)
+    if pool.gateway:
+        answer["Gateway"] = str(pool.gateway)
+    if pool.auxiliary:
+        answer["AuxiliaryAddresses"] = {name: str(ip) for name, ip in pool.auxiliary.items()}
+    return answer
+
+
+def _member(container: Container, endpoint: Endpoint) -> dict[str, str]:
+    return {
+        "Name": container.name,
+        "EndpointID": endpoint.id,
+        "MacAddress": endpoint.mac,
+        "IPv4Address": next((str(a) for a in endpoint.addresses if isinstance(a, IPv4Interface)), ""),
+        "IPv6Address": next((str(a) for a in endpoint.addresses if isinstance(a, IPv6Interface)), ""),
+    }
