@@ -255,6 +255,7 @@ class Container:
         idmap_base: Where its private range of 65,536 host ids begins; None is the host's user namespace.
         sandbox: Whose sandbox it uses: its own id, another container's, or "host".
         ports: What is published, each with the host port it got.
+        image_id: Which image its name stood for when the container was made; "" when the name itself says.
     """
 
     id: str
@@ -265,6 +266,7 @@ class Container:
     idmap_base: int | None
     state: ContainerState = field(default_factory=ContainerState)
     ports: tuple[PortConfig, ...] = ()
+    image_id: str = ""
     creating: bool = False  # the intent: not yet whole
     removing: bool = False
 
