@@ -1,0 +1,63 @@
+"""What images refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runtime.errors import RuntimeFault
+
+
+class ImageNotFound(RuntimeFault):
+    """No image of that name, directory or archive is here."""
+
+    kind = "not_found"
+
+    def __init__(self, ref: str, hint: str) -> None:
+        super().__init__(f"there is no image {ref}", hint)
+        self.ref = ref
+
+
+class InvalidImageName(RuntimeFault):
+    """A name that cannot be given to an image."""
+
+    kind = "invalid"
+    hint = 'use lower-case letters, digits and . _ - / and at most one ":tag", as in lab/router:2'
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"an image cannot be called {name!r}: {why}")
+
+
+class BadImage(RuntimeFault):
+    """It is there, but is nothing a container could have as its root."""
+
+    kind = "invalid"
+
+    def __init__(self, path: str, why: str, hint: str = "") -> None:
+        super().__init__(f"{path} is no image: {why}", hint)
+
+
+class UnsafeArchive(RuntimeFault):
+    """An archive whose unpacking would reach outside the image."""
+
+    kind = "invalid"
+    hint = "do not use this archive; an honest one (docker export, tar --create) has no such member"
+
+    def __init__(self, member: str, why: str) -> None:
+        super().__init__(f"the archive is refused: its member {member!r} {why}")
+
+
+class UnpackFailed(RuntimeFault):
+    """The archive could not be unpacked; nothing of it is left."""
+
+    kind = "unavailable"
+
+    def __init__(self, path: str, why: str, hint: str = "") -> None:
+        super().__init__(f"{path} could not be unpacked: {why}", hint)
+
+
+def available(names: Sequence[str]) -> str:
+    """The hint of ImageNotFound."""
+    return (
+        f"here are: {', '.join(names)}; a directory or a tar archive serves, too (./rootfs, ./rootfs.tar.gz); "
+        "images from registries come with a later version"
+    )

@@ -1,0 +1,50 @@
+"""An image as a value: layers to stack, mounts that belong to it, and what a container of it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from runtime.spec import BindMount, TmpfsMount
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """What a container does unless it is told otherwise.
+
+    Args:
+        exposed_ports: Like "80/tcp".
+        volumes: Directories of the container that get an anonymous volume.
+        stop_signal: "" is SIGTERM.
+    """
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ("/bin/sh",)
+    env: tuple[tuple[str, str], ...] = (("PATH", DEFAULT_PATH),)
+    working_dir: str = ""
+    user: str = ""
+    exposed_ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    stop_signal: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """Args:
+    id: "sha256:" and 64 hexadecimal digits; of a directory, the digest of its path.
+    names: Under which it is known here; a directory or an archive may have none.
+    layers: Directories of the host, the topmost first; never written to.
+    mounts: Every container of it gets these, in this order, before its own.
+    size_bytes: On the disk, and only for this image; 0 for what is not ours.
+    """
+
+    id: str
+    names: tuple[str, ...]
+    layers: tuple[str, ...]
+    created_at: datetime
+    config: ImageConfig = field(default_factory=ImageConfig)
+    mounts: tuple[BindMount | TmpfsMount, ...] = ()
+    size_bytes: int = 0
