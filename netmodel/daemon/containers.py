@@ -1,0 +1,201 @@
+"""Containers over HTTP; what they print and read is the business of output.py."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from aiohttp import web
+
+from netmodel.daemon.answers import nothing, streaming, to_json
+from netmodel.daemon.calls import ENGINE, call, call_long
+from netmodel.daemon.query import filters, flag, number
+from netmodel.daemon.wire import container as shapes
+from netmodel.daemon.wire.create import read_create
+from netmodel.daemon.wire.stats import shape as stats_shape
+from netmodel.engine import Engine
+from netmodel.engine.engine import WaitCondition
+from netmodel.errors import Invalid, NetmodelError
+from netmodel.model import Container, Endpoint
+
+
+def _ref(request: web.Request) -> str:
+    return request.match_info["ref"].removeprefix("/")
+
+
+async def listing(request: web.Request) -> web.Response:
+    wanted, limit = filters(request), number(request, "limit")
+    every = flag(request, "all") or "status" in wanted or bool(limit)
+    return to_json(await call(request, _listing, request.app[ENGINE], every, wanted, limit))
+
+
+def _listing(engine: Engine, every: bool, wanted: Any, limit: int | None) -> list[dict[str, Any]]:
+    found = engine.containers(all=every, filters=wanted)[: limit or None]
+    networks = {network.id: network for network in engine.networks()}
+    endpoints: dict[str, list[Endpoint]] = {}
+    for endpoint in engine.endpoints():
+        endpoints.setdefault(endpoint.container_id, []).append(endpoint)
+    answer = []
+    for container in found:
+        argv, image_id = _argv(engine, container)
+        seen = shapes.Seen(
+            container=container,
+            endpoints=endpoints.get(container.id, ()),
+            networks=networks,
+            argv=argv,
+            image_id=image_id,
+        )
+        answer.append(shapes.line(seen))
+    return answer
+
+
+async def inspect(request: web.Request) -> web.Response:
+    return to_json(shapes.inspect(await call(request, see, request.app[ENGINE], _ref(request))))
+
+
+def see(engine: Engine, ref: str) -> shapes.Seen:
+    """Gather all that is told of one container."""
+    container = engine.container(ref)
+    argv, image_id = _argv(engine, container)
+    names = [mount.source for mount in container.config.mounts if mount.type == "volume" and mount.source]
+    return shapes.Seen(
+        container=container,
+        endpoints=engine.endpoints(container_id=container.id),
+        networks={network.id: network for network in engine.networks()},
+        argv=argv,
+        image_id=image_id,
+        netns=engine.sandbox_path(container.id),
+        volume_paths={name: engine.volume_path(name) for name in names},
+    )
+
+
+async def create(request: web.Request) -> web.Response:
+    config, warnings = read_create(await request.read())
+    platform = request.query.get("platform", "")
+    if platform and not platform.startswith("linux"):
+        raise Invalid(f"platform {platform!r} is not supported", "leave it out")
+    made = await call(request, request.app[ENGINE].create_container, config, request.query.get("name", ""))
+    return to_json({"Id": made.id, "Warnings": warnings}, 201)
+
+
+async def start(request: web.Request) -> web.Response:
+    await call(request, request.app[ENGINE].start, _ref(request))
+    return nothing()
+
+
+async def stop(request: web.Request) -> web.Response:
+    # It may wait for as long as the program takes.
+    await call_long(request.app[ENGINE].stop, _ref(request), number(request, "t"))
+    return nothing()
+
+
+async def restart(request: web.Request) -> web.Response:
+    await call_long(request.app[ENGINE].restart, _ref(request), number(request, "t"))
+    return nothing()
+
+
+async def kill(request: web.Request) -> web.Response:
+    await call(request, request.app[ENGINE].kill, _ref(request), request.query.get("signal") or "SIGKILL")
+    return nothing()
+
+
+async def pause(request: web.Request) -> web.Response:
+    await call(request, request.app[ENGINE].pause, _ref(request))
+    return nothing()
+
+
+async def unpause(request: web.Request) -> web.Response:
+    await call(request, request.app[ENGINE].unpause, _ref(request))
+    return nothing()
+
+
+async def rename(request: web.Request) -> web.Response:
+    await call(request, request.app[ENGINE].rename, _ref(request), request.query.get("name", "").removeprefix("/"))
+    return nothing()
+
+
+async def remove(request: web.Request) -> web.Response:
+    if flag(request, "link"):
+        raise Invalid("links between containers are not supported", "use a network and its aliases")
+    engine = request.app[ENGINE]
+    await call_long(engine.remove, _ref(request), force=flag(request, "force"), volumes=flag(request, "v"))
+    return nothing()
+
+
+async def wait(request: web.Request) -> web.StreamResponse:
+    condition = request.query.get("condition") or "not-running"
+    if condition not in ("not-running", "next-exit", "removed"):
+        raise Invalid(f"condition {condition!r} is not known", "one of not-running, next-exit, removed")
+    exited = await call(request, request.app[ENGINE].wait, _ref(request), cast(WaitCondition, condition))
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    # The head goes out now: the docker CLI starts the container only after it has seen it.
+    await response.prepare(request)
+    with streaming(request):
+        try:
+            # Shielded: the engine still completes its future when this client goes away.
+            code = await asyncio.shield(asyncio.wrap_future(exited))
+            answer: dict[str, Any] = {"StatusCode": code}
+        except NetmodelError as error:
+            answer = {"StatusCode": -1, "Error": {"Message": error.message}}
+    await response.write(to_json(answer).body)  # type: ignore[arg-type]
+    await response.write_eof()
+    return response
+
+
+async def stats(request: web.Request) -> web.Response:
+    """One reading; Docker's clients ask for a second one to compute the share of the CPU."""
+    if flag(request, "stream", default=True):
+        raise Invalid("statistics are not streamed yet", "ask for one reading: stream=false (--no-stream)")
+    engine, ref = request.app[ENGINE], _ref(request)
+    container = await call(request, engine.container, ref)
+    if not container.state.running:
+        return to_json(stats_shape(container, None, None))
+    first = None
+    if not flag(request, "one-shot"):
+        first = (await call(request, engine.stats, ref), asyncio.get_running_loop().time())
+        await asyncio.sleep(0.5)
+    last = (await call(request, engine.stats, ref), asyncio.get_running_loop().time())
+    return to_json(stats_shape(container, first, last))
+
+
+async def prune(request: web.Request) -> web.Response:
+    return to_json(await call_long(_prune, request.app[ENGINE], filters(request)))
+
+
+def _prune(engine: Engine, wanted: Any) -> dict[str, Any]:
+    removed = []
+    for container in engine.containers(filters={**wanted, "status": ["created", "exited", "dead"]}):
+        engine.remove(container.id)
+        removed.append(container.id)
+    return {"ContainersDeleted": removed, "SpaceReclaimed": 0}
+
+
+def _argv(engine: Engine, container: Container) -> tuple[tuple[str, ...], str]:
+    """The whole command line and the image's id; an image that has vanished leaves what the config says."""
+    config = container.config
+    try:
+        image = engine.image_of(container.id)
+    except NetmodelError:
+        return (config.entrypoint or ()) + (config.command or ()), ""
+    entrypoint = config.entrypoint if config.entrypoint is not None else tuple(image.config.entrypoint or ())
+    # As Docker: an entrypoint of one's own does away with the image's command.
+    default = () if config.entrypoint is not None else tuple(image.config.cmd or ())
+    return entrypoint + (config.command if config.command is not None else default), image.id
+
+
+ROUTES = (
+    ("GET", "/containers/json", listing),
+    ("POST", "/containers/create", create),
+    ("POST", "/containers/prune", prune),
+    ("GET", "/containers/{ref}/json", inspect),
+    ("POST", "/containers/{ref}/start", start),
+    ("POST", "/containers/{ref}/stop", stop),
+    ("POST", "/containers/{ref}/restart", restart),
+    ("POST", "/containers/{ref}/kill", kill),
+    ("POST", "/containers/{ref}/pause", pause),
+    ("POST", "/containers/{ref}/unpause", unpause),
+    ("POST", "/containers/{ref}/rename", rename),
+    ("POST", "/containers/{ref}/wait", wait),
+    ("GET", "/containers/{ref}/stats", stats),
+    ("DELETE", "/containers/{ref}", remove),
+)

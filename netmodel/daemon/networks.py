@@ -1,0 +1,73 @@
+"""Networks over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from netmodel.daemon.answers import nothing, to_json
+from netmodel.daemon.calls import ENGINE, call, call_long
+from netmodel.daemon.query import filters
+from netmodel.daemon.wire import network as shapes
+from netmodel.engine import Engine
+
+
+def _ref(request: web.Request) -> str:
+    return request.match_info["ref"]
+
+
+async def listing(request: web.Request) -> web.Response:
+    found = await call(request, request.app[ENGINE].networks, filters(request))
+    return to_json([shapes.shape(network) for network in found])
+
+
+async def inspect(request: web.Request) -> web.Response:
+    return to_json(await call(request, _inspect, request.app[ENGINE], _ref(request)))
+
+
+def _inspect(engine: Engine, ref: str) -> dict[str, Any]:
+    network = engine.network(ref)
+    containers = {container.id: container for container in engine.containers()}
+    endpoints = engine.endpoints(network_id=network.id)
+    # As Docker: those that run. One that is stopped holds its addresses, but is on no network.
+    members = [(containers[one.container_id], one) for one in endpoints if one.container_id in containers]
+    return shapes.shape(network, [(container, one) for container, one in members if container.state.running])
+
+
+async def create(request: web.Request) -> web.Response:
+    made = await call(request, request.app[ENGINE].create_network, shapes.read_create(await request.read()))
+    return to_json({"Id": made.id, "Warning": ""}, 201)
+
+
+async def remove(request: web.Request) -> web.Response:
+    await call(request, request.app[ENGINE].remove_network, _ref(request))
+    return nothing()
+
+
+async def connect(request: web.Request) -> web.Response:
+    container, config = shapes.read_connect(_ref(request), await request.read())
+    await call(request, request.app[ENGINE].connect, _ref(request), container, config)
+    return nothing(200)
+
+
+async def disconnect(request: web.Request) -> web.Response:
+    container, force = shapes.read_disconnect(await request.read())
+    await call(request, request.app[ENGINE].disconnect, _ref(request), container, force=force)
+    return nothing(200)
+
+
+async def prune(request: web.Request) -> web.Response:
+    removed = await call_long(request.app[ENGINE].prune_networks, filters(request))
+    return to_json({"NetworksDeleted": removed})
+
+
+ROUTES = (
+    ("GET", "/networks", listing),
+    ("POST", "/networks/create", create),
+    ("POST", "/networks/prune", prune),
+    ("GET", "/networks/{ref}", inspect),
+    ("DELETE", "/networks/{ref}", remove),
+    ("POST", "/networks/{ref}/connect", connect),
+    ("POST", "/networks/{ref}/disconnect", disconnect),
+)

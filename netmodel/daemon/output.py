@@ -1,0 +1,135 @@
+"""What a container's first process prints and reads: logs, attach, the size of its terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from netmodel.daemon.answers import HEADERS, nothing, streaming
+from netmodel.daemon.calls import ENGINE, call, iterate
+from netmodel.daemon.query import flag, moment, number
+from netmodel.daemon.streams import MULTIPLEXED, RAW, Hijacked, Taken, frame, hijack
+from netmodel.engine import Engine
+from netmodel.errors import Conflict, Invalid, NetmodelError
+from netmodel.model import Container
+
+
+async def logs(request: web.Request) -> web.StreamResponse:
+    engine = request.app[ENGINE]
+    stdout, stderr, tail = flag(request, "stdout"), flag(request, "stderr"), request.query.get("tail") or "all"
+    if not stdout and not stderr:
+        raise Invalid("no stream is chosen", "set stdout=1, stderr=1 or both")
+    read = partial(
+        engine.logs,
+        follow=flag(request, "follow"),
+        tail=None if tail == "all" else number(request, "tail"),
+        since=moment(request, "since"),
+        until=moment(request, "until"),
+        stdout=stdout,
+        stderr=stderr,
+    )
+    timestamps = flag(request, "timestamps")
+    container = await call(request, engine.container, request.match_info["ref"])
+    response = web.StreamResponse(headers={"Content-Type": RAW if container.config.tty else MULTIPLEXED})
+    await response.prepare(request)
+    with streaming(request):
+        async for pieces in iterate(lambda stop: read(container.id, stop=stop)):
+            await response.write(b"".join(_piece(entry, container, timestamps) for entry in pieces))
+    await response.write_eof()
+    return response
+
+
+async def attach(request: web.Request) -> web.StreamResponse:
+    """Join what the container prints from now on, and give it our input; ends when the container does."""
+    engine = request.app[ENGINE]
+    await request.read()
+    container = await call(request, engine.container, request.match_info["ref"])
+    if container.state.status == "paused":
+        raise Conflict(f"container {container.name} is paused", "unpause it first")
+    attached = datetime.now(UTC)
+    subscription, woken = _watch(engine)
+    try:
+        container = await call(request, engine.container, container.id)
+        connection = await hijack(request, RAW if container.config.tty else MULTIPLEXED, HEADERS)
+        with streaming(request):
+            await _attached(request, connection, container, attached, subscription, woken)
+        connection.close()
+    finally:
+        subscription.close()
+    return Taken()
+
+
+async def _attached(
+    request: web.Request,
+    connection: Hijacked,
+    container: Container,
+    attached: datetime,
+    subscription: Any,
+    woken: asyncio.Event,
+) -> None:
+    engine = request.app[ENGINE]
+    if not container.state.running and not await _started(container.id, subscription, woken):
+        return
+    stdout, stderr = flag(request, "stdout"), flag(request, "stderr")
+    wants_input = flag(request, "stdin") and container.config.open_stdin
+    feeding = asyncio.ensure_future(_feed(request, connection, container)) if wants_input else None
+    since = None if flag(request, "logs") else attached
+    try:
+        if not flag(request, "stream"):
+            since = None
+        read = partial(engine.logs, follow=flag(request, "stream"), since=since, stdout=stdout, stderr=stderr)
+        async for pieces in iterate(lambda stop: read(container.id, stop=stop)):
+            await connection.write(b"".join(_piece(entry, container, False) for entry in pieces))
+    finally:
+        if feeding is not None:
+            feeding.cancel()
+
+
+async def _feed(request: web.Request, connection: Hijacked, container: Container) -> None:
+    """Carry the client's input to the container until either ends."""
+
+
+def _watch(engine: Engine) -> tuple[Any, asyncio.Event]:
+    loop, woken = asyncio.get_running_loop(), asyncio.Event()
+    return engine.events.subscribe(lambda: loop.call_soon_threadsafe(woken.set)), woken
+
+
+async def _started(container_id: str, subscription: Any, woken: asyncio.Event) -> bool:
+    """Wait until a container that does not run is started; False when it never will be."""
+    while True:
+        try:
+            event = subscription.get_nowait()
+        except queue.Empty:
+            if subscription.closed:
+                return False
+            await woken.wait()
+            woken.clear()
+            continue
+        if event.type == "container" and event.id == container_id and event.action in ("start", "die", "destroy"):
+            return bool(event.action != "destroy")
+
+
+def _piece(entry: Any, container: Container, timestamps: bool) -> bytes:
+    data: bytes = entry.log.encode("utf-8", "surrogateescape")
+    if timestamps:
+        data = f"{entry.time} ".encode() + data
+    return data if container.config.tty else frame(entry.stream, data)
+
+
+async def resize(request: web.Request) -> web.Response:
+    rows, columns = number(request, "h"), number(request, "w")
+    await call(request, request.app[ENGINE].resize, request.match_info["ref"], rows or 0, columns or 0)
+    return nothing(200)
+
+
+ROUTES = (
+    ("GET", "/containers/{ref}/logs", logs),
+    ("POST", "/containers/{ref}/attach", attach),
+    ("POST", "/containers/{ref}/resize", resize),
+)

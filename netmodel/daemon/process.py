@@ -1,0 +1,87 @@
+"""The engine's process: from the first check to the last descriptor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from netmodel import __version__
+from netmodel.client.address import socket_path
+from netmodel.daemon.app import application
+from netmodel.daemon.listener import Listener
+from netmodel.engine import Engine
+from netmodel.errors import Forbidden, Invalid, NetmodelError, exit_code, translate
+
+log = logging.getLogger("netmodel")
+_GRACE_S = 3.0  # for requests in flight when the engine ends
+
+
+def run(root: str, host: str, tell: Callable[[str], None]) -> int:
+    """Be the engine until SIGTERM or SIGINT; returns the exit code.
+
+    Args:
+        tell: Called once: "ready", or "error: ..." with a hint on a line of its own.
+    """
+    try:
+        with contextlib.ExitStack() as undo:
+            if os.geteuid() != 0:
+                raise Forbidden("netmodel must run as root", "run the same command with sudo")
+            _raise_limit_of_files()
+            listener = Listener(Path(_host(host)))
+            undo.callback(listener.close)
+            engine = Engine(Path(os.path.realpath(root)))
+            engine.open()
+            undo.callback(engine.close)
+            asyncio.run(_serve(engine, listener, tell))
+    except NetmodelError as error:
+        tell(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
+        return exit_code(error.kind)
+    except Exception as error:
+        log.exception("the engine failed")
+        tell(f"error: {translate(error).message}")
+        return 1
+    log.info("stopped; containers run on")
+    return 0
+
+
+async def _serve(engine: Engine, listener: Listener, tell: Callable[[str], None]) -> None:
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    app = application(engine, str(listener.path), stopping.set)
+    # A handler whose client has left is cancelled, so that streams end; what it called in a thread goes on.
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_GRACE_S)
+    await runner.setup()
+    await web.SockSite(runner, listener.socket).start()
+    log.info("engine %s: root %s, socket %s, process %d", __version__, engine.root, listener.path, os.getpid())
+    tell("ready")
+    await stopping.wait()
+    log.info("stopping")
+    engine.events.close()
+    await runner.cleanup()
+
+
+def _host(host: str) -> str:
+    try:
+        return socket_path(host)
+    except ValueError as error:
+        raise Invalid(str(error)) from error
+
+
+def _raise_limit_of_files() -> None:
+    """A thousand containers take some thousand descriptors: DNS sockets, pins, logs."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def set_up_log() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

@@ -1,0 +1,122 @@
+"""Raw streams over HTTP: connections taken over by a client, and Docker's framing of two outputs."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Any, cast
+
+from aiohttp import web
+
+RAW = "application/vnd.docker.raw-stream"
+MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
+_STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
+_QUEUE = 64  # pieces of input held before we stop reading
+
+
+def frame(stream: str, data: bytes) -> bytes:
+    """One piece of output with its header: stream, three zeros, length (Docker's attach protocol)."""
+    return struct.pack(">BxxxI", _STREAMS[stream], len(data)) + data
+
+
+class Hijacked(asyncio.Protocol):
+    """A connection that no longer speaks HTTP.
+
+    aiohttp's own protocol closes a connection whose peer shuts down its sending side; here that is
+    the end of the input and nothing more, so the transport gets this protocol instead.
+    """
+
+    def __init__(self, request: web.Request) -> None:
+        self._http = request.protocol
+        self._transport = cast(asyncio.Transport, request.transport)
+        self._input: asyncio.Queue[bytes] = asyncio.Queue()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._lost = False
+        tail = _Tail()
+        # What came behind the request is handed to whoever takes over its parsing.
+        request.protocol.set_parser(cast(Any, tail))
+        request.protocol.force_close()
+        self._transport.set_protocol(self)
+        if tail.data:
+            self.data_received(tail.data)
+
+    async def read(self) -> bytes:
+        """The next piece of input; b"" is its end, again and again."""
+        data = await self._input.get()
+        if not data:
+            self._input.put_nowait(b"")
+        elif self._input.qsize() < _QUEUE // 2 and not self._lost:
+            self._transport.resume_reading()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Send; waits while the peer reads slower than we write.
+
+        Raises:
+            ConnectionResetError: The peer is gone.
+        """
+        if self._lost:
+            raise ConnectionResetError("the client is gone")
+        self._transport.write(data)
+        await self._writable.wait()
+
+    def close(self) -> None:
+        """Close once all that was written is sent."""
+        self._transport.close()
+
+    # --- asyncio.Protocol ---------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        self._input.put_nowait(data)
+        if self._input.qsize() >= _QUEUE:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._input.put_nowait(b"")
+        return True  # keep sending
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._input.put_nowait(b"")
+        self._writable.set()
+        self._http.connection_lost(exc)
+
+
+class _Tail:
+    def __init__(self) -> None:
+        self.data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None: ...
+
+
+class Taken(web.StreamResponse):
+    """What a handler returns whose connection was taken over: nothing is left to send."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        return None
+
+
+async def hijack(request: web.Request, content_type: str, headers: dict[str, str]) -> Hijacked:
+    """Answer the request and take over its connection; the request's body has been read."""
+    if request.headers.get("Upgrade", "").lower() == "tcp":
+        head = ["HTTP/1.1 101 UPGRADED", "Connection: Upgrade", "Upgrade: tcp"]
+    else:
+        head = ["HTTP/1.1 200 OK", "Connection: close"]
+    head += [f"Content-Type: {content_type}", *(f"{name}: {value}" for name, value in headers.items())]
+    connection = Hijacked(request)
+    await connection.write(("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
+    return connection
