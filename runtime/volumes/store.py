@@ -1,0 +1,246 @@
+"""Named directories that outlive containers: the local volume driver.
+
+NAME/_data         what containers see
+NAME/options.json  how it is made, unless it is a plain directory
+NAME/_copy         an image's content on its way into _data
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import secrets
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from runtime.images.image import Image
+from runtime.kernel import mount, syscall
+from runtime.spec import BindMount, Propagation
+from runtime.trash import Trash
+from runtime.volumes import tree
+from runtime.volumes.content import directory_of
+from runtime.volumes.errors import InvalidVolumeName, VolumeExists, VolumeNotFound, VolumeUnusable
+from runtime.volumes.options import Options
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
+_MNT_DETACH = 2
+_MOUNT_FLAGS = {"ro": mount.RDONLY, "nosuid": mount.NOSUID, "nodev": mount.NODEV, "noexec": mount.NOEXEC}
+
+
+class Volumes:
+    """Args:
+    directory: Where they are kept; made when first needed, and closed to everybody but root.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._trash = Trash(directory / ".trash")
+        self._lock = threading.Lock()
+        self._trash.sweep()
+        for name in self._entries():
+            if name.startswith(".") and name != ".trash":
+                self._trash.discard(directory / name)  # a crash's; see create()
+
+    def create(self, name: str = "", options: Mapping[str, str] | None = None) -> str:
+        """Make a volume and return its name; one that is there with the same options is taken as it is.
+
+        Args:
+            name: "" makes one up, 64 hexadecimal digits.
+
+        Raises:
+            InvalidVolumeName, InvalidVolumeOption, VolumeExists.
+        """
+        name = name or secrets.token_hex(32)
+        wanted = dict(options or {})
+        Options.parse(wanted)
+        volume = self._volume(name)
+        with self._lock:
+            if volume.exists():
+                if self._options(name) != wanted:
+                    raise VolumeExists(name)
+                return name
+            # Whole or not there: a crash in between leaves only a directory that nobody asks for.
+            fresh = self._directory / f".{secrets.token_hex(8)}"
+            os.makedirs(fresh, 0o700)
+            os.chmod(self._directory, 0o700)
+            os.mkdir(fresh / "_data", 0o755)
+            if wanted:
+                (fresh / "options.json").write_text(json.dumps(wanted))
+            os.rename(fresh, volume)
+        return name
+
+    def path(self, name: str) -> Path:
+        """The directory whose content the volume is.
+
+        Raises:
+            VolumeNotFound.
+        """
+        options = self._parsed(name)
+        return Path(options.device) if options.kind == "bind" else self._volume(name) / "_data"
+
+    def mount(
+        self, name: str, target: str, *, read_only: bool = False, propagation: Propagation = "rprivate"
+    ) -> BindMount:
+        """How a container gets it, ready to be mounted.
+
+        Raises:
+            VolumeNotFound.
+            VolumeUnusable: Its device is not there, or its tmpfs cannot be made.
+        """
+        options = self._parsed(name)
+        source = self.path(name)
+        if options.kind == "tmpfs":
+            self._mount_tmpfs(name, options)
+        if not source.is_dir():
+            raise VolumeUnusable(name, f"{source} is no directory", f"mkdir -p {source}")
+        return BindMount(
+            source=str(source), target=target, read_only=read_only or "ro" in options.flags, propagation=propagation
+        )
+
+    def populate(self, name: str, image: Image, target: str) -> bool:
+        """Give an empty volume what the image has at the place where it will be mounted.
+
+        Returns:
+            Whether anything was copied. A crash at any moment leaves the volume empty, or leaves the
+            rest to the next call.
+
+        Raises:
+            VolumeNotFound.
+            VolumeUnusable: The disk is full, say; then the volume is empty as before.
+        """
+        options = self._parsed(name)
+        data = self.path(name)
+        with self._lock:
+            try:
+                if options.kind == "plain":
+                    self._finish_copy(name)
+                if not data.is_dir() or os.listdir(data):
+                    return False
+                with directory_of(image, target) as source:
+                    if source is None:
+                        return False
+                    if options.kind == "plain":
+                        return self._copy_aside(name, source)
+                    with _opened(data) as descriptor:
+                        tree.Copy().run(source, descriptor)
+                    return True
+            except OSError as error:
+                why = os.strerror(error.errno or errno.EIO).lower()
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                raise VolumeUnusable(
+                    name,
+                    f"the image's content at {target} could not be copied: {why}",
+                    "make room on the disk" if full else "",
+                ) from error
+
+    def remove(self, name: str) -> None:
+        """Delete a volume and its content, a bind's directory excepted; one that is gone is no error.
+
+        The caller sees to it that no container uses it.
+        """
+        volume = self._volume(name)
+        with contextlib.suppress(FileNotFoundError, VolumeNotFound):
+            if self._parsed(name).kind == "tmpfs":
+                _unmount(volume / "_data")
+        self._trash.discard(volume)
+
+    def list(self) -> tuple[str, ...]:
+        """The names of all."""
+        return tuple(sorted(name for name in self._entries() if not name.startswith(".")))
+
+    def exists(self, name: str) -> bool:
+        return self._volume(name).exists()
+
+    def usage(self, name: str) -> int:
+        """Bytes that its content takes on the disk; as quick as there are few files."""
+        with _opened(self.path(name)) as descriptor:
+            return tree.usage(descriptor)
+
+    def drain(self) -> None:
+        """Wait until removed volumes have left the disk; see Trash.drain()."""
+        self._trash.drain()
+
+    def _entries(self) -> tuple[str, ...]:
+        try:
+            return tuple(os.listdir(self._directory))
+        except FileNotFoundError:
+            return ()
+
+    def _volume(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise InvalidVolumeName(name)
+        return self._directory / name
+
+    def _options(self, name: str) -> dict[str, str]:
+        volume = self._volume(name)
+        try:
+            return dict(json.loads((volume / "options.json").read_text()))
+        except FileNotFoundError:
+            if not volume.exists():
+                raise VolumeNotFound(name) from None
+            return {}
+
+    def _parsed(self, name: str) -> Options:
+        return Options.parse(self._options(name))
+
+    def _mount_tmpfs(self, name: str, options: Options) -> None:
+        """Once, in the engine's own mount namespace, so that all who use the volume share it; until it is removed."""
+        data = self._volume(name) / "_data"
+        with self._lock:
+            if os.path.ismount(data):
+                return
+            attributes = 0
+            for flag in options.flags:
+                attributes |= _MOUNT_FLAGS.get(flag, 0)
+            memory = mount.new_filesystem("tmpfs", options.values, attributes)
+            try:
+                with _opened(data) as target:
+                    mount.attach(memory, target)
+            finally:
+                os.close(memory)
+
+    def _copy_aside(self, name: str, source: int) -> bool:
+        volume = self._volume(name)
+        part = volume / "_copy.part"
+        os.mkdir(part, 0o700)
+        try:
+            with _opened(part) as target:
+                tree.Copy().run(source, target)
+        except BaseException:
+            self._trash.discard(part)
+            raise
+        os.rename(part, volume / "_copy")
+        self._finish_copy(name)
+        return True
+
+    def _finish_copy(self, name: str) -> None:
+        """Move a whole copy into place, and forget one that is not whole."""
+        volume = self._volume(name)
+        self._trash.discard(volume / "_copy.part")
+        whole = volume / "_copy"
+        if not whole.is_dir():
+            return
+        with _opened(whole) as copy, _opened(volume / "_data") as data:
+            for entry in os.listdir(copy):
+                os.rename(entry, entry, src_dir_fd=copy, dst_dir_fd=data)
+            tree.copy_attributes(copy, data)
+        os.rmdir(whole)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _unmount(path: Path) -> None:
+    if os.path.ismount(path):
+        # Detached at once; containers that still have it keep it until they end.
+        syscall.libc("umount2", os.fsencode(path), _MNT_DETACH)
