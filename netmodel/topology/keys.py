@@ -1,0 +1,101 @@
+"""Which keys a section of a topology may have: the Compose specification as data.
+
+`supported` is read. `later` is in the specification but not built yet: named in a warning.
+`silent` means nothing on one machine, so there is nothing to say. Keys that begin with x- are
+everybody's; `ours` are those that mean something here, `ours_later` those that will.
+
+Source: compose-spec/compose-spec, schema/compose-spec.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+def words(text: str) -> frozenset[str]:
+    """A set of words, written so that a reader can scan it."""
+    return frozenset(text.split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    supported: frozenset[str]
+    later: frozenset[str] = field(default_factory=frozenset)
+    silent: frozenset[str] = field(default_factory=frozenset)
+    ours: frozenset[str] = field(default_factory=frozenset)
+    ours_later: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def all(self) -> frozenset[str]:
+        return self.supported | self.later | self.silent | self.ours | self.ours_later
+
+
+TOP = Keys(
+    supported=words("name services networks volumes"),
+    later=words("configs secrets include models"),
+    silent=words("version"),
+    ours=words("x-expect"),
+)
+
+SERVICE = Keys(
+    supported=words(
+        """
+        image command entrypoint environment env_file working_dir user group_add
+        container_name hostname domainname labels depends_on deploy scale
+        networks network_mode mac_address ports expose dns dns_opt dns_search extra_hosts
+        volumes tmpfs read_only shm_size
+        cap_add cap_drop privileged security_opt sysctls ulimits userns_mode
+        mem_limit memswap_limit cpus cpu_shares pids_limit
+        stop_signal stop_grace_period tty stdin_open
+        """
+    ),
+    later=words(
+        """
+        annotations attach blkio_config build cgroup cgroup_parent configs cpu_count cpu_percent cpu_period cpu_quota
+        cpu_rt_period cpu_rt_runtime cpuset credential_spec develop device_cgroup_rules devices extends external_links
+        gpus healthcheck init ipc isolation label_file links logging mem_reservation mem_swappiness models
+        oom_kill_disable oom_score_adj pid platform post_start pre_stop profiles provider pull_policy
+        restart runtime secrets storage_opt use_api_socket uts volumes_from
+        """
+    ),
+    ours=words("x-routes"),
+    ours_later=words("x-nat x-impair"),
+)
+
+ATTACHMENT = Keys(
+    supported=words("aliases ipv4_address ipv6_address mac_address interface_name priority gw_priority driver_opts"),
+    later=words("link_local_ips"),
+    ours_later=words("x-impair"),
+)
+
+DEPLOY = Keys(
+    supported=words("replicas resources"),
+    later=words("labels restart_policy"),
+    silent=words("mode endpoint_mode placement update_config rollback_config"),
+)
+RESOURCES = Keys(supported=words("limits"), later=words("reservations"))
+LIMITS = Keys(supported=words("cpus memory pids"))
+DEPENDENCY = Keys(supported=words("condition required"), later=words("restart"))
+ENV_FILE = Keys(supported=words("path required format"))
+PORT = Keys(supported=words("target published host_ip protocol"), silent=words("name mode app_protocol"))
+ULIMIT = Keys(supported=words("soft hard"))
+
+MOUNT = Keys(
+    supported=words("type source target read_only bind volume tmpfs"),
+    later=words("image"),
+    silent=words("consistency"),
+)
+MOUNT_BIND = Keys(supported=words("propagation create_host_path"), later=words("recursive"), silent=words("selinux"))
+MOUNT_VOLUME = Keys(supported=words("nocopy"), later=words("subpath labels"))
+MOUNT_TMPFS = Keys(supported=words("size mode"))
+
+NETWORK = Keys(
+    supported=words("name driver driver_opts internal enable_ipv4 enable_ipv6 attachable ipam labels external"),
+    ours_later=words("x-link x-impair"),
+)
+IPAM = Keys(supported=words("driver config options"))
+POOL = Keys(supported=words("subnet gateway ip_range aux_addresses"))
+VOLUME = Keys(supported=words("name driver driver_opts labels external"))
+EXTERNAL = Keys(supported=words("name"))
+
+EXPECTATION = Keys(supported=words("icmp tcp udp within network family"), later=words("path"))
