@@ -1,0 +1,91 @@
+"""The story of a further process of a container (exec), and of a first one in a sandbox that stands already."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from runtime.kernel import clone, prctl
+from runtime.kernel.path import close_all_but
+from runtime.launch import program
+from runtime.launch.container import as_start_failure, become_root
+from runtime.launch.control import Control
+from runtime.spec import Process
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What a further process finds in its memory.
+
+    Args:
+        pidfd: The container's first process.
+        namespaces: Those of its to enter, as clone flags.
+        stdio: None for a terminal.
+    """
+
+    process: Process
+    control: socket.socket
+    pidfd: int
+    namespaces: int
+    cgroups: tuple[str, ...]
+    stdio: tuple[int, int, int] | None
+    nofile: tuple[int, int]
+
+
+def run(visit: Visit) -> NoReturn:
+    """Enter the container, and let a child there become the program.
+
+    A process cannot enter a PID namespace itself, only its children can. The child is the spawner's
+    (CLONE_PARENT), so that this one may end at once.
+    """
+
+    def enter() -> None:
+        clone.enter(visit.pidfd, visit.namespaces)
+
+    def become() -> None:
+        close_all_but(frozenset((visit.control.fileno(), *(visit.stdio or ()))))
+        if visit.namespaces & clone.CLONE_NEWUSER:
+            become_root()
+        program.inherit_nothing(visit.nofile)
+        program.run(visit.process, Control(visit.control), visit.stdio)
+
+    fork_inside(visit.control, visit.cgroups, enter, 0, become)
+
+
+def fork_inside(
+    connection: socket.socket,
+    cgroups: Sequence[str],
+    enter: Callable[[], None],
+    flags: int,
+    become: Callable[[], None],
+) -> NoReturn:
+    """In a process made for it: join control groups, enter namespaces, fork for the spawner, tell it the pid, end."""
+    control = Control(connection)
+    try:
+        # From here on the container must not look into this copy of the spawner, not even its root.
+        prctl.set_dumpable(False)
+        join_cgroups(cgroups)
+        enter()
+        pid = clone.clone(flags | clone.CLONE_PARENT)
+        if pid == 0:
+            prctl.die_with_parent(signal.SIGKILL)
+            become()
+        control.tell({"pid": pid})
+    except Exception as error:
+        control.fail(as_start_failure(error))
+    finally:
+        os._exit(0)
+
+
+def join_cgroups(directories: Sequence[str], pid: int = 0) -> None:
+    """Move a process (0 is the caller) into control groups."""
+    for directory in directories:
+        file = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(file, b"%d" % pid)
+        finally:
+            os.close(file)

@@ -1,0 +1,134 @@
+"""The story of a container's first process, from its clone to its program."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from typing import NoReturn
+
+from runtime.errors import InvalidSpec, KernelRefused, StartFailed
+from runtime.kernel import clone, mount, prctl
+from runtime.kernel.path import close_all_but
+from runtime.launch import filesystems, program
+from runtime.launch.control import Control
+from runtime.launch.filesystems import CgroupView
+from runtime.launch.order import ordered_mounts
+from runtime.launch.sysctl import write_sysctls
+from runtime.spec import BindMount, ContainerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What the child finds in its memory.
+
+    Args:
+        own_network: The network namespace belongs to the container's user namespace.
+        own_users: It has a user namespace.
+        output: Descriptors for stdout and stderr; None for a terminal.
+        nofile: The spawner's limit of descriptors before it raised it for itself.
+    """
+
+    spec: ContainerSpec
+    control: socket.socket
+    own_network: bool
+    own_users: bool
+    output: tuple[int, int] | None
+    cgroups: tuple[CgroupView, ...]
+    nofile: tuple[int, int]
+
+
+def run(birth: Birth) -> NoReturn:
+    """Build the container around this process and become its program."""
+    control = Control(birth.control)
+    try:
+        _run(birth, control)
+    except Exception as error:
+        control.fail(error if isinstance(error, StartFailed) else as_start_failure(error))
+    finally:
+        os._exit(1)
+
+
+def as_start_failure(error: Exception) -> StartFailed:
+    kind, hint = getattr(error, "kind", "internal"), getattr(error, "hint", "")
+    message = str(error) if hasattr(error, "kind") else f"{type(error).__name__}: {error}"
+    return StartFailed(128, message, hint, kind=kind)
+
+
+def _run(birth: Birth, control: Control) -> NoReturn:
+    spec = birth.spec
+    close_all_but(frozenset((control.fileno(), *(birth.output or ()))))
+    program.inherit_nothing(birth.nofile)
+    prctl.die_with_parent(signal.SIGKILL)
+    control.expect("mapped")
+    if birth.own_users:
+        become_root()
+    if spec.private_cgroup:
+        # Only now: its root is the group we are in when it is made, and the spawner has just put us there.
+        clone.unshare(clone.CLONE_NEWCGROUP)
+    _set_names(spec)
+    mount.make_rprivate("/")
+    made = filesystems.make(spec, birth.own_network)
+
+    _, fds = control.expect("mounts")
+    root = _build_root(birth, made, fds)
+    _build_mounts(spec, root, fds)
+    late = write_sysctls(root, spec.sysctls)
+    if spec.private_cgroup and birth.cgroups:
+        filesystems.show_cgroups(root, birth.cgroups)
+    if not spec.privileged:
+        filesystems.mask(root, spec.masked_paths)
+        filesystems.make_read_only(root, spec.readonly_paths)
+    mount.pivot_root(root)
+    if spec.rootfs.read_only:
+        mount.change(root, set_=mount.RDONLY)
+
+    control.expect("go")
+    # Those of a link's own could not be written before there was the link.
+    for name, _value in write_sysctls(root, late):
+        raise InvalidSpec(
+            f"sysctl {name} does not exist in this container", "check its spelling, and that its link is there"
+        )
+    os.close(root)
+    stdio = None if birth.output is None else (os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), *birth.output)
+    program.run(spec.process, control, stdio)
+
+
+def become_root() -> None:
+    """Be root of the user namespace just entered, instead of somebody unknown to it."""
+    os.setgroups(())
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    # The change of ids has made the kernel forget it.
+    prctl.die_with_parent(signal.SIGKILL)
+
+
+def _set_names(spec: ContainerSpec) -> None:
+    try:
+        socket.sethostname(spec.hostname)
+        if spec.domainname:
+            prctl.set_domain_name(spec.domainname)
+    except OSError as error:
+        raise KernelRefused(f"set the host name to {spec.hostname}", error) from None
+
+
+def _build_root(birth: Birth, made: list[tuple[str, int]], fds: list[int]) -> int:
+    """Attach the root, /dev and the kernel's file systems. Takes them from the front of fds."""
+    root = fds.pop(0)
+    old = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    mount.attach(root, old)
+    os.close(old)
+    filesystems.attach_at(root, "/dev", fds.pop(0))
+    if not birth.own_network:
+        filesystems.attach_at(root, "/sys", fds.pop(0))
+    for path, fd in made:
+        filesystems.attach_at(root, path, fd)
+    return root
+
+
+def _build_mounts(spec: ContainerSpec, root: int, fds: list[int]) -> None:
+    """Attach binds and tmpfs from the root downwards, so that none hides another."""
+    for wanted in ordered_mounts(spec):
+        fd = fds.pop(0) if isinstance(wanted, BindMount) else filesystems.new_tmpfs(wanted)
+        filesystems.attach_at(root, wanted.target, fd)

@@ -1,0 +1,71 @@
+"""The socket between the spawner and a child that is not its program yet.
+
+The spawner says {"go": ...} step by step; the child says {"error": ...}, or {"exec": true} right
+before its program takes its place, which closes the socket. A child that dies says nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from runtime import wire
+from runtime.errors import RuntimeFault, StartFailed
+
+
+class Control:
+    """The child's end."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def expect(self, step: str) -> tuple[dict[str, Any], list[int]]:
+        """Wait until the spawner says so; end this process if it never will."""
+        try:
+            received = wire.receive(self._socket)
+        except OSError:
+            received = None
+        if received is None:
+            os._exit(1)
+        message, fds = received
+        assert step in message, message
+        return message, fds
+
+    def tell(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        wire.send(self._socket, message, fds)
+
+    def exit_if_orphaned(self) -> None:
+        """End this process if the spawner died before die_with_parent() could have told us."""
+        poll = select.poll()
+        poll.register(self._socket, 0)
+        if poll.poll(0):
+            os._exit(1)
+
+    def fail(self, error: Exception) -> NoReturn:
+        """Report why there will be no program, and end."""
+        try:
+            self.tell({"error": describe(error)})
+        finally:
+            os._exit(1)
+
+
+def describe(error: Exception) -> dict[str, Any]:
+    """An error as JSON; recover() makes an error of it again."""
+    if isinstance(error, RuntimeFault):
+        described: dict[str, Any] = {"message": str(error), "kind": error.kind, "hint": error.hint}
+        if isinstance(error, StartFailed):
+            described["code"] = error.code
+        return described
+    return {"message": f"{type(error).__name__}: {error}", "kind": "internal", "hint": ""}
+
+
+def recover(described: dict[str, Any]) -> RuntimeFault:
+    if "code" in described:
+        return StartFailed(described["code"], described["message"], described["hint"], kind=described["kind"])
+    return RuntimeFault(described["message"], described["hint"], kind=described["kind"])

@@ -1,0 +1,81 @@
+"""Who a process runs as, by the container's own /etc/passwd and /etc/group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from runtime.errors import StartFailed
+
+_PASSWD = "/etc/passwd"
+_GROUP = "/etc/group"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+def resolve(user: str, extra_groups: Sequence[str] = (), passwd: str = _PASSWD, group: str = _GROUP) -> User:
+    """Turn "", "uid", "name", "uid:gid" or "name:group" into numbers.
+
+    Numbers need no file. Without a group it is the user's own, and 0 for a number that the file does
+    not know; further groups are those that list the user, but only if no group was named.
+
+    Raises:
+        StartFailed: A name that the container does not know.
+
+    Source: moby's user lookup (github.com/moby/sys/user, GetExecUser).
+    """
+    name, _, group_name = user.partition(":")
+    entry = _find_user(name or "0", passwd)
+    if entry is not None:
+        uid, gid, home = int(entry[2]), int(entry[3]), entry[5] or "/"
+    elif not name or name.isdigit():
+        uid, gid, home = int(name or "0"), 0, "/"
+    else:
+        raise StartFailed(
+            128, f"user {name!r} is not in {passwd} of the container", "name one that is there, or give its number"
+        )
+    groups: list[int] = []
+    if group_name:
+        gid = _group_id(group_name, group)
+    elif entry is not None:
+        groups = [int(fields[2]) for fields in _entries(group, 4) if entry[0] in fields[3].split(",")]
+    groups.extend(_group_id(extra, group) for extra in extra_groups)
+    return User(uid, gid, tuple(dict.fromkeys((gid, *groups))), home)
+
+
+def _find_user(name: str, passwd: str) -> list[str] | None:
+    """A name is looked up before a number is: useradd lets names be digits."""
+    entries = list(_entries(passwd, 7))
+    by_name = (fields for fields in entries if fields[0] == name)
+    by_number = (fields for fields in entries if fields[2] == name)
+    return next(by_name, None) or next(by_number, None)
+
+
+def _group_id(name: str, group: str) -> int:
+    for fields in _entries(group, 4):
+        if fields[0] == name:
+            return int(fields[2])
+    if name.isdigit():
+        return int(name)
+    raise StartFailed(
+        128, f"group {name!r} is not in {group} of the container", "name one that is there, or give its number"
+    )
+
+
+def _entries(path: str, fields: int) -> Iterator[list[str]]:
+    """The well-formed lines of a file that may be missing, since the container wrote it."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read(1 << 20).splitlines()
+    except OSError:
+        return
+    for line in lines:
+        entry = line.split(":")
+        if len(entry) >= fields and entry[2].isdigit():
+            yield entry

@@ -1,0 +1,234 @@
+"""The spawner's half of a launch: the clone, its id maps, its namespaces, its mounts."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from runtime import wire
+from runtime.errors import InvalidSpec, KernelRefused
+from runtime.kernel import clone
+from runtime.launch import command, container
+from runtime.launch.container import Birth
+from runtime.launch.filesystems import CgroupView
+from runtime.launch.order import ordered_mounts
+from runtime.spawner import device, overlay
+from runtime.spawner.overlay import MountMaker, Scratch
+from runtime.spawner.record import Pin
+from runtime.spec import BindMount, ContainerSpec, IdMap
+
+_ALWAYS = clone.CLONE_NEWPID | clone.CLONE_NEWNS | clone.CLONE_NEWUTS | clone.CLONE_NEWIPC
+
+
+@dataclass(slots=True)
+class Newborn:
+    """A clone that waits for its mounts.
+
+    Args:
+        pid: Of the container's first process; with messenger it is still to come over control.
+        messenger: The process in between, which makes the first one in a sandbox that stands.
+        pin: The sandbox, made by this or before it; None for the host's.
+        output: Where its stdout and stderr can be read; empty for a terminal.
+        sources: Its binds, in the order of their attaching, as copies of the host's mounts.
+    """
+
+    spec: ContainerSpec
+    pid: int
+    messenger: int
+    control: socket.socket
+    pin: Pin | None
+    made_pin: bool
+    namespaces: int
+    output: dict[str, int] = field(default_factory=dict)
+    sources: list[tuple[BindMount, int]] = field(default_factory=list)
+
+    @property
+    def own_network(self) -> bool:
+        return owns_network(self.spec, self.pin)
+
+    def send_mounts(self, scratch: Scratch) -> list[str]:
+        """Make the container's mounts and hand them to the child; returns warnings.
+
+        Takes the sources, whatever happens.
+        """
+        userns, base = (self.pin.users, self.pin.base) if self.pin else (None, 0)
+        if userns is None and self.namespaces & clone.CLONE_NEWUSER and self.spec.idmap is not None:
+            userns, base = os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC), self.spec.idmap.base
+        maker = MountMaker(userns, base, scratch)
+        sources, self.sources = self.sources, []
+        fds = [source for _, source in sources]
+        try:
+            for wanted, source in sources:
+                maker.bind(wanted, source)
+            if not self.own_network:
+                fds.insert(0, maker.host_sys())
+            fds.insert(0, device.new_dev(self.spec, base))
+            fds.insert(0, maker.root(self.spec.rootfs))
+            if len(fds) > wire.MAX_FDS:
+                raise InvalidSpec(f"{len(sources)} mounts are more than one container can have", "mount their parents")
+            wire.send(self.control, {"mounts": True}, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+            if userns is not None and not (self.pin and self.pin.users == userns):
+                os.close(userns)
+        return maker.warnings
+
+
+def owns_network(spec: ContainerSpec, pin: Pin | None) -> bool:
+    """Tell whether the container's user namespace owns its network namespace."""
+    return pin is not None and (pin.users is not None) == (spec.idmap is not None)
+
+
+def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], nofile: tuple[int, int]) -> Newborn:
+    """Clone a container's first process; it waits until it gets its mounts.
+
+    Args:
+        pin: Of spec.sandbox, where that stands already.
+
+    Raises:
+        RuntimeFault: Nothing is left of it then.
+    """
+    with ExitStack() as undo:
+        sources = _open_sources(spec, undo)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        undo.callback(ours.close)
+        output, ends = _open_output(spec, undo)
+        new_network = pin is None and spec.sandbox != "host"
+        namespaces = _ALWAYS | (clone.CLONE_NEWCGROUP if spec.private_cgroup else 0)
+        namespaces |= clone.CLONE_NEWUSER if spec.idmap is not None else 0
+        namespaces |= clone.CLONE_NEWNET if spec.sandbox != "host" else 0
+        birth = Birth(
+            spec=spec,
+            control=theirs,
+            own_network=new_network or owns_network(spec, pin),
+            own_users=spec.idmap is not None,
+            output=ends,
+            cgroups=views,
+            nofile=nofile,
+        )
+        try:
+            if pin is None:
+                newborn = Newborn(spec, _clone(birth, namespaces), 0, ours, None, False, namespaces)
+            else:
+                newborn = Newborn(spec, 0, _clone_into(birth, pin), ours, pin, False, namespaces)
+        finally:
+            theirs.close()
+            for end in ends or ():
+                os.close(end)
+        undo.callback(_kill, newborn.pid or newborn.messenger)
+        if pin is None:
+            _map_ids(newborn.pid, spec.idmap)
+            _join(spec.cgroups, newborn.pid)
+            if new_network:
+                newborn.pin = _pin(newborn.pid, spec.idmap)
+                newborn.made_pin = True
+                undo.callback(newborn.pin.close)
+        wire.send(ours, {"mapped": True})
+        ours.setblocking(False)
+        newborn.output, newborn.sources = output, sources
+        undo.pop_all()
+    return newborn
+
+
+def _clone(birth: Birth, namespaces: int) -> int:
+    # The cgroup namespace comes later: the child makes it once it is in its groups.
+    try:
+        pid = clone.clone(namespaces & ~clone.CLONE_NEWCGROUP)
+    except OSError as error:
+        raise KernelRefused("make the container's namespaces", error, hint=_clone_hint(error)) from None
+    if pid == 0:
+        container.run(birth)
+    return pid
+
+
+def _clone_hint(error: OSError) -> str:
+    return "see /proc/sys/user/max_*_namespaces and ulimit -u" if error.errno in (11, 28) else ""
+
+
+def _clone_into(birth: Birth, pin: Pin) -> int:
+    """Fork a process that enters the sandbox and makes the first one there."""
+
+    def enter() -> None:
+        if pin.users is not None and birth.own_users:
+            clone.enter(pin.users, clone.CLONE_NEWUSER)
+        clone.enter(pin.network, clone.CLONE_NEWNET)
+
+    def become() -> None:
+        container.run(birth)
+
+    messenger = clone.clone()
+    if messenger == 0:
+        flags = _ALWAYS if pin.users is not None or not birth.own_users else _ALWAYS | clone.CLONE_NEWUSER
+        command.fork_inside(birth.control, birth.spec.cgroups, enter, flags, become)
+    return messenger
+
+
+def _open_sources(spec: ContainerSpec, undo: ExitStack) -> list[tuple[BindMount, int]]:
+    sources = []
+    for wanted in ordered_mounts(spec):
+        if isinstance(wanted, BindMount):
+            sources.append((wanted, overlay.open_source(wanted)))
+            undo.callback(os.close, sources[-1][1])
+    return sources
+
+
+def _open_output(spec: ContainerSpec, undo: ExitStack) -> tuple[dict[str, int], tuple[int, int] | None]:
+    """Make the pipes of stdout and stderr: the spawner's ends by name, and the child's."""
+    if spec.process.terminal:
+        return {}, None
+    ours: dict[str, int] = {}
+    theirs = []
+    for name in ("stdout", "stderr"):
+        read, write = os.pipe2(os.O_CLOEXEC)
+        ours[name] = read
+        undo.callback(os.close, read)
+        theirs.append(write)
+        if spec.idmap is not None:
+            # So that the container may open its own /dev/stdout again.
+            os.fchown(write, spec.idmap.base, spec.idmap.base)
+    return ours, (theirs[0], theirs[1])
+
+
+def _map_ids(pid: int, idmap: IdMap | None) -> None:
+    if idmap is None:
+        return
+    line = b"0 %d %d" % (idmap.base, idmap.size)
+    for name in ("uid_map", "gid_map"):
+        try:
+            _write(f"/proc/{pid}/{name}", line)
+        except OSError as error:
+            raise KernelRefused(
+                f"map ids 0 to {idmap.size - 1} of the container to {idmap.base} and on",
+                error,
+                hint="CAP_SETUID and CAP_SETGID are needed, and ids below 4294967295",
+            ) from None
+
+
+def _join(directories: tuple[str, ...], pid: int) -> None:
+    try:
+        command.join_cgroups(directories, pid)
+    except OSError as error:
+        raise KernelRefused("put the container into its control groups", error) from None
+
+
+def _write(path: str, data: bytes) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(file, data)
+    finally:
+        os.close(file)
+
+
+def _pin(pid: int, idmap: IdMap | None) -> Pin:
+    network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    if idmap is None:
+        return Pin(network, None, 0)
+    return Pin(network, os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC), idmap.base)
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)

@@ -1,0 +1,134 @@
+"""A container's output on its way into its log: a JSON object a line, with its stream and time.
+
+Lines are kept whole up to 16 KiB, as Docker does; a longer one is cut there, and its parts end
+without a newline except for the last.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from json.encoder import encode_basestring
+
+from runtime.spawner.loop import Loop
+
+_LINE_BYTES = 16 * 1024
+_READ_BYTES = 64 * 1024
+
+
+class Stream:
+    """One pipe (or terminal) and the log it goes to."""
+
+    def __init__(self, name: str, fd: int, log: int) -> None:
+        self.fd = fd
+        self._name = name
+        self._log = log
+        self._rest = b""
+
+    def pump(self) -> bool:
+        """Move what is there at the moment, a bounded amount; False once there can be no more."""
+        try:
+            data = os.read(self.fd, _READ_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:  # EIO: the last process of a terminal has closed it
+            data = b""
+        if not data:
+            return False
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        whole = [line + b"\n" for line in lines]
+        entries = [part for line in whole for part in _cut(line)]
+        while len(self._rest) >= _LINE_BYTES:
+            size = _boundary(self._rest)
+            entries.append(self._rest[:size])
+            self._rest = self._rest[size:]
+        self._write(entries)
+        return True
+
+    def finish(self) -> None:
+        """Move what the processes left, without waiting for more, then close.
+
+        A process outside the container may hold the pipe's other end; nobody waits for that.
+        """
+        for _ in range(64):
+            if not _readable(self.fd) or not self.pump():
+                break
+        if self._rest:
+            self._write([self._rest])
+            self._rest = b""
+        os.close(self.fd)
+
+    def _write(self, entries: list[bytes]) -> None:
+        if not entries:
+            return
+        now = timestamp(time.time_ns())
+        text = "".join(
+            f'{{"time":"{now}","stream":"{self._name}","log":{encode_basestring(entry.decode(errors="replace"))}}}\n'
+            for entry in entries
+        )
+        data = text.encode()
+        try:
+            while data:
+                data = data[os.write(self._log, data) :]
+        except OSError:
+            pass  # a full disk must not stop the container, nor the others
+
+
+class LogPump:
+    """The streams of one container, watched while it runs."""
+
+    def __init__(self, loop: Loop, path: str) -> None:
+        self._loop = loop
+        self._log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._streams: list[Stream] = []
+
+    def add(self, name: str, fd: int) -> None:
+        """Take over a descriptor to read from."""
+        os.set_blocking(fd, False)
+        stream = Stream(name, fd, self._log)
+        self._streams.append(stream)
+
+        def pump() -> None:
+            if not stream.pump():
+                # Closed by the process, which may live on: only a loop that watches it on would spin.
+                self._loop.forget(stream.fd)
+
+        self._loop.watch(fd, pump)
+
+    def close(self) -> None:
+        """Write what is left and let go."""
+        for stream in self._streams:
+            self._loop.forget(stream.fd)
+            stream.finish()
+        self._streams.clear()
+        os.close(self._log)
+
+
+def _readable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _cut(line: bytes) -> list[bytes]:
+    parts = []
+    while len(line) > _LINE_BYTES:
+        size = _boundary(line)
+        parts.append(line[:size])
+        line = line[size:]
+    return [*parts, line]
+
+
+def _boundary(data: bytes) -> int:
+    """Where to cut so that no character of UTF-8 is cut through."""
+    size = _LINE_BYTES
+    while size > _LINE_BYTES - 4 and size < len(data) and data[size] & 0xC0 == 0x80:
+        size -= 1
+    return size
+
+
+def timestamp(nanoseconds: int) -> str:
+    """RFC 3339 in UTC with all nine digits of the nanoseconds."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"

@@ -1,0 +1,54 @@
+"""An event loop over epoll: callbacks for descriptors, and one deadline."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+
+
+class Loop:
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._deadline: tuple[float, Callable[[], None]] | None = None
+
+    def watch(self, fd: int, callback: Callable[[], None], writable: bool = False) -> None:
+        """Call back whenever fd can be read (or also written), or its other side is gone."""
+        events = select.EPOLLIN | (select.EPOLLOUT if writable else 0)
+        if fd in self._callbacks:
+            self._epoll.modify(fd, events)
+        else:
+            self._epoll.register(fd, events)
+        self._callbacks[fd] = callback
+
+    def forget(self, fd: int) -> None:
+        """Stop watching; before fd is closed, since a copy of it in a child would keep it watched."""
+        if self._callbacks.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def at(self, seconds: float | None, callback: Callable[[], None] | None = None) -> None:
+        """Set the deadline, replacing the one before; None clears it."""
+        if seconds is None or callback is None:
+            self._deadline = None
+        else:
+            self._deadline = (time.monotonic() + seconds, callback)
+
+    def run(self) -> None:
+        """Run until a callback raises SystemExit."""
+        while True:
+            for fd, _events in self._epoll.poll(self._wait_s(), 64):
+                # One callback may have ended what the next event is about.
+                callback = self._callbacks.get(fd)
+                if callback is not None:
+                    callback()
+            self._pass_deadline()
+
+    def _wait_s(self) -> float:
+        return -1 if self._deadline is None else max(0.0, self._deadline[0] - time.monotonic())
+
+    def _pass_deadline(self) -> None:
+        if self._deadline is not None and time.monotonic() >= self._deadline[0]:
+            callback = self._deadline[1]
+            self._deadline = None
+            callback()

@@ -1,0 +1,230 @@
+"""A container's root and binds as detached mounts whose ids on disk are the container's.
+
+The spawner makes them since it has the host's rights; the child attaches them. Nothing is copied or
+chowned: the mount itself maps the ids. Where a file system cannot do that, its files keep the host's
+ids (so those of root look like nobody's in the container), and a warning says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+
+from runtime.errors import InvalidSpec, KernelRefused
+from runtime.kernel import clone, mount
+from runtime.kernel.prctl import FileIds
+from runtime.spec import BindMount, RootFs
+
+_CANNOT_MAP = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
+
+
+class MountMaker:
+    """Makes the mounts of one container.
+
+    Args:
+        userns: Descriptor of its user namespace; None is the host's.
+        base: The host's id for the container's root.
+    """
+
+    def __init__(self, userns: int | None, base: int, scratch: Scratch) -> None:
+        self._userns = userns
+        self._base = base
+        self._scratch = scratch
+        self.warnings: list[str] = []
+
+    def root(self, rootfs: RootFs) -> int:
+        """Put the writable directory over the layers."""
+        opened: list[int] = []
+        try:
+            layers = [self._layer(path, opened) for path in rootfs.layers]
+            upper, work, mapped = self._writable(rootfs, opened)
+            # New files of overlay's own are made by whoever mounted it, who must be someone the ids map.
+            with FileIds(self._base, self._base) if mapped else FileIds(0, 0):
+                if overlay_takes_descriptors():
+                    return _mount_by_descriptor(layers, upper, work)
+                return self._scratch.mount_overlay(opened, len(layers), rootfs)
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    def bind(self, wanted: BindMount, copy: int) -> None:
+        """Make the copy of a bind's source, as open_source() gives it, what was asked for."""
+        if self._userns is not None:
+            self._map_bind(wanted.source, copy)
+        if wanted.read_only:
+            mount.change(copy, set_=mount.RDONLY, recursive=True)
+        kind = wanted.propagation.removeprefix("r")
+        if kind != "private":
+            _require_shared(wanted.source, kind)
+        mount.change(copy, propagation=mount.PROPAGATION[kind], recursive=wanted.propagation.startswith("r"))
+
+    def host_sys(self) -> int:
+        """The host's /sys, read-only: a container without a network of its own may not mount one."""
+        copy = mount.clone_tree("/sys", recursive=True)
+        try:
+            mount.change(copy, set_=mount.RDONLY, propagation=mount.PROPAGATION["private"], recursive=True)
+        except BaseException:
+            os.close(copy)
+            raise
+        return copy
+
+    def _layer(self, path: str, opened: list[int]) -> int:
+        copy = mount.clone_tree(path)
+        opened.append(copy)
+        self._map(path, copy)
+        return copy
+
+    def _writable(self, rootfs: RootFs, opened: list[int]) -> tuple[int, int, bool]:
+        """Open the writable and the scratch directory; overlay wants them on one mount."""
+        parent = os.path.commonpath((rootfs.upper, rootfs.work))
+        copy = mount.clone_tree(parent)
+        opened.append(copy)
+        mapped = self._userns is not None and self._map(parent, copy)
+        for path in (rootfs.upper, rootfs.work):
+            try:
+                opened.append(os.open(os.path.relpath(path, parent), os.O_PATH | os.O_CLOEXEC, dir_fd=copy))
+            except OSError as error:
+                raise KernelRefused(f"open {path}", error) from None
+        if self._userns is not None and not mapped:
+            # Then the directory must belong to the container's root, and so will what is made in it.
+            os.chown(rootfs.upper, self._base, self._base)
+        return opened[-2], opened[-1], mapped
+
+    def _map(self, path: str, copy: int, recursive: bool = False) -> bool:
+        if self._userns is None:
+            return True
+        try:
+            mount.change(copy, userns=self._userns, recursive=recursive)
+        except KernelRefused as refused:
+            if refused.errno not in _CANNOT_MAP:
+                raise
+            self.warnings.append(f"the file system of {path} cannot map ids: its files keep the host's owners")
+            return False
+        return True
+
+    def _map_bind(self, source: str, copy: int) -> None:
+        try:
+            mount.change(copy, userns=self._userns, recursive=True)
+        except KernelRefused as refused:
+            if refused.errno not in _CANNOT_MAP:
+                raise
+            # Perhaps only a mount below it cannot; then at least the source itself is mapped.
+            self._map(source, copy)
+
+
+def open_source(wanted: BindMount) -> int:
+    """Copy the mount of a bind's source.
+
+    Raises:
+        InvalidSpec: It is not there.
+    """
+    try:
+        return mount.clone_tree(wanted.source, recursive=True)
+    except KernelRefused as refused:
+        if refused.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise InvalidSpec(
+                f"mount source {wanted.source} does not exist", "create it, or use a volume", kind="not_found"
+            ) from None
+        raise
+
+
+def _require_shared(source: str, kind: str) -> None:
+    """Refuse to promise propagation from a mount that takes no part in it."""
+    probe = os.open(source, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{probe}") as info:
+            ids = [line.split()[1] for line in info if line.startswith("mnt_id:")]
+    finally:
+        os.close(probe)
+    with open("/proc/self/mountinfo") as table:
+        for line in table:
+            fields = line.split(" ")
+            if fields[0] in ids:
+                optional = fields[6 : fields.index("-")]
+                if not any(
+                    tag.startswith(("shared:", "master:") if kind == "slave" else "shared:") for tag in optional
+                ):
+                    raise InvalidSpec(
+                        f"mount source {source} lies on {fields[4]}, which is not a shared mount: "
+                        f"propagation {kind} has no effect",
+                        f"mount --make-shared {fields[4]} on the host, or leave the propagation out",
+                    )
+
+
+_takes_descriptors: bool | None = None
+
+
+def overlay_takes_descriptors() -> bool:
+    """Tell whether overlay takes its layers as descriptors (and detached mounts with them)."""
+    global _takes_descriptors
+    if _takes_descriptors is None:
+        layer = mount.clone_tree("/")
+        try:
+            os.close(mount.new_filesystem("overlay", (("lowerdir+", layer), ("lowerdir+", layer))))
+            _takes_descriptors = True
+        except KernelRefused as refused:
+            _takes_descriptors = refused.errno == errno.ELOOP  # the same layer twice; it did take it
+        finally:
+            os.close(layer)
+    return _takes_descriptors
+
+
+def _mount_by_descriptor(layers: Sequence[int], upper: int, work: int) -> int:
+    return mount.new_filesystem(
+        "overlay", [*(("lowerdir+", layer) for layer in layers), ("upperdir", upper), ("workdir", work)]
+    )
+
+
+class Scratch:
+    """A mount namespace in which layers are attached for as long as it takes to mount an overlay of them.
+
+    For kernels whose overlay accepts only layers that are attached where the caller is. It is made
+    when it is first needed, and empty again after every use.
+    """
+
+    def __init__(self) -> None:
+        self._namespace = -1
+        self._home = -1
+
+    def mount_overlay(self, opened: Sequence[int], layers: int, rootfs: RootFs) -> int:
+        """Mount from detached mounts: the layers, then the parent of upper and work."""
+        if self._namespace < 0:
+            self._make()
+        parent = os.path.commonpath((rootfs.upper, rootfs.work))
+        clone.enter(self._namespace, clone.CLONE_NEWNS)
+        try:
+            return self._mount(opened[: layers + 1], parent, rootfs)
+        finally:
+            mount.detach_below("/sys")
+            clone.enter(self._home, clone.CLONE_NEWNS)
+
+    def _mount(self, mounts: Sequence[int], parent: str, rootfs: RootFs) -> int:
+        places = mount.new_filesystem("tmpfs", (("mode", "700"),))
+        target = os.open("/sys", os.O_PATH | os.O_CLOEXEC)
+        try:
+            mount.attach(places, target)
+            for number, fd in enumerate(mounts):
+                os.mkdir(f"/sys/{number}")
+                place = os.open(f"/sys/{number}", os.O_PATH | os.O_CLOEXEC)
+                mount.attach(fd, place)
+                os.close(place)
+        finally:
+            os.close(target)
+            os.close(places)
+        last = len(mounts) - 1
+        options = (
+            ("lowerdir", ":".join(f"/sys/{number}" for number in range(last))),
+            ("upperdir", os.path.join(f"/sys/{last}", os.path.relpath(rootfs.upper, parent))),
+            ("workdir", os.path.join(f"/sys/{last}", os.path.relpath(rootfs.work, parent))),
+        )
+        return mount.new_filesystem("overlay", options)
+
+    def _make(self) -> None:
+        self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        clone.unshare(clone.CLONE_NEWNS)
+        try:
+            mount.make_rprivate("/")
+            self._namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            clone.enter(self._home, clone.CLONE_NEWNS)

@@ -1,0 +1,409 @@
+"""What the spawner does for the engine: requests in, replies and events out."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from runtime import wire
+from runtime.codec import decode_container, decode_process
+from runtime.errors import InvalidSpec, KernelRefused, NoSuchContainer, RuntimeFault, WrongState
+from runtime.kernel import clone
+from runtime.launch import command, terminal
+from runtime.launch.command import Visit
+from runtime.launch.container import as_start_failure
+from runtime.launch.control import describe
+from runtime.spawner.birth import Newborn, bear
+from runtime.spawner.hierarchy import Hierarchies
+from runtime.spawner.log import LogPump
+from runtime.spawner.loop import Loop
+from runtime.spawner.overlay import Scratch
+from runtime.spawner.record import Container, Pin, Reply, Visitor, exit_of
+
+_DIED = {
+    "message": "the process was killed before its program could start",
+    "kind": "internal",
+    "hint": "",
+    "code": 128,
+}
+
+
+class Service:
+    """Containers, pinned sandboxes and further processes, and the verbs on them.
+
+    Args:
+        emit: Sends an event to the engine, if there is one.
+    """
+
+    def __init__(self, loop: Loop, emit: Callable[[dict[str, Any]], None]) -> None:
+        self._loop = loop
+        self._emit = emit
+        self._scratch = Scratch()
+        self._hierarchies = Hierarchies()
+        self._containers: dict[str, Container] = {}
+        self._pins: dict[str, Pin] = {}
+        self._by_pid: dict[int, Container | Visitor] = {}
+        # Processes whose pid is still to be told, and statuses that came before that.
+        self._messengers: set[int] = set()
+        self._unclaimed: dict[int, int] = {}
+        self._nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._nofile[1], self._nofile[1]))
+        self._next_visitor = 0
+        self.verbs: dict[str, Callable[[dict[str, Any], list[int], Reply], None]] = {
+            "create": self._create,
+            "start": self._start,
+            "signal": self._signal,
+            "status": self._status,
+            "exec": self._exec,
+            "resize": self._resize,
+            "sandbox": self._sandbox,
+            "pins": lambda _request, _fds, reply: reply({"pins": list(self._pins)}),
+            "unpin": self._unpin,
+            "forget": self._forget,
+            "shutdown": self._shutdown,
+        }
+
+    @property
+    def idle(self) -> bool:
+        """There is nothing to keep."""
+        return not self._containers and not self._pins
+
+    # --- containers -----------------------------------------------------------------------------
+
+    def _create(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
+        try:
+            spec = decode_container(request["spec"])
+        except (KeyError, TypeError) as error:
+            raise InvalidSpec(f"the container's specification is malformed: {error}") from None
+        before = self._containers.get(spec.id)
+        if before is not None and before.state != "exited":
+            raise WrongState(f"container {spec.id[:12]} is {before.state} already")
+        pin = self._pins.get(spec.sandbox)
+        newborn = bear(spec, pin, self._hierarchies.views(spec.cgroups), self._nofile)
+        container = self._record(newborn)
+        if newborn.made_pin and newborn.pin is not None:
+            self._pins[spec.sandbox] = newborn.pin
+        try:
+            container.logs = LogPump(self._loop, spec.log)
+            for name, fd in newborn.output.items():
+                container.logs.add(name, fd)
+        except OSError as error:
+            self._abandon(container, newborn)
+            raise KernelRefused(f"open the log {spec.log}", error) from None
+
+        def answer() -> None:
+            path = f"/proc/{os.getpid()}/fd"
+            network = f"{path}/{newborn.pin.network}" if newborn.pin else f"/proc/{os.getpid()}/ns/net"
+            users = f"{path}/{newborn.pin.users}" if newborn.pin and newborn.pin.users is not None else None
+            reply({"pid": container.pid, "netns": network, "userns": users, "new_sandbox": newborn.made_pin})
+
+        if container.pid:
+            # The engine goes on with the network while we make the mounts.
+            answer()
+        else:
+            container.waiting = lambda result: reply(result) if "error" in result else answer()
+        try:
+            warnings = newborn.send_mounts(self._scratch)
+        except (RuntimeFault, OSError) as error:
+            self._fail(container, describe(as_start_failure(error)))
+            return
+        if warnings:
+            self._emit({"event": "warnings", "id": spec.id, "warnings": warnings})
+
+    def _record(self, newborn: Newborn) -> Container:
+        spec = newborn.spec
+        container = Container(
+            id=spec.id, sandbox=spec.sandbox, namespaces=newborn.namespaces, cgroups=spec.cgroups, pid=newborn.pid
+        )
+        container.control = newborn.control
+        self._containers[spec.id] = container
+        if newborn.messenger:
+            self._messengers.add(newborn.messenger)
+        else:
+            self._by_pid[newborn.pid] = container
+        self._loop.watch(newborn.control.fileno(), lambda: self._hear(container))
+        return container
+
+    def _abandon(self, container: Container, newborn: Newborn) -> None:
+        """Undo a creation that did not come as far as an answer."""
+        for _, source in newborn.sources:
+            os.close(source)
+        for fd in newborn.output.values():
+            os.close(fd)
+        self._drop(container)
+        if newborn.made_pin:
+            self._pins.pop(container.sandbox).close()
+
+    def _start(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
+        container = self._find(request["id"])
+        if container.failure is not None:
+            self._drop(container)
+            reply({"error": container.failure})
+            return
+        if container.state != "created" or container.waiting is not None or container.control is None:
+            raise WrongState(f"container {container.id[:12]} is {container.state} already")
+        container.waiting = reply
+        # If it has died, what its socket has to say tells why.
+        with suppress(OSError):
+            wire.send(container.control, {"go": True})
+
+    def _hear(self, container: Container) -> None:
+        """Take what a container's child says on its way to its program."""
+        while container.control is not None:
+            try:
+                received = wire.receive(container.control)
+            except BlockingIOError:
+                return
+            except OSError:
+                received = None
+            if received is None:
+                self._part(container)
+                return
+            message, fds = received
+            if "pid" in message:
+                self._claim(container, message["pid"])
+            elif "error" in message:
+                container.failure = message["error"]
+            elif "exec" in message:
+                container.executing = True
+            elif "terminal" in message and container.logs is not None:
+                container.terminal = fds[0]
+                container.logs.add("stdout", fds[0])
+
+    def _claim(self, container: Container, pid: int) -> None:
+        container.pid = pid
+        self._by_pid[pid] = container
+        if container.waiting is not None:
+            waiting, container.waiting = container.waiting, None
+            waiting({})
+        if pid in self._unclaimed:
+            self._ended(pid, self._unclaimed.pop(pid))
+
+    def _part(self, container: Container) -> None:
+        """Its control socket is closed: by its program, or because there will be none."""
+        self._close_control(container)
+        if container.executing and container.failure is None:
+            container.state = "running"
+            container.started_at = time.time()
+            self._tell(container, {})
+        else:
+            self._fail(container, container.failure or _DIED)
+
+    def _fail(self, container: Container, failure: dict[str, Any]) -> None:
+        """There will be no program: tell whoever waits, or keep the reason for whoever starts it."""
+        container.failure = failure
+        if container.waiting is not None:
+            self._drop(container)
+            self._tell(container, {"error": failure})
+        else:
+            self._kill(container)
+
+    def _tell(self, container: Container, result: dict[str, Any]) -> None:
+        waiting, container.waiting = container.waiting, None
+        if waiting is not None:
+            waiting(result)
+
+    def _close_control(self, container: Container) -> None:
+        if container.control is not None:
+            self._loop.forget(container.control.fileno())
+            container.control.close()
+            container.control = None
+
+    def _kill(self, container: Container) -> None:
+        if container.pid in self._by_pid:
+            os.kill(container.pid, signal.SIGKILL)
+
+    def _drop(self, container: Container) -> None:
+        """Let go of a container: its process, if any, is killed and no longer of interest."""
+        self._kill(container)
+        self._by_pid.pop(container.pid, None)
+        self._close_control(container)
+        self._close_logs(container)
+        if self._containers.get(container.id) is container:
+            del self._containers[container.id]
+
+    def _close_logs(self, container: Container) -> None:
+        if container.logs is not None:
+            container.logs.close()
+            container.logs = None
+            container.terminal = -1
+
+    def _signal(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
+        container = self._find(request["id"])
+        if container.pid not in self._by_pid:
+            raise WrongState(f"container {container.id[:12]} is not running")
+        os.kill(container.pid, request["signal"])
+        reply({})
+
+    def _status(self, _request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
+        reply({"containers": [container.status() for container in self._containers.values()]})
+
+    def _resize(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
+        container = self._find(request["id"])
+        if container.terminal < 0:
+            raise WrongState(f"container {container.id[:12]} has no terminal")
+        terminal.resize(container.terminal, request["rows"], request["columns"])
+        reply({})
+
+    def _forget(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
+        container = self._containers.get(request["id"])
+        if container is not None:
+            if container.state == "running":
+                raise WrongState(f"container {container.id[:12]} is running")
+            self._drop(container)
+        reply({})
+
+    def _find(self, container_id: str) -> Container:
+        try:
+            return self._containers[container_id]
+        except KeyError:
+            raise NoSuchContainer(container_id) from None
+
+    # --- sandboxes ------------------------------------------------------------------------------
+
+    def _sandbox(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
+        pin = self._pins.get(request["name"])
+        reply({"netns": f"/proc/{os.getpid()}/fd/{pin.network}" if pin else None})
+
+    def _unpin(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
+        pin = self._pins.pop(request["name"], None)
+        if pin is not None:
+            pin.close()
+        reply({})
+
+    # --- further processes ----------------------------------------------------------------------
+
+    def _exec(self, request: dict[str, Any], fds: list[int], reply: Reply) -> None:
+        container = self._find(request["id"])
+        if container.state != "running":
+            raise WrongState(f"container {container.id[:12]} is not running", "start it first")
+        try:
+            process = decode_process(request["process"])
+        except (KeyError, TypeError) as error:
+            raise InvalidSpec(f"the process is malformed: {error}") from None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pidfd = clone.pidfd(container.pid)
+        stdio = None if process.terminal else (fds[0], fds[1], fds[2])
+        try:
+            messenger = clone.clone()
+            if messenger == 0:
+                command.run(Visit(process, theirs, pidfd, container.namespaces, container.cgroups, stdio, self._nofile))
+        except OSError as error:
+            ours.close()
+            raise KernelRefused("fork", error) from None
+        finally:
+            theirs.close()
+            os.close(pidfd)
+        self._messengers.add(messenger)
+        self._next_visitor += 1
+        visitor = Visitor(f"{container.id}.{self._next_visitor}", reply, ours)
+        ours.setblocking(False)
+        self._loop.watch(ours.fileno(), lambda: self._hear_visitor(visitor))
+
+    def _hear_visitor(self, visitor: Visitor) -> None:
+        while visitor.control is not None:
+            try:
+                received = wire.receive(visitor.control)
+            except BlockingIOError:
+                return
+            except OSError:
+                received = None
+            if received is None:
+                self._part_visitor(visitor)
+                return
+            message, fds = received
+            visitor.terminal.extend(fds)
+            if "pid" in message:
+                visitor.pid = message["pid"]
+                self._by_pid[visitor.pid] = visitor
+                if visitor.pid in self._unclaimed:
+                    self._ended(visitor.pid, self._unclaimed.pop(visitor.pid))
+            elif "error" in message:
+                visitor.failure = message["error"]
+            elif "exec" in message:
+                visitor.executing = True
+
+    def _part_visitor(self, visitor: Visitor) -> None:
+        if visitor.control is not None:
+            self._loop.forget(visitor.control.fileno())
+            visitor.control.close()
+            visitor.control = None
+        if visitor.executing and visitor.failure is None:
+            visitor.started = True
+            visitor.reply({"exec": visitor.id, "pid": visitor.pid, "fds": visitor.terminal})
+            self._report_visitor(visitor)
+            return
+        for fd in visitor.terminal:
+            os.close(fd)
+        visitor.reply({"error": visitor.failure or _DIED})
+
+    def _report_visitor(self, visitor: Visitor) -> None:
+        """Its end is told after its start, whichever was heard of first."""
+        if visitor.started and visitor.status is not None:
+            code, signum = exit_of(visitor.status)
+            self._emit({"event": "exec_exit", "exec": visitor.id, "exit_code": code, "signal": signum})
+
+    # --- endings --------------------------------------------------------------------------------
+
+    def reap(self) -> None:
+        """Take the statuses of all children that have ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self._messengers:
+                self._messengers.discard(pid)
+            elif pid in self._by_pid:
+                self._ended(pid, status)
+            elif self._messengers:
+                self._unclaimed[pid] = status
+
+    def _ended(self, pid: int, status: int) -> None:
+        record = self._by_pid.pop(pid)
+        if isinstance(record, Visitor):
+            record.status = status
+            self._report_visitor(record)
+            return
+        # What it said last may tell why it ended.
+        self._hear(record)
+        self._close_logs(record)
+        if record.failure is not None or self._containers.get(record.id) is not record:
+            return
+        record.state = "exited"
+        record.finished_at = time.time()
+        record.exit_code, record.signal = exit_of(status)
+        self._emit(self._exit_event(record))
+
+    def exits(self) -> list[dict[str, Any]]:
+        """The events of all containers that have ended and are not forgotten, for a new engine."""
+        return [self._exit_event(record) for record in self._containers.values() if record.state == "exited"]
+
+    def _exit_event(self, record: Container) -> dict[str, Any]:
+        return {
+            "event": "exit",
+            "id": record.id,
+            "exit_code": record.exit_code,
+            "signal": record.signal,
+            "at": record.finished_at,
+        }
+
+    def _shutdown(self, _request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
+        running = [record.id[:12] for record in self._containers.values() if record.state != "exited"]
+        if running:
+            raise WrongState(f"containers are still there: {', '.join(running)}", "stop them first")
+        reply({})
+        raise SystemExit
+
+
+def close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
