@@ -105,12 +105,14 @@ class Attachment:
         gateways: At most one of each family; the sandbox decides whether they become default routes.
         routes: Further routes that belong to this link.
         mtu: In bytes; 0 leaves the link's own.
+        interface_prefix: What the sandbox puts before a number when it names the link itself.
     """
 
     link: str
     gateways: tuple[IPAddress, ...] = ()
     routes: tuple[Route, ...] = ()
     mtu: int = 0
+    interface_prefix: str = "eth"
 
 
 class Driver(Protocol):

@@ -14,7 +14,7 @@ IPInterface = IPv4Interface | IPv6Interface
 
 # Source: Linux include/uapi/linux/rtnetlink.h and if_addr.h.
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS, IFA_PROTO = 1, 2, 4, 8, 11
 IFA_F_NODAD, IFA_F_NOPREFIXROUTE = 0x02, 0x200
 _AF_INET, _AF_INET6 = 2, 10
 _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
@@ -27,9 +27,12 @@ class Address:
     link: int
     interface: IPInterface
     flags: int = 0
+    origin: int = 0
 
 
-def add_address(ifindex: int, address: IPInterface, *, nodad: bool = True, prefix_route: bool = True) -> Request:
+def add_address(
+    ifindex: int, address: IPInterface, *, nodad: bool = True, prefix_route: bool = True, origin: int = 0
+) -> Request:
     """Give a link an address; one it already has is left alone.
 
     Like: ip addr replace ADDRESS dev LINK
@@ -38,10 +41,13 @@ def add_address(ifindex: int, address: IPInterface, *, nodad: bool = True, prefi
 
     Args:
         nodad: IPv6: use it at once, for whoever gave it out has made sure that it is unique.
+        origin: Who gave it, a number that addresses() tells again; 0 is nobody.
     """
     # Source: Linux net/ipv6/addrconf.c, addrconf_add_dev().
     flags = (IFA_F_NODAD if nodad and address.version == 6 else 0) | (0 if prefix_route else IFA_F_NOPREFIXROUTE)
     body = _message(ifindex, address) + wire.u32(IFA_FLAGS, flags)
+    if origin:
+        body += wire.u8(IFA_PROTO, origin)
     if address.version == 4 and address.network.prefixlen < 31:
         body += wire.attribute(IFA_BROADCAST, address.network.broadcast_address.packed)
     return Request(RTM_NEWADDR, f"add {address} to link {ifindex}", wire.CREATE_OR_REPLACE, body)
@@ -69,7 +75,12 @@ def read_address(kind: int, payload: memoryview) -> Address | None:
     found = wire.attributes(payload, _IFADDRMSG.size)
     # IFA_ADDRESS is the other end on a point-to-point link; IFA_LOCAL is ours, but IPv6 has it seldom.
     own = found.get(IFA_LOCAL) or found[IFA_ADDRESS]
-    return Address(link=index, interface=ip_interface((own, prefix)), flags=wire.to_u32(found.get(IFA_FLAGS)))
+    return Address(
+        link=index,
+        interface=ip_interface((own, prefix)),
+        flags=wire.to_u32(found.get(IFA_FLAGS)),
+        origin=found.get(IFA_PROTO, b"\0")[0],
+    )
 
 
 def _message(ifindex: int, address: IPInterface) -> bytes:

@@ -38,7 +38,12 @@ def add_bridge(name: str, mac: str = "", mtu: int = 0) -> Request:
 
 
 def set_port(link: int | str, *, isolated: bool | None = None, hairpin: bool | None = None) -> Request:
-    """Change a bridge port's settings; None leaves one as it is.
+    """Change a bridge port's settings."""
+    return change(link, f"set up bridge port {link}", [port_settings(isolated=isolated, hairpin=hairpin)])
+
+
+def port_settings(*, isolated: bool | None = None, hairpin: bool | None = None) -> bytes:
+    """For change(): a bridge port's settings; None leaves one as it is.
 
     Args:
         isolated: Frames between isolated ports are dropped.
@@ -49,4 +54,4 @@ def set_port(link: int | str, *, isolated: bool | None = None, hairpin: bool | N
         settings.append(wire.u8(IFLA_BRPORT_ISOLATED, isolated))
     if hairpin is not None:
         settings.append(wire.u8(IFLA_BRPORT_MODE, hairpin))
-    return change(link, f"set up bridge port {link}", [linkinfo_of_port("bridge", *settings)])
+    return linkinfo_of_port("bridge", *settings)

@@ -123,8 +123,8 @@ def set_master(link: int | str, master: int) -> Request:
     return change(link, asked, [wire.u32(IFLA_MASTER, master)])
 
 
-def set_alias(link: int | str, alias: str) -> Request:
-    return change(link, f"tag link {link} as {alias}", [wire.attribute(IFLA_IFALIAS, alias.encode())])
+def set_alias(link: int | str, tag: str) -> Request:
+    return change(link, f"tag link {link} as {tag}", [alias(tag)])
 
 
 def set_group(link: int | str, group: int) -> Request:
@@ -146,10 +146,8 @@ def rename(index: int, name: str) -> Request:
 
 def no_link_local(link: int | str) -> Request:
     """Keep IPv6 from giving the link an address of its own; before it is up, or it has one already."""
-    mode = wire.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)
-    spec = wire.nested(IFLA_AF_SPEC, wire.nested(_AF_INET6, mode))
     # A kernel without IPv6 knows no such family, which is as good.
-    return change(link, f"keep link {link} without IPv6", [spec], harmless=(errno.EAFNOSUPPORT,))
+    return change(link, f"keep link {link} without IPv6", [without_link_local()], harmless=(errno.EAFNOSUPPORT,))
 
 
 def route_localnet(link: int | str) -> Request:
@@ -203,6 +201,17 @@ def read_link(kind: int, payload: memoryview) -> Link | None:
         up=bool(flags & IFF_UP),
         running=bool(flags & IFF_RUNNING),
     )
+
+
+def alias(tag: str) -> bytes:
+    """For change(): a text of up to 255 bytes that the kernel keeps with the link."""
+    return wire.attribute(IFLA_IFALIAS, tag.encode())
+
+
+def without_link_local() -> bytes:
+    """For change(): IPv6 gives the link no address of its own."""
+    mode = wire.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)
+    return wire.nested(IFLA_AF_SPEC, wire.nested(_AF_INET6, mode))
 
 
 def linkinfo_of_port(master_kind: str, *settings: bytes) -> bytes:

@@ -10,6 +10,7 @@ import errno
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import IFLA_GROUP, IFLA_IFNAME, IFLA_MASTER, change, delete_group, set_down
@@ -28,13 +29,13 @@ class Reaper:
     a new engine's reaper finds the links of the last one in the same group.
 
     Args:
-        host: Opened where the links are. The reaper's thread has one of its own in the same namespace.
         root_id: Eight hexadecimal digits; gives the group its number.
+        netns: Where the links are; None is the calling thread's own namespace.
     """
 
-    def __init__(self, host: Netlink, own: Netlink, root_id: str) -> None:
-        self._host = host
-        self._own = own
+    def __init__(self, root_id: str, netns: Path | None = None) -> None:
+        # Two sockets, so that retiring never waits for the answer to a deletion.
+        self._host, self._own = Netlink(netns), Netlink(netns)
         self.group = int(root_id, 16) & 0x3FFFFFFF | 0x40000000
         self._wake = threading.Condition()
         self._waiting = 0
@@ -82,6 +83,7 @@ class Reaper:
             self._wake.notify_all()
         self._thread.join()
         self._own.close()
+        self._host.close()
 
     def _retirement(self, index: int) -> list[Request]:
         # Down first: not every kernel renames a running link. The index makes the name unique.

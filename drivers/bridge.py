@@ -1,0 +1,454 @@
+"""bridge: every network is a Linux bridge on the host, every endpoint a veth pair plugged into it.
+
+The gateway of a network is the bridge itself. What the firewall does with a network and its
+published ports is told in firewall.nft; names, addresses and routes inside are the sandbox's business.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from ipaddress import IPv4Address, ip_interface
+from pathlib import Path
+from typing import Literal
+
+from drivers import options as read
+from drivers.api import Attachment, Endpoint, IPAddress, Network, PortBinding
+from drivers.errors import CannotPublish, DriverError, LinkTaken, NetworkFull, PortInUse
+from drivers.firewall import Firewall, NetworkRules, Publication
+from drivers.kernel.address import IPInterface, add_address, delete_address
+from drivers.kernel.bridge import add_bridge, port_settings, set_port
+from drivers.kernel.conntrack import PROTOCOLS, Connection, Conntrack
+from drivers.kernel.errors import KernelError
+from drivers.kernel.link import (
+    Link,
+    add_veth,
+    alias,
+    change,
+    delete_link,
+    no_link_local,
+    route_localnet,
+    set_mtu,
+    set_up,
+    without_link_local,
+)
+from drivers.kernel.netlink import Netlink
+from drivers.kernel.reaper import Reaper
+from drivers.kernel.sysctl import read_sysctl, write_sysctl
+from drivers.ports import HeldPorts, show
+
+_PREFIX = "com.docker.network."
+NAME = _PREFIX + "bridge.name"
+ICC = _PREFIX + "bridge.enable_icc"
+MASQUERADE = _PREFIX + "bridge.enable_ip_masquerade"
+HOST_BINDING = _PREFIX + "bridge.host_binding_ipv4"
+INHIBIT_IPV4 = _PREFIX + "bridge.inhibit_ipv4"
+DEFAULT_BRIDGE = _PREFIX + "bridge.default_bridge"
+MTU = _PREFIX + "driver.mtu"
+INTERFACE_PREFIX = _PREFIX + "container_iface_prefix"
+_KNOWN = (NAME, ICC, MASQUERADE, HOST_BINDING, INHIBIT_IPV4, DEFAULT_BRIDGE, MTU, INTERFACE_PREFIX)
+
+# Marks a gateway's address as given by us (IFA_PROTO), so that one that an adopted bridge had
+# before is kept when the network goes.
+_ORIGIN = 0x6E
+
+_FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a bridge network may be asked for.
+
+    Args:
+        name: Of the link on the host; "" takes one made of the network's id.
+        icc: Inter-container communication within the network.
+        host_binding: The host's address for ports published without one.
+        mtu: In bytes; 0 is the kernel's.
+        inhibit_ipv4: The bridge does not get the IPv4 gateway's address: something else has it.
+    """
+
+    name: str = ""
+    icc: bool = True
+    masquerade: bool = True
+    host_binding: IPv4Address | None = None
+    mtu: int = 0
+    inhibit_ipv4: bool = False
+    interface_prefix: str = "eth"
+
+
+class Bridge:
+    """The driver of bridge networks; safe to use from several threads, a network at a time.
+
+    Args:
+        host: Opened in the host's namespace.
+        root_id: Eight hexadecimal digits; in the tag of every link we make.
+    """
+
+    name: str = "bridge"
+    scope: Literal["local", "global"] = "local"
+    wants_pools = True
+
+    def __init__(self, host: Netlink, firewall: Firewall, reaper: Reaper, root_id: str) -> None:
+        self._host = host
+        self._firewall = firewall
+        self._reaper = reaper
+        self._root_id = root_id
+        self._conntrack = Conntrack()
+        self._ports = HeldPorts()
+        self._forwarding_changed: list[str] = []
+        self._ipv6 = Path("/proc/sys/net/ipv6").exists()
+
+    @property
+    def forwarding_changed(self) -> tuple[str, ...]:
+        """The host-wide settings that this engine turned on because a network needed them."""
+        return tuple(self._forwarding_changed)
+
+    def parse(self, options: Mapping[str, str]) -> Options:
+        read.refuse_unknown(self.name, options, _KNOWN)
+        # The kernel's own bounds of a bridge's MTU; IPv4 needs 68 (RFC 791).
+        return Options(
+            name=read.link_name(options, NAME, ""),
+            icc=read.flag(options, ICC, True),
+            masquerade=read.flag(options, MASQUERADE, True),
+            host_binding=read.ipv4(options, HOST_BINDING),
+            mtu=0 if options.get(MTU) == "0" else read.number(options, MTU, 0, 68, 65535),
+            inhibit_ipv4=read.flag(options, INHIBIT_IPV4, False),
+            interface_prefix=read.link_name(options, INTERFACE_PREFIX, "eth", limit=10),
+        )
+
+    # --- networks -----------------------------------------------------------------------------
+
+    def create_network(self, network: Network[Options]) -> None:
+        name = bridge_name(network)
+        with ExitStack() as undo:
+            link = self._host.link(name)
+            if link is None:
+                link = self._make_bridge(network, name, undo)
+            elif link.alias != self._tag("bridge", network.id):
+                self._check_adoptable(network, link)
+            self._set_up_bridge(network, link)
+            self._firewall.add_network(rules_of(network))
+            undo.callback(self._firewall.remove_network, name)
+            self._ensure_forwarding(network)
+            undo.pop_all()
+
+    def delete_network(self, network: Network[Options]) -> None:
+        failures: list[Exception] = []
+        name = bridge_name(network)
+        for step in (partial(self._firewall.remove_network, name), partial(self._remove_bridge, network, name)):
+            try:
+                step()
+            except (KernelError, DriverError) as error:
+                failures.append(error)
+        if failures:
+            raise ExceptionGroup(f"network {network.name} is not wholly removed", failures)
+
+    def _make_bridge(self, network: Network[Options], name: str, undo: ExitStack) -> Link:
+        self._host.apply([add_bridge(name, _mac_of(network.id), network.options.mtu)])
+        undo.callback(self._reaper.retire, [name])
+        self._host.apply([change(name, f"tag link {name}", [alias(self._tag("bridge", network.id))])])
+        # Before the link is up: an advertisement accepted in between would leave a route and an
+        # address, and accept_ra=0 removes neither. Without IPv6 in the kernel there is no such setting.
+        if read_sysctl(f"net/ipv6/conf/{name}/accept_ra") is not None:
+            write_sysctl(f"net/ipv6/conf/{name}/accept_ra", "0")
+        link = self._host.link(name)
+        assert link is not None
+        if not any(pool.subnet.version == 6 for pool in network.pools):
+            self._host.apply([no_link_local(link.index)])
+        return link
+
+    def _check_adoptable(self, network: Network[Options], link: Link) -> None:
+        """A bridge that the user names is used as it is; anything else in our way is an error."""
+        if link.alias.startswith("netmodel:"):
+            raise LinkTaken(link.name, "the bridge of another network", f"give {NAME} another name")
+        if not network.options.name:
+            raise LinkTaken(link.name, "not ours", "remove it, or create the network again")
+        if link.kind != "bridge":
+            raise LinkTaken(link.name, f"no bridge but a {link.kind or 'network card'}", f"give {NAME} another name")
+
+    def _set_up_bridge(self, network: Network[Options], link: Link) -> None:
+        mtu = network.options.mtu
+        requests = [set_mtu(link.index, mtu)] if mtu and mtu != link.mtu else []
+        requests.append(route_localnet(link.index))
+        requests += [add_address(link.index, gateway, origin=_ORIGIN) for gateway in self._gateways(network, link)]
+        requests.append(set_up(link.index))
+        self._host.apply(requests)
+
+    def _gateways(self, network: Network[Options], link: Link) -> list[IPInterface]:
+        """The gateways' addresses that the bridge lacks."""
+        wanted = [
+            ip_interface((pool.gateway, pool.subnet.prefixlen))
+            for pool in network.pools
+            if pool.gateway is not None and not (pool.subnet.version == 4 and network.options.inhibit_ipv4)
+        ]
+        if not link.up:
+            return wanted  # it has just been made
+        has = {(one.interface.ip) for one in self._host.addresses() if one.link == link.index}
+        return [gateway for gateway in wanted if gateway.ip not in has]
+
+    def _remove_bridge(self, network: Network[Options], name: str) -> None:
+        link = self._host.link(name)
+        if link is None:
+            return
+        if link.alias == self._tag("bridge", network.id):
+            self._reaper.retire([name])
+        elif network.options.name:
+            ours = [one for one in self._host.addresses() if one.link == link.index and one.origin == _ORIGIN]
+            self._host.apply([delete_address(link.index, one.interface) for one in ours])
+
+    def _ensure_forwarding(self, network: Network[Options]) -> None:
+        """Let the host forward packets: without it, nothing leaves a bridge and no published port works."""
+        for family in sorted({pool.subnet.version for pool in network.pools}):
+            setting = _FORWARDING[family]
+            if not network.internal and read_sysctl(setting) == "0":
+                write_sysctl(setting, "1")
+                self._forwarding_changed.append(setting.replace("/", "."))
+
+    # --- endpoints ----------------------------------------------------------------------------
+
+    def create_endpoint(self, network: Network[Options], endpoint: Endpoint) -> None:
+        """Nothing to reserve: the veth pair is made when the endpoint joins."""
+
+    def delete_endpoint(self, network: Network[Options], endpoint: Endpoint) -> None:
+        self.leave(network, endpoint)
+
+    def join(self, network: Network[Options], endpoint: Endpoint, netns: Path) -> Attachment:
+        link = veth_name(endpoint)
+        self._remove_half_made(endpoint, link)
+        bridge = self._host.index(bridge_name(network))
+        try:
+            self._plug_in(network, endpoint, link, bridge, netns)
+        except KernelError as error:
+            if error.errno == errno.EXFULL:  # net/bridge/br_if.c, find_portno()
+                raise NetworkFull(network.name) from error
+            raise
+        return Attachment(
+            link=link,
+            gateways=() if network.internal else _gateways_of(network, endpoint),
+            mtu=network.options.mtu,
+            interface_prefix=network.options.interface_prefix,
+        )
+
+    def leave(self, network: Network[Options], endpoint: Endpoint) -> None:
+        self._reaper.retire([veth_name(endpoint)])
+
+    def _plug_in(self, network: Network[Options], endpoint: Endpoint, link: str, bridge: int, netns: Path) -> None:
+        try:
+            descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KernelError(error.errno or errno.ENOENT, f"open the network namespace {netns}") from error
+        mtu = network.options.mtu
+        settings = [alias(self._tag("endpoint", endpoint.id)), port_settings(isolated=not network.options.icc)]
+        if self._ipv6:
+            settings.append(without_link_local())
+        # One datagram: nothing can stop us between making the link and tagging it as ours.
+        refusals = self._host.attempt(
+            [
+                add_veth(link, link, descriptor, endpoint.mac, mtu, master=bridge),
+                change(link, f"set up bridge port {link}", settings),
+                set_up(link),
+            ]
+        )
+        os.close(descriptor)
+        if not refusals:
+            return
+        if refusals[0].errno != errno.EEXIST:
+            self._reaper.retire([link])
+        raise refusals[0]
+
+    def _remove_half_made(self, endpoint: Endpoint, name: str) -> None:
+        """A link that an interrupted join left, with its peer in the namespace, must go before we repeat."""
+        link = self._host.link(name)
+        if link is None:
+            return
+        if link.alias != self._tag("endpoint", endpoint.id):
+            raise LinkTaken(name, "not ours", "remove it, or create the endpoint again")
+        self._host.apply([delete_link(link.index)])
+
+    # --- published ports ----------------------------------------------------------------------
+
+    def publish(
+        self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]
+    ) -> tuple[PortBinding, ...]:
+        ports = [_with_default_address(network, port) for port in ports]
+        for port in ports:
+            publications_of(endpoint, [port])  # raises before anything is held
+        with ExitStack() as undo:
+            held = self._ports.hold(endpoint.id, ports, undo)
+            publications = publications_of(endpoint, held)
+            try:
+                self._firewall.publish(publications)
+            except KernelError as error:
+                if error.errno == errno.EEXIST:
+                    raise PortInUse(show(held[0]), "another container") from error
+                raise
+            undo.callback(self._firewall.unpublish, publications)
+            self._prepare_turnaround(endpoint)
+            self._forget_early(publications)
+            undo.pop_all()
+        return held
+
+    def unpublish(self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
+        ports = [_with_default_address(network, port) for port in ports]
+        publications = publications_of(endpoint, ports)
+        self._firewall.unpublish(publications)
+        self._ports.release(endpoint.id, ports)
+        self._forget(publications)
+
+    def _prepare_turnaround(self, endpoint: Endpoint) -> None:
+        """Let a container reach itself through a published port.
+
+        Where br_netfilter shows bridged packets to the firewall, the translated packet never leaves
+        the bridge, so it must go out by the port it came in. Elsewhere it is routed, and the bridge's
+        setting stays off: it would also return the container's own broadcasts to it.
+        """
+        if read_sysctl("net/bridge/bridge-nf-call-iptables") == "1" and self._host.link(veth_name(endpoint)):
+            self._host.apply([set_port(veth_name(endpoint), hairpin=True)])
+
+    def _forget_early(self, publications: Sequence[Publication]) -> None:
+        """A sender that was there before the rule has an entry without translation that would live on."""
+        for version in (4, 6):
+            for protocol in ("udp", "sctp"):
+                early = {
+                    one.host_port for one in publications if one.protocol == protocol and one.target.version == version
+                }
+                if early:
+                    self._conntrack.flush_untranslated(PROTOCOLS[protocol], early, version)
+
+    def _forget(self, publications: Sequence[Publication]) -> None:
+        targets = {one.target for one in publications}
+        gone = {(PROTOCOLS[one.protocol], one.target, one.target_port, one.host_port) for one in publications}
+
+        def used(connection: Connection) -> bool:
+            asked, answered = connection.original, connection.reply
+            port = (asked.protocol, answered.source, answered.source_port, asked.destination_port)
+            return connection.translated and port in gone
+
+        for target in targets:
+            self._conntrack.flush(target, used)
+
+    # --- what an engine that starts needs ---------------------------------------------------------
+
+    def restore(
+        self, networks: Iterable[tuple[Network[Options], Sequence[tuple[Endpoint, Sequence[PortBinding]]]]]
+    ) -> list[DriverError]:
+        """Make the firewall exactly what is declared and hold its ports again.
+
+        One transaction, whatever was in the table. Ports that this engine holds already stay held.
+
+        Returns:
+            What could not be held: somebody took the port while no engine ran. It is published all
+            the same, as before.
+        """
+        rules: list[NetworkRules] = []
+        publications: list[Publication] = []
+        failures: list[DriverError] = []
+        for network, endpoints in networks:
+            rules.append(rules_of(network))
+            for endpoint, declared in endpoints:
+                ports = [_with_default_address(network, port) for port in declared]
+                publications += publications_of(endpoint, ports)
+                failures += self._hold_again(endpoint, ports)
+        self._firewall.restore(rules, publications)
+        return failures
+
+    def links(self) -> list[tuple[Link, str, str]]:
+        """Our links on the host, each with its kind ("bridge", "endpoint") and the object's id.
+
+        Retired ones, which only wait for the reaper, are left out.
+        """
+        prefix = f"netmodel:{self._root_id}:"
+        found = []
+        for link in self._host.links():
+            if link.alias.startswith(prefix) and link.group != self._reaper.group:
+                kind, _, object_id = link.alias.removeprefix(prefix).partition(":")
+                found.append((link, kind, object_id))
+        return found
+
+    def close(self) -> None:
+        """Let go of ports and sockets; networks, links and rules stay."""
+        self._ports.close()
+        self._conntrack.close()
+
+    def _hold_again(self, endpoint: Endpoint, ports: Sequence[PortBinding]) -> list[DriverError]:
+        failures = []
+        for port in ports:
+            try:
+                self._ports.hold(endpoint.id, [port])
+            except DriverError as error:
+                failures.append(error)
+        return failures
+
+    def _tag(self, kind: str, object_id: str) -> str:
+        return f"netmodel:{self._root_id}:{kind}:{object_id}"
+
+
+def bridge_name(network: Network[Options]) -> str:
+    return network.options.name or f"br-{network.id[:12]}"
+
+
+def veth_name(endpoint: Endpoint) -> str:
+    return f"nm{endpoint.id[:12]}"
+
+
+def rules_of(network: Network[Options]) -> NetworkRules:
+    return NetworkRules(
+        bridge=bridge_name(network),
+        internal=network.internal,
+        icc=network.options.icc,
+        masquerade=network.options.masquerade,
+    )
+
+
+def publications_of(endpoint: Endpoint, ports: Sequence[PortBinding]) -> list[Publication]:
+    """Each binding in each family that both its host address and the endpoint have.
+
+    Raises:
+        CannotPublish: A binding has none.
+    """
+    return [one for port in ports for one in _publications(endpoint, port)]
+
+
+def _publications(endpoint: Endpoint, port: PortBinding) -> list[Publication]:
+    wanted = port.host_address
+    if wanted is not None and wanted.version == 6 and wanted.is_loopback:
+        raise CannotPublish(
+            f"cannot publish {show(port)}: the kernel does not translate what is sent to ::1",
+            hint="publish on 127.0.0.1, or on another IPv6 address of the host",
+        )
+    targets = [one.ip for one in endpoint.addresses if wanted is None or wanted.version == one.version]
+    if not targets:
+        family = "address" if wanted is None else f"IPv{wanted.version} address"
+        raise CannotPublish(
+            f"cannot publish {show(port)}: the endpoint has no {family}",
+            hint="" if wanted is None else f"publish on an IPv{10 - wanted.version} address of the host",
+        )
+    return [
+        Publication(
+            protocol=port.protocol,
+            host_port=port.host_port,
+            target=target,
+            target_port=port.container_port,
+            host_address=None if wanted is None or wanted.is_unspecified else wanted,
+        )
+        for target in targets
+    ]
+
+
+def _with_default_address(network: Network[Options], port: PortBinding) -> PortBinding:
+    return port if port.host_address is not None else replace(port, host_address=network.options.host_binding)
+
+
+def _gateways_of(network: Network[Options], endpoint: Endpoint) -> tuple[IPAddress, ...]:
+    families = {address.version for address in endpoint.addresses}
+    return tuple(pool.gateway for pool in network.pools if pool.gateway and pool.gateway.version in families)
+
+
+def _mac_of(network_id: str) -> str:
+    """Locally administered, and the same whenever the network is made: neighbours' caches stay right."""
+    return "02:" + hashlib.sha256(network_id.encode()).digest()[:5].hex(":")

@@ -1,0 +1,67 @@
+"""What a driver cannot do, and the way out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["not_found", "conflict", "invalid", "unavailable", "forbidden", "internal", "missing_feature"]
+
+
+class DriverError(Exception):
+    """A driver's refusal; kind and hint are for whoever tells the user."""
+
+    kind: Kind = "internal"
+    hint: str = ""
+
+    def __init__(self, message: str, *, kind: Kind | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind or self.kind
+        self.hint = self.hint if hint is None else hint
+
+
+class InvalidOption(DriverError):
+    """A network option that the driver does not know, or whose value does not fit."""
+
+    kind = "invalid"
+
+
+class LinkTaken(DriverError):
+    """A link of the name we need exists and is not ours."""
+
+    kind = "conflict"
+
+    def __init__(self, link: str, what: str, hint: str) -> None:
+        super().__init__(f"link {link} exists already and is {what}", hint=hint)
+        self.link = link
+
+
+class NetworkFull(DriverError):
+    """The kernel's limit of ports on one bridge."""
+
+    kind = "unavailable"
+    hint = "spread the containers over several networks"
+
+    def __init__(self, network: str) -> None:
+        super().__init__(f"network {network} is full: the kernel allows 1,023 ports on one bridge")
+
+
+class PortInUse(DriverError):
+    """A host port that another process, or another container, holds.
+
+    Args:
+        port: As a user writes it: "0.0.0.0:80/tcp".
+        holder: Who holds it ("nginx, pid 812"), or "" where it cannot be known.
+    """
+
+    kind = "conflict"
+
+    def __init__(self, port: str, holder: str = "") -> None:
+        super().__init__(f"host port {port} is in use" + (f" by {holder}" if holder else ""))
+        self.hint = "publish another host port" + (", or stop what holds this one" if holder else "")
+        self.port, self.holder = port, holder
+
+
+class CannotPublish(DriverError):
+    """A port binding that no rule of the kernel can serve."""
+
+    kind = "invalid"

@@ -1,0 +1,69 @@
+"""Reading a driver's options, which arrive as text under Docker's keys."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Address
+
+from drivers.errors import InvalidOption
+
+_WORDS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+
+
+def refuse_unknown(driver: str, options: Mapping[str, str], known: Collection[str]) -> None:
+    """Raise InvalidOption for the first option that is not known, with what may have been meant."""
+    for key in options:
+        if key in known:
+            continue
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.6) or [
+            one for one in known if one.rpartition(".")[2] == key.rpartition(".")[2]
+        ]
+        hint = f"did you mean {close[0]}?" if close else _list(driver, known)
+        raise InvalidOption(f"driver {driver} knows no option {key}", hint=hint)
+
+
+def flag(options: Mapping[str, str], key: str, default: bool) -> bool:
+    text = options.get(key)
+    if text is None:
+        return default
+    value = _WORDS.get(text.lower())
+    if value is None:
+        raise InvalidOption(f"option {key}: {text!r} is neither true nor false")
+    return value
+
+
+def number(options: Mapping[str, str], key: str, default: int, low: int, high: int) -> int:
+    text = options.get(key)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise InvalidOption(f"option {key}: {text!r} is not a number from {low} to {high}")
+    return int(text)
+
+
+def ipv4(options: Mapping[str, str], key: str) -> IPv4Address | None:
+    text = options.get(key)
+    if text is None:
+        return None
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise InvalidOption(f"option {key}: {text!r} is not an IPv4 address") from None
+
+
+def link_name(options: Mapping[str, str], key: str, default: str, limit: int = 15) -> str:
+    """A name the kernel takes for a link (net/core/dev.c, dev_valid_name())."""
+    text = options.get(key)
+    if text is None:
+        return default
+    odd = not text or text in (".", "..") or any(c in "/:" or c.isspace() for c in text)
+    if odd or len(text.encode()) > limit:
+        raise InvalidOption(
+            f"option {key}: {text!r} is no name for a link", hint=f"1 to {limit} bytes, without space, / or :"
+        )
+    return text
+
+
+def _list(driver: str, known: Collection[str]) -> str:
+    return "it knows " + ", ".join(sorted(known)) if known else f"driver {driver} has no options"

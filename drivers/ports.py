@@ -1,0 +1,190 @@
+"""Host ports that are published: held by a bound socket, so that nobody else can take them.
+
+The kernel's rules carry the packets; the socket only keeps the port. It does not listen, so that
+what no rule catches (to [::1], say) is refused as if the port were free.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from drivers.api import IPAddress, PortBinding
+from drivers.errors import CannotPublish, DriverError, PortInUse
+
+_KINDS = {
+    "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
+}
+_TIME_WAIT = 6  # Linux include/net/tcp_states.h
+
+Key = tuple[str, IPAddress | None, int]
+
+
+class HeldPorts:
+    """The ports this engine holds, each for one owner (an endpoint's id); safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[Key, tuple[str, socket.socket]] = {}
+
+    def hold(
+        self, owner: str, bindings: Iterable[PortBinding], undo: ExitStack | None = None
+    ) -> tuple[PortBinding, ...]:
+        """Hold every port, or none, and say which host ports they are. What the owner holds already stays so.
+
+        Args:
+            undo: Gets what gives back those that were not held before.
+
+        Raises:
+            PortInUse: Names the first that somebody else has.
+        """
+        held = []
+        with ExitStack() as undo_all:
+            for binding in bindings:
+                had = self._owner(binding) == owner
+                held.append(replace(binding, host_port_end=0) if had else self._hold(owner, binding))
+                if not had:
+                    undo_all.callback(self.release, owner, held[-1:])
+            kept = undo_all.pop_all()
+        if undo is not None:
+            undo.push(kept)
+        return tuple(held)
+
+    def release(self, owner: str, bindings: Iterable[PortBinding]) -> None:
+        """Give ports back; one that the owner does not hold is no error."""
+        for binding in bindings:
+            with self._lock:
+                if self._owner(binding) != owner:
+                    continue
+                _, held = self._held.pop(_key(binding))
+            held.close()
+
+    def close(self) -> None:
+        """Give all of them back."""
+        with self._lock:
+            held, self._held = self._held, {}
+        for _, one in held.values():
+            one.close()
+
+    def _owner(self, binding: PortBinding) -> str:
+        return self._held[_key(binding)][0] if _key(binding) in self._held else ""
+
+    def _hold(self, owner: str, binding: PortBinding) -> PortBinding:
+        last = max(binding.host_port, binding.host_port_end)
+        for port in range(binding.host_port, last + 1):
+            wanted = replace(binding, host_port=port, host_port_end=0)
+            try:
+                held = _bind(wanted)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and port < last:
+                    continue
+                raise self._refusal(binding, wanted, error) from error
+            wanted = replace(wanted, host_port=held.getsockname()[1] if port == 0 else port)
+            with self._lock:
+                self._held[_key(wanted)] = owner, held
+            return wanted
+        raise AssertionError("a range has at least one port")
+
+    def _refusal(self, binding: PortBinding, last: PortBinding, error: OSError) -> DriverError:
+        where = show(last)
+        if error.errno == errno.EADDRINUSE:
+            if binding.host_port_end > binding.host_port:
+                return PortInUse(f"range {binding.host_port}-{binding.host_port_end}/{binding.protocol}", "others")
+            ours = any(key[0] == last.protocol and key[2] == last.host_port for key in list(self._held))
+            return PortInUse(where, "another container" if ours else holder(last))
+        if error.errno == errno.EADDRNOTAVAIL:
+            return CannotPublish(f"cannot publish {where}: this host has no address {last.host_address}")
+        if error.errno == errno.EACCES:
+            return DriverError(f"cannot publish {where}: not allowed to bind it", kind="forbidden")
+        return DriverError(f"cannot publish {where}: {os.strerror(error.errno or 0)}")
+
+
+def show(binding: PortBinding) -> str:
+    """As users write it: "127.0.0.1:80/tcp", "80/tcp"."""
+    address = binding.host_address
+    shown = "" if address is None else f"[{address}]:" if address.version == 6 else f"{address}:"
+    return f"{shown}{binding.host_port}/{binding.protocol}"
+
+
+def holder(binding: PortBinding) -> str:
+    """The process that has a port open, like "nginx, pid 812"; "" where it cannot be known.
+
+    Looks at every descriptor of every process, so only when a port was refused.
+    """
+    inodes = {f"socket:[{inode}]" for inode, state in _sockets(binding) if state != _TIME_WAIT}
+    if not inodes:
+        return ""
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            if any(str(entry.readlink()) in inodes for entry in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()}, pid {process.name}"
+        except OSError:
+            continue  # it ended, or is not ours to look into
+    return ""
+
+
+def _key(binding: PortBinding) -> Key:
+    return binding.protocol, binding.host_address, binding.host_port
+
+
+def _bind(binding: PortBinding) -> socket.socket:
+    try:
+        return _bind_once(binding, reuse=False)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or binding.protocol != "tcp" or not binding.host_port:
+            raise
+        # Connections of a server that has ended linger for a minute and hold nothing but the name.
+        # Not with SO_REUSEADDR at once: two engines that both said so would both get the port.
+        if any(state != _TIME_WAIT for _inode, state in _sockets(binding)):
+            raise
+        return _bind_once(binding, reuse=True)
+
+
+def _bind_once(binding: PortBinding, reuse: bool) -> socket.socket:
+    kind, protocol = _KINDS[binding.protocol]
+    address = binding.host_address
+    family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
+    if address is None and not socket.has_dualstack_ipv6():
+        family = socket.AF_INET
+    held = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
+    try:
+        if reuse:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # No address means both families: one socket holds the port in both.
+            held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address is not None)
+        if binding.protocol == "udp":
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # nobody will read what strays here
+        anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"
+        held.bind((anywhere if address is None else str(address), binding.host_port))
+    except BaseException:
+        held.close()
+        raise
+    return held
+
+
+def _sockets(binding: PortBinding) -> Iterator[tuple[int, int]]:
+    """Inode and state of every socket bound to the port (proc_net_tcp(5)).
+
+    Of the calling thread's namespace: /proc/net would be that of the process's first thread.
+    """
+    for suffix in ("", "6"):
+        try:
+            lines = Path(f"/proc/thread-self/net/{binding.protocol}{suffix}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if int(fields[1].rpartition(":")[2], 16) == binding.host_port:
+                yield int(fields[9]), int(fields[3], 16)
