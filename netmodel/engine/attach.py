@@ -1,0 +1,165 @@
+"""A container's sandbox: created by the spawner, joined to its networks, and left again.
+
+A sandbox outlives the process: a restart finds its links as they were. It leaves its networks when
+the last container in it has ended, and its namespace stays pinned until its owner is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from drivers.api import Attachment, PortBinding, Publishes
+from netmodel.engine.core import Core
+from netmodel.engine.endpoints import Endpoints, as_driver
+from netmodel.engine.networks import Networks
+from netmodel.engine.routing import Joined, publishing_endpoint
+from netmodel.engine.sandbox import Sandbox, Sandboxes
+from netmodel.engine.undo import every_step
+from netmodel.model import Container, Endpoint, PortConfig
+
+
+class Attachments:
+    """Joins and leaves whole sandboxes, and publishes their ports. The caller holds the container's lock."""
+
+    def __init__(self, core: Core, networks: Networks, endpoints: Endpoints, sandboxes: Sandboxes) -> None:
+        self._core = core
+        self._networks = networks
+        self._endpoints = endpoints
+        self._sandboxes = sandboxes
+
+    # --- links --------------------------------------------------------------------------------
+
+    def join(self, container: Container, netns: Path, undo: ExitStack) -> None:
+        """Attach the owner of a sandbox to all its networks; one that is attached already stays so."""
+        sandbox = self._sandboxes.open(container.sandbox, netns, container.config)
+        if sandbox.links:
+            return
+        endpoints = self._core.records.endpoints_of(container.id)
+        if not endpoints:
+            self._sandboxes.loopback(sandbox)
+            return
+        joined: dict[str, Joined] = {}
+        # Registered first: what failed half-way is taken back as well.
+        undo.callback(self.leave, container)
+        for endpoint in sorted(endpoints, key=lambda one: -one.config.priority):
+            joined[endpoint.id] = self._join_one(endpoint, netns)
+        self._sandboxes.configure(sandbox, [joined[one.id] for one in endpoints], container.config)
+        for endpoint in endpoints:
+            self._endpoints.resolvable(container, endpoint)
+
+    def _join_one(self, endpoint: Endpoint, netns: Path) -> Joined:
+        attachment = self._endpoints.join(endpoint, netns)
+        network = self._core.records.networks.get(endpoint.network_id)
+        assert attachment is not None, "a driver without links is never joined"
+        assert network is not None
+        return Joined(endpoint=endpoint, network=network, attachment=attachment)
+
+    def leave(self, container: Container) -> None:
+        """Take all links of its sandbox out of service."""
+        endpoints = self._core.records.endpoints_of(container.id)
+        with every_step(f"cannot take {container.name} off all its networks") as step:
+            for endpoint in endpoints:
+                with step:
+                    self._endpoints.unresolvable(endpoint)
+                with step:
+                    self._endpoints.leave(endpoint)
+            sandbox = self._sandboxes.get(container.sandbox)
+            if sandbox is not None:
+                with step:
+                    self._sandboxes.clear(sandbox)
+
+    def adopt(self, container: Container, netns: Path) -> None:
+        """Find the links of a running sandbox again after the engine was away; nothing in it changes."""
+        sandbox = self._sandboxes.open(container.sandbox, netns, container.config)
+        endpoints = self._core.records.endpoints_of(container.id)
+        for endpoint in endpoints:
+            network = self._core.records.networks.get(endpoint.network_id)
+            assert network is not None
+            gateways = tuple(pool.gateway for pool in network.pools if pool.gateway is not None)
+            attachment = Attachment(link=endpoint.interface, gateways=gateways)
+            sandbox.links[endpoint.id] = Joined(endpoint=endpoint, network=network, attachment=attachment)
+            self._endpoints.resolvable(container, endpoint)
+        if endpoints:
+            self._sandboxes.serve_dns(sandbox, container.config)
+
+    # --- one network of a running container -----------------------------------------------------
+
+    def plug(self, container: Container, endpoint: Endpoint, sandbox: Sandbox, undo: ExitStack) -> None:
+        """Bring one more network into a running sandbox."""
+        undo.callback(self._endpoints.leave, endpoint)
+        joined = self._join_one(endpoint, sandbox.netns)
+        undo.callback(self._sandboxes.remove, sandbox, endpoint.id)
+        self._sandboxes.add(sandbox, joined)
+        undo.callback(self._endpoints.unresolvable, endpoint)
+        self._endpoints.resolvable(container, endpoint)
+
+    def unplug(self, endpoint: Endpoint, sandbox: Sandbox) -> None:
+        """Take one network out of a running sandbox."""
+        with every_step("cannot disconnect cleanly") as step:
+            with step:
+                self._endpoints.unresolvable(endpoint)
+            with step:
+                self._sandboxes.remove(sandbox, endpoint.id)
+            with step:
+                self._endpoints.leave(endpoint)
+
+    # --- ports --------------------------------------------------------------------------------
+
+    def publisher(self, container: Container) -> Joined | None:
+        """The attachment that its published ports lead to."""
+        sandbox = self._sandboxes.get(container.sandbox)
+        if sandbox is None:
+            return None
+        chosen = publishing_endpoint(list(sandbox.links.values()))
+        if chosen is None or not isinstance(self._core.driver(chosen.network.config.driver), Publishes):
+            return None
+        return chosen
+
+    def publish(self, container: Container, ports: Sequence[PortConfig], undo: ExitStack) -> tuple[PortConfig, ...]:
+        """Publish ports; returns them with the host ports they got.
+
+        Nothing is published where no network leads outside (internal ones only), as in Docker.
+        """
+        link = self.publisher(container) if ports else None
+        if link is None:
+            return ()
+        driver = self._core.driver(link.network.config.driver)
+        assert isinstance(driver, Publishes)
+        network, endpoint = self._networks.as_driver(link.network), as_driver(link.endpoint)
+        bindings = driver.publish(network, endpoint, [_binding(port) for port in ports])
+        undo.callback(driver.unpublish, network, endpoint, bindings)
+        return tuple(_port(binding) for binding in bindings)
+
+    def unpublish(self, container: Container) -> None:
+        """Withdraw what the record says is published."""
+        link = self.publisher(container) if container.ports else None
+        if link is None:
+            return
+        self.unpublish_from(link, container.ports)
+
+    def unpublish_from(self, link: Joined, ports: Sequence[PortConfig]) -> None:
+        driver = self._core.driver(link.network.config.driver)
+        assert isinstance(driver, Publishes)
+        network = self._networks.as_driver(link.network)
+        driver.unpublish(network, as_driver(link.endpoint), [_binding(port) for port in ports])
+
+
+def _binding(port: PortConfig) -> PortBinding:
+    return PortBinding(
+        protocol=port.protocol,
+        container_port=port.container_port,
+        host_address=port.host_address,
+        host_port=port.host_port,
+        host_port_end=port.host_port_end,
+    )
+
+
+def _port(binding: PortBinding) -> PortConfig:
+    return PortConfig(
+        container_port=binding.container_port,
+        protocol=binding.protocol,
+        host_address=binding.host_address,
+        host_port=binding.host_port,
+    )

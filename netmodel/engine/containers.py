@@ -1,0 +1,210 @@
+"""Containers as records: made, renamed, removed, found. Running them is the business of lifecycle.py."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from netmodel.engine.core import Core
+from netmodel.engine.endpoints import Endpoints, interface_names
+from netmodel.engine.files import ContainerFiles
+from netmodel.engine.names import check_name, made_up_name, new_id
+from netmodel.engine.networks import BRIDGE
+from netmodel.engine.routing import check_routes
+from netmodel.engine.undo import every_step
+from netmodel.engine.validate import check_container
+from netmodel.engine.volumes import EngineVolumes
+from netmodel.errors import Conflict, Invalid
+from netmodel.model import Container, ContainerConfig, Endpoint, EndpointConfig, Network
+from runtime.images import Image
+
+
+class Containers:
+    """Everything a container holds while it does not run: its name, addresses, layer, files and volumes."""
+
+    def __init__(self, core: Core, endpoints: Endpoints, volumes: EngineVolumes) -> None:
+        self._core = core
+        self._endpoints = endpoints
+        self._volumes = volumes
+        self._images: dict[str, Image] = {}
+
+    def find(self, ref: str) -> Container:
+        return self._core.records.containers.find(ref)
+
+    def files(self, container_id: str) -> ContainerFiles:
+        return ContainerFiles(Path(self._core.root.containers, container_id))
+
+    def image_of(self, container: Container) -> Image:
+        """The image it was made from."""
+        found = self._images.get(container.id)
+        if found is None:
+            found = self._core.images.resolve(container.image_id or container.config.image)
+            self._images[container.id] = found
+        return found
+
+    # --- create -------------------------------------------------------------------------------
+
+    def create(self, config: ContainerConfig, name: str = "") -> Container:
+        """Make a container that does not run yet, or nothing at all."""
+        core = self._core
+        check_container(config)
+        name = check_name("container", name) if name else made_up_name(core.records.containers.names)
+        image = core.images.resolve(config.image)
+        container_id = new_id()
+        owner = self._owner(config)
+        with ExitStack() as undo:
+            undo.enter_context(core.locks.containers([container_id, *([owner.id] if owner else [])]))
+            networks = self._networks(config)
+            undo.enter_context(core.locks.sharing(network.id for network in networks))
+            with ExitStack() as failed:
+                failed.callback(core.locks.forget, container_id)
+                container = Container(
+                    id=container_id,
+                    name=name,
+                    config=self._volumes.name_mounts(config, image),
+                    created_at=datetime.now(UTC),
+                    sandbox=_sandbox(config, container_id, owner),
+                    idmap_base=self._id_range(config, owner, failed),
+                    creating=True,
+                    image_id="" if config.image == "host" or config.image.startswith(("/", ".")) else image.id,
+                )
+                endpoints = self._reserve(container, networks, failed)
+                # The intent, with all that is held, in one commit.
+                core.records.put(container, *endpoints)
+                failed.callback(core.records.delete, container, *endpoints)
+                self._make(container, image, failed)
+                container = replace(container, creating=False)
+                core.records.put(container)
+                failed.pop_all()
+        self._images[container.id] = image
+        self.event("create", container)
+        return container
+
+    def _owner(self, config: ContainerConfig) -> Container | None:
+        """The container whose sandbox it shares."""
+        if not config.network_mode.startswith("container:"):
+            return None
+        owner = self.find(config.network_mode.removeprefix("container:"))
+        if owner.sandbox != owner.id:
+            raise Conflict(
+                f"container {owner.name} has no network of its own: it uses network mode {owner.config.network_mode}",
+                "name the container that owns the network",
+            )
+        if config.userns_mode == "host" and owner.idmap_base is not None:
+            raise Conflict(
+                f"container {owner.name} has its own user namespace, which who shares its network shares too",
+                "leave out userns_mode, or set it on both",
+            )
+        return owner
+
+    def _networks(self, config: ContainerConfig) -> list[Network]:
+        if config.network_mode != BRIDGE:
+            return []
+        find = self._core.records.networks.find
+        networks = [find(wish.network) for wish in _wishes(config)]
+        for number, network in enumerate(networks):
+            if network.config.driver in ("host", "null"):
+                raise Invalid(
+                    f"network {network.name} cannot be joined beside others", f"use network mode {network.name}"
+                )
+            if network.id in (other.id for other in networks[:number]):
+                raise Invalid(f"network {network.name} is listed twice", "a container joins a network once")
+        return networks
+
+    def _id_range(self, config: ContainerConfig, owner: Container | None, failed: ExitStack) -> int | None:
+        if owner is not None:
+            return owner.idmap_base
+        if config.privileged or config.userns_mode == "host":
+            return None
+        base = self._core.id_ranges.take()
+        failed.callback(self._core.id_ranges.release, base)
+        return base
+
+    def _reserve(self, container: Container, networks: Sequence[Network], failed: ExitStack) -> list[Endpoint]:
+        if not networks:
+            return []
+        wishes = _wishes(container.config)
+        endpoints: list[Endpoint] = []
+        # Addresses that were asked for go first: an automatic one must not take them.
+        names = interface_names(wishes)
+        for wish, network, interface in zip(wishes, networks, names, strict=True):
+            endpoint = self._endpoints.reserve(container.id, wish, network, interface)
+            failed.callback(self._endpoints.give_back, endpoint)
+            endpoints.append(endpoint)
+        check_routes(container.config.routes, endpoints)
+        return endpoints
+
+    def _make(self, container: Container, image: Image, failed: ExitStack) -> None:
+        directory = self.files(container.id).directory
+        failed.callback(shutil.rmtree, directory, ignore_errors=True)
+        directory.mkdir()
+        failed.callback(self._core.layers.delete, container.id)
+        self._core.layers.create(container.id, image.layers[0] if image.layers else None)
+        self._volumes.ensure(container, image, failed)
+
+    # --- change -------------------------------------------------------------------------------
+
+    def rename(self, ref: str, name: str) -> None:
+        core = self._core
+        name = check_name("container", name)
+        container = self.find(ref)
+        with core.locks.containers([container.id]):
+            before = self.find(container.id)
+            container = replace(before, name=name)
+            core.records.put(container)
+            if container.state.running:
+                for endpoint in core.records.endpoints_of(container.id):
+                    self._endpoints.unresolvable(endpoint)
+                    self._endpoints.resolvable(container, endpoint)
+        self.event("rename", container, oldName=f"/{before.name}")
+
+    # --- remove -------------------------------------------------------------------------------
+
+    def destroy(self, container: Container, volumes: bool) -> None:
+        """Take away a container that does not run, every step of it. The caller holds its lock."""
+        core = self._core
+        endpoints = core.records.endpoints_of(container.id)
+        with every_step(f"cannot remove all of container {container.name}") as step:
+            for endpoint in endpoints:
+                with step:
+                    self._endpoints.unresolvable(endpoint)
+                with step:
+                    self._endpoints.give_back(endpoint)
+            with step:
+                core.layers.delete(container.id)
+            with step:
+                shutil.rmtree(self.files(container.id).directory, ignore_errors=True)
+            if container.idmap_base is not None and container.sandbox in (container.id, "host"):
+                core.id_ranges.release(container.idmap_base)
+            if not step.failures:
+                with step:
+                    core.records.delete(*endpoints, container)
+                core.locks.forget(container.id)
+                self._images.pop(container.id, None)
+            with step:
+                self._volumes.release(container, volumes)
+        self.event("destroy", container)
+
+    def event(self, action: str, container: Container, **attributes: str) -> None:
+        """Tell who listens; a container's events carry its labels, as Docker's do."""
+        config = container.config
+        self._core.events.publish(
+            "container",
+            action,
+            container.id,
+            {**config.labels, "image": config.image, "name": container.name, **attributes},
+        )
+
+
+def _wishes(config: ContainerConfig) -> tuple[EndpointConfig, ...]:
+    return config.networks or (EndpointConfig(network=BRIDGE),)
+
+
+def _sandbox(config: ContainerConfig, container_id: str, owner: Container | None) -> str:
+    if owner is not None:
+        return owner.id
+    return "host" if config.network_mode == "host" else container_id

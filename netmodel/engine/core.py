@@ -1,0 +1,67 @@
+"""What all parts of the engine share: the records, the locks, and the doors to the lower packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.client import Spawner
+
+from drivers.api import Driver
+from drivers.kernel.netlink import Netlink
+from drivers.kernel.nft import NftWorker
+from drivers.kernel.reaper import Reaper
+from ipam.api import IpamDriver
+from netmodel.dns import DnsServer, Zone
+from netmodel.engine.events import EventBus
+from netmodel.engine.idranges import IdRanges
+from netmodel.engine.locks import Locks
+from netmodel.engine.records import Records
+from netmodel.engine.root import Root
+from netmodel.errors import Invalid
+from runtime.cgroups import Cgroups
+from runtime.images import Images
+from runtime.rootfs import Layers
+from runtime.volumes import Volumes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """Made once when the engine opens; closed by the engine."""
+
+    root: Root
+    records: Records
+    locks: Locks
+    events: EventBus
+    id_ranges: IdRanges
+    ipam: Mapping[str, IpamDriver]
+    drivers: Mapping[str, Driver]
+    host: Netlink
+    nft: NftWorker
+    reaper: Reaper
+    spawner: Spawner
+    cgroups: Cgroups
+    images: Images
+    layers: Layers
+    volumes: Volumes
+    zone: Zone
+    dns: DnsServer
+
+    def driver(self, name: str) -> Driver:
+        """A network driver by name.
+
+        Raises:
+            Invalid: There is none of that name; says which there are.
+        """
+        return _known("network driver", name, self.drivers)
+
+    def ipam_driver(self, name: str) -> IpamDriver:
+        return _known("IPAM driver", name, self.ipam)
+
+
+def _known(kind: str, name: str, registry: Mapping[str, Any]) -> Any:
+    found = registry.get(name)
+    if found is None:
+        raise Invalid(f"no such {kind}: {name}", f"there are: {', '.join(sorted(registry))}")
+    return found

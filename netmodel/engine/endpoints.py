@@ -1,0 +1,188 @@
+"""Endpoints: a container's attachments, from the addresses they hold to the link in the sandbox."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from ipaddress import IPv4Interface
+from pathlib import Path
+
+import drivers.api as driver_api
+from netmodel.engine.core import Core
+from netmodel.engine.names import new_id
+from netmodel.engine.networks import Networks
+from netmodel.engine.undo import every_step
+from netmodel.errors import Invalid
+from netmodel.model import Container, Endpoint, EndpointConfig, IPAddress, IPInterface, Network
+
+IFNAME_OPTION = "com.docker.network.endpoint.ifname"
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_INTERFACE = re.compile(r"[^\s/:]{1,15}")  # Linux net/core/dev.c, dev_valid_name()
+
+
+class Endpoints:
+    """Reserves, joins, leaves and gives back. Whoever calls holds the container's lock and shares the network's."""
+
+    def __init__(self, core: Core, networks: Networks) -> None:
+        self._core = core
+        self._networks = networks
+
+    # --- what is held without a sandbox ---------------------------------------------------------
+
+    def reserve(self, container_id: str, config: EndpointConfig, network: Network, interface: str) -> Endpoint:
+        """Get an attachment its addresses; the caller puts the record into the store.
+
+        Raises:
+            IpamError: An address is taken or outside; the pool is full.
+        """
+        mac = _checked_mac(config.mac_address)
+        with ExitStack() as undo:
+            addresses = self._request_addresses(config, network, undo)
+            endpoint = Endpoint(
+                id=new_id(),
+                network_id=network.id,
+                container_id=container_id,
+                config=config,
+                mac=mac or _mac_for(addresses),
+                interface=interface,
+                addresses=addresses,
+            )
+            driver = self._core.driver(network.config.driver)
+            driver.create_endpoint(self._networks.as_driver(network), as_driver(endpoint))
+            undo.pop_all()
+        return endpoint
+
+    def _request_addresses(self, config: EndpointConfig, network: Network, undo: ExitStack) -> tuple[IPInterface, ...]:
+        ipam = self._core.ipam_driver(network.config.ipam_driver)
+        wanted: dict[int, IPAddress | None] = {4: config.ipv4_address, 6: config.ipv6_address}
+        addresses: list[IPInterface] = []
+        for pool in self._networks.pools(network):
+            address = ipam.request_address(pool.id, wanted.pop(pool.subnet.version))
+            undo.callback(ipam.release_address, pool.id, address.ip)
+            addresses.append(address)
+        for family, address_left in wanted.items():
+            if address_left is not None:
+                raise Invalid(
+                    f"network {network.name} has no IPv{family} subnet for {address_left}",
+                    f"give the network an IPv{family} subnet, or leave the address out",
+                )
+        return tuple(addresses)
+
+    def adopt(self, endpoint: Endpoint) -> None:
+        """Hold again, after a restart, exactly the addresses that the record names."""
+        network = self._network(endpoint)
+        ipam = self._core.ipam_driver(network.config.ipam_driver)
+        by_family = {address.version: address.ip for address in endpoint.addresses}
+        for pool in self._networks.pools(network):
+            if pool.subnet.version in by_family:
+                ipam.request_address(pool.id, by_family[pool.subnet.version])
+
+    def give_back(self, endpoint: Endpoint) -> None:
+        """Release the addresses; the caller removes the record."""
+        network = self._network(endpoint)
+        driver = self._core.driver(network.config.driver)
+        ipam = self._core.ipam_driver(network.config.ipam_driver)
+        by_family = {address.version: address.ip for address in endpoint.addresses}
+        with every_step(f"cannot give back endpoint {endpoint.id[:12]}") as step:
+            with step:
+                driver.delete_endpoint(self._networks.as_driver(network), as_driver(endpoint))
+            for pool in self._networks.pools(network):
+                if pool.subnet.version in by_family:
+                    with step:
+                        ipam.release_address(pool.id, by_family[pool.subnet.version])
+
+    # --- in a sandbox ---------------------------------------------------------------------------
+
+    def join(self, endpoint: Endpoint, netns: Path) -> driver_api.Attachment | None:
+        """Put the link into the namespace."""
+        network = self._network(endpoint)
+        driver = self._core.driver(network.config.driver)
+        return driver.join(self._networks.as_driver(network), as_driver(endpoint), netns)
+
+    def leave(self, endpoint: Endpoint) -> None:
+        """Take the link out of service."""
+        network = self._network(endpoint)
+        self._core.driver(network.config.driver).leave(self._networks.as_driver(network), as_driver(endpoint))
+
+    def resolvable(self, container: Container, endpoint: Endpoint) -> None:
+        """Let the network's other members find the container by its names."""
+        self._core.zone.attach(
+            endpoint.network_id,
+            endpoint.id,
+            dns_names(container, endpoint),
+            [address.ip for address in endpoint.addresses],
+            self._network(endpoint).name,
+        )
+
+    def unresolvable(self, endpoint: Endpoint) -> None:
+        self._core.zone.detach(endpoint.id)
+
+    def _network(self, endpoint: Endpoint) -> Network:
+        network = self._core.records.networks.get(endpoint.network_id)
+        assert network is not None, "a network with endpoints is never removed"
+        return network
+
+
+def as_driver(endpoint: Endpoint) -> driver_api.Endpoint:
+    """The endpoint as its driver sees it."""
+    return driver_api.Endpoint(
+        id=endpoint.id, mac=endpoint.mac, addresses=endpoint.addresses, options=endpoint.config.driver_opts
+    )
+
+
+def dns_names(container: Container, endpoint: Endpoint) -> list[str]:
+    """A container's name, its aliases on this network, its short id and its hostname, as Docker has it."""
+    names = [container.name, *endpoint.config.aliases, container.id[:12]]
+    if container.config.hostname:
+        names.append(container.config.hostname)
+    return list(dict.fromkeys(names))
+
+
+def interface_names(configs: Sequence[EndpointConfig], taken: Iterable[str] = ()) -> list[str]:
+    """Name the links of a container: as asked for, the others eth0, eth1, ... in the order declared.
+
+    Raises:
+        Invalid: A name cannot be a link's, or two are the same.
+    """
+    used = {"lo", *taken}
+    asked = [config.interface_name or config.driver_opts.get(IFNAME_OPTION) for config in configs]
+    for name in asked:
+        if name is None:
+            continue
+        if not _INTERFACE.fullmatch(name) or name in (".", ".."):
+            raise Invalid(f"interface name {name!r} is not allowed", "1 to 15 characters, no space, '/' or ':'")
+        if name in used:
+            raise Invalid(f"interface name {name!r} is used twice", "give each network's interface its own name")
+        used.add(name)
+    names: list[str] = []
+    for name in asked:
+        if name is None:
+            name = next(free for number in range(len(used) + 1) if (free := f"eth{number}") not in used)
+            used.add(name)
+        names.append(name)
+    return names
+
+
+def _checked_mac(mac: str | None) -> str | None:
+    if not mac:
+        return None
+    text = mac.lower().replace("-", ":")
+    if not _MAC.fullmatch(text):
+        raise Invalid(f"{mac!r} is not a MAC address", "write it as 02:42:ac:11:00:02")
+    if int(text[:2], 16) & 1:
+        raise Invalid(f"{mac} is a multicast MAC address", "its first byte must be even")
+    return text
+
+
+def _mac_for(addresses: Sequence[IPInterface]) -> str:
+    """A locally administered address, made from the IPv4 address where there is one.
+
+    So a container that is made anew with its old address has its old MAC, too, and nobody's
+    neighbour cache is wrong.
+    """
+    for address in addresses:
+        if isinstance(address, IPv4Interface):
+            return "02:42:" + address.ip.packed.hex(":")
+    return "02:42:" + secrets.token_bytes(4).hex(":")

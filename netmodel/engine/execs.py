@@ -1,0 +1,110 @@
+"""Programs run beside a container's first process."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+from netmodel.engine.containers import Containers
+from netmodel.engine.core import Core
+from netmodel.engine.files import hostname_of
+from netmodel.engine.launch import capabilities_of, process_of
+from netmodel.engine.names import new_id
+from netmodel.engine.values import ExecConfig, ExecState
+from netmodel.errors import Conflict, Invalid, NotFound
+from netmodel.model import Container
+from runtime.client import ExecHandle
+from runtime.spec import Process
+
+_REMEMBERED = 1000  # ended ones, for whoever asks how they ended
+
+
+@dataclass(slots=True)
+class _Exec:
+    state: ExecState
+    handle: ExecHandle | None = None
+
+
+class Execs:
+    """Made first, started later, as the API has it. They live in memory: an engine that dies ends none, but forgets."""
+
+    def __init__(self, core: Core, containers: Containers) -> None:
+        self._core = core
+        self._containers = containers
+        self._lock = threading.Lock()
+        self._execs: OrderedDict[str, _Exec] = OrderedDict()
+
+    def create(self, ref: str, config: ExecConfig) -> str:
+        container = self._containers.find(ref)
+        if container.state.status == "paused":
+            raise Conflict(f"container {container.name} is paused", "unpause it first")
+        if not container.state.running:
+            raise Conflict(f"container {container.name} does not run", f"start it: netmodel start {container.name}")
+        if not config.command:
+            raise Invalid("no command is given", "say what to run")
+        exec_id = new_id()
+        with self._lock:
+            self._execs[exec_id] = _Exec(ExecState(id=exec_id, container_id=container.id, config=config))
+            self._forget_old()
+        return exec_id
+
+    def start(self, exec_id: str, stdio: Any = None) -> ExecHandle:
+        found = self._find(exec_id)
+        if found.handle is not None:
+            raise Conflict(f"exec {exec_id[:12]} was started already")
+        container = self._containers.find(found.state.container_id)
+        handle = self._core.spawner.exec(container.id, self._process(container, found.state.config), stdio)
+        found.handle = handle
+        found.state = replace(found.state, running=True, pid=handle.pid)
+        # Noted in any case: the API may ask how it ended without anybody having waited.
+        handle.ended.add_done_callback(lambda ended: _note_end(found, ended))
+        return handle
+
+    def inspect(self, exec_id: str) -> ExecState:
+        return self._find(exec_id).state
+
+    def resize(self, exec_id: str, rows: int, columns: int) -> None:
+        found = self._find(exec_id)
+        if found.handle is None:
+            raise Conflict(f"exec {exec_id[:12]} does not run")
+        found.handle.resize(rows, columns)
+
+    def _find(self, exec_id: str) -> _Exec:
+        with self._lock:
+            found = self._execs.get(exec_id)
+        if found is None:
+            raise NotFound(f"no such exec: {exec_id}")
+        return found
+
+    def _forget_old(self) -> None:
+        for exec_id, found in list(self._execs.items()):
+            if len(self._execs) <= _REMEMBERED:
+                return
+            if not found.state.running and found.handle is not None:
+                del self._execs[exec_id]
+
+    def _process(self, container: Container, wanted: ExecConfig) -> Process:
+        config = container.config
+        base = process_of(
+            replace(config, command=wanted.command, entrypoint=(), tty=wanted.tty),
+            self._containers.image_of(container),
+            config.hostname or hostname_of(container),
+        )
+        environment = dict(base.environment)
+        environment.update(wanted.environment)
+        return replace(
+            base,
+            environment=tuple(environment.items()),
+            working_dir=wanted.working_dir or base.working_dir,
+            user=wanted.user or base.user,
+            capabilities=capabilities_of(replace(config, privileged=True)) if wanted.privileged else base.capabilities,
+        )
+
+
+def _note_end(found: _Exec, ended: Future[int]) -> None:
+    # Without an exit code the spawner died, and everything with it.
+    code = ended.result() if ended.exception() is None else 137
+    found.state = replace(found.state, running=False, exit_code=code, pid=0)

@@ -1,0 +1,205 @@
+"""From a container's record to the spec the spawner clones: image defaults, capabilities, limits, mounts."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from netmodel.engine.files import ContainerFiles, hostname_of
+from netmodel.errors import Invalid
+from netmodel.model import Container, ContainerConfig
+from runtime.defaults import DEFAULT_CAPABILITIES, DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
+from runtime.images import Image
+from runtime.spec import (
+    BindMount,
+    ContainerSpec,
+    IdMap,
+    Process,
+    Resources,
+    RootFs,
+    TmpfsMount,
+    Ulimit,
+)
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CPU_PERIOD_US = 100_000
+
+# Source: Linux include/uapi/linux/capability.h, in the order of their numbers.
+_CAPABILITY_NAMES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
+    "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL "
+    "SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+)
+CAPABILITIES = tuple(f"CAP_{name}" for name in _CAPABILITY_NAMES.split())
+
+
+def container_spec(
+    container: Container,
+    owner: Container,
+    image: Image,
+    *,
+    layer: tuple[Path, Path],
+    files: ContainerFiles,
+    log: Path,
+    cgroups: tuple[str, ...],
+    volumes: Sequence[BindMount],
+) -> ContainerSpec:
+    """Everything the spawner needs to clone a container.
+
+    Args:
+        owner: Whose sandbox it uses; itself mostly. The hostname and the files come from there.
+        volumes: Its binds and named volumes, resolved; tmpfs mounts are found in its config.
+    """
+    config = container.config
+    upper, work = layer
+    names = owner.config if container.sandbox != "host" else config
+    hostname = config.hostname or (os.uname().nodename if container.sandbox == "host" else hostname_of(owner))
+    return ContainerSpec(
+        id=container.id,
+        process=process_of(config, image, hostname),
+        rootfs=RootFs(layers=tuple(image.layers), upper=str(upper), work=str(work), read_only=config.read_only),
+        sandbox=container.sandbox,
+        idmap=None if container.idmap_base is None else IdMap(base=container.idmap_base),
+        hostname=hostname,
+        domainname=names.domainname,
+        log=str(log),
+        cgroups=cgroups,
+        mounts=(*image.mounts, *volumes, *_tmpfs_mounts(config)),
+        files=_files(files, {mount.target for mount in config.mounts}),
+        sysctls=tuple(config.sysctls.items()),
+        masked_paths=() if config.privileged else DEFAULT_MASKED_PATHS,
+        readonly_paths=() if config.privileged else DEFAULT_READONLY_PATHS,
+        shm_bytes=config.shm_bytes,
+        privileged=config.privileged,
+        open_stdin=config.open_stdin,
+    )
+
+
+def process_of(config: ContainerConfig, image: Image, hostname: str) -> Process:
+    """The first process.
+
+    Raises:
+        Invalid: Neither the config nor the image says what to run.
+    """
+    entrypoint = image.config.entrypoint if config.entrypoint is None else config.entrypoint
+    # A new entrypoint does away with the image's command, as in Docker.
+    command = config.command
+    if command is None:
+        command = () if config.entrypoint is not None else image.config.cmd
+    argv = (*entrypoint, *command)
+    if not argv:
+        raise Invalid(f"no command is given, and image {config.image} has none", "say what to run")
+    return Process(
+        argv=argv,
+        environment=environment_of(config, image, hostname),
+        working_dir=config.working_dir or image.config.working_dir or "/",
+        user=config.user or image.config.user,
+        groups=config.group_add,
+        capabilities=capabilities_of(config),
+        no_new_privileges=config.no_new_privileges,
+        ulimits=tuple(Ulimit(name=limit.name, soft=limit.soft, hard=limit.hard) for limit in config.ulimits),
+        terminal=config.tty,
+    )
+
+
+def environment_of(config: ContainerConfig, image: Image, hostname: str) -> tuple[tuple[str, str], ...]:
+    """Docker's few, then the image's, then the container's."""
+    environment = {"PATH": _PATH, "HOSTNAME": hostname}
+    if config.tty:
+        environment["TERM"] = "xterm"
+    environment.update(image.config.env)
+    environment.update(config.environment)
+    return tuple(environment.items())
+
+
+def capabilities_of(config: ContainerConfig) -> tuple[str, ...]:
+    """Docker's default set, with what is added and without what is dropped.
+
+    Raises:
+        Invalid: There is no such capability.
+    """
+    if config.privileged:
+        return _of_this_machine()
+    added, dropped = _names(config.cap_add), _names(config.cap_drop)
+    base: Iterable[str] = DEFAULT_CAPABILITIES
+    if "ALL" in added:
+        base = _of_this_machine()
+    elif "ALL" in dropped:
+        base = ()
+    wanted = (set(base) | added) - (dropped - added if "ALL" in dropped else dropped) - {"ALL"}
+    return tuple(name for name in CAPABILITIES if name in wanted)
+
+
+def _names(names: Iterable[str]) -> set[str]:
+    found = set()
+    for name in names:
+        full = name.upper()
+        if full != "ALL" and not full.startswith("CAP_"):
+            full = f"CAP_{full}"
+        if full != "ALL" and full not in CAPABILITIES:
+            raise Invalid(f"no such capability: {name}", "see man 7 capabilities")
+        found.add(full)
+    return found
+
+
+def _of_this_machine() -> tuple[str, ...]:
+    """All that we could pass on: our own bounding set."""
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith("CapBnd:"))
+    mask = int(line.split()[1], 16)
+    return tuple(name for number, name in enumerate(CAPABILITIES) if mask >> number & 1)
+
+
+def resources_of(config: ContainerConfig) -> Resources:
+    """The limits of its control group."""
+    quota = None if config.cpus is None else round(config.cpus * _CPU_PERIOD_US)
+    return Resources(
+        memory_bytes=config.memory_bytes,
+        memory_swap_bytes=config.memory_swap_bytes,
+        cpu_quota_us=quota,
+        cpu_period_us=None if quota is None else _CPU_PERIOD_US,
+        cpu_weight=config.cpu_shares,
+        pids_max=config.pids_limit,
+    )
+
+
+def _tmpfs_mounts(config: ContainerConfig) -> list[TmpfsMount]:
+    return [
+        TmpfsMount(
+            target=mount.target,
+            size_bytes=mount.tmpfs_size_bytes,
+            mode=0o1777 if mount.tmpfs_mode is None else mount.tmpfs_mode,
+            options=("nosuid", "nodev", "noexec", *(("ro",) if mount.read_only else ())),
+        )
+        for mount in config.mounts
+        if mount.type == "tmpfs"
+    ]
+
+
+def _files(files: ContainerFiles, covered: set[str]) -> tuple[BindMount, ...]:
+    """The files the engine provides, but for those the container brings itself."""
+    ours = {"/etc/hosts": files.hosts, "/etc/resolv.conf": files.resolv_conf, "/etc/hostname": files.hostname}
+    return tuple(
+        BindMount(source=str(source), target=target) for target, source in ours.items() if target not in covered
+    )
+
+
+def signal_number(name: str) -> int:
+    """A signal by name ("SIGTERM", "TERM") or number.
+
+    Raises:
+        Invalid: There is none.
+    """
+    text = name.upper()
+    if text.isdigit() and 0 < int(text) <= signal.SIGRTMAX:
+        return int(text)
+    full = text if text.startswith("SIG") else f"SIG{text}"
+    if full.startswith("SIGRTMIN+") and full[9:].isdigit():
+        return signal.SIGRTMIN + int(full[9:])
+    found = getattr(signal, full, None)
+    if not isinstance(found, signal.Signals):
+        raise Invalid(f"no such signal: {name}", "see man 7 signal")
+    return int(found)

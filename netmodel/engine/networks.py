@@ -1,0 +1,241 @@
+"""Networks: their pools, their segment on the host, their records."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import drivers.api as driver_api
+from ipam.api import Pool, PoolRequest, Taken
+from netmodel.engine.core import Core
+from netmodel.engine.hostroutes import HostRoutes
+from netmodel.engine.names import check_name, new_id
+from netmodel.errors import Conflict, Forbidden, Invalid
+from netmodel.model import Container, Network, NetworkConfig, NetworkPool, PoolConfig
+
+BRIDGE, HOST, NONE = "bridge", "host", "none"
+PREDEFINED = (BRIDGE, HOST, NONE)
+# Their drivers have one instance each, made by the engine.
+_SINGLE = {"host": HOST, "null": NONE}
+
+
+class Networks:
+    """Creates and removes networks, and knows each one as its driver wants it."""
+
+    def __init__(self, core: Core, routes: HostRoutes) -> None:
+        self._core = core
+        self._routes = routes
+        self._lock = threading.Lock()
+        self._pools: dict[str, tuple[Pool, ...]] = {}  # by network id
+        self._as_driver: dict[str, driver_api.Network[Any]] = {}
+
+    # --- create -------------------------------------------------------------------------------
+
+    def create(self, config: NetworkConfig) -> Network:
+        """Make a network, or nothing at all."""
+        check_name("network", config.name)
+        if config.name in PREDEFINED:
+            raise Forbidden(f"the name {config.name!r} belongs to a predefined network", "choose another name")
+        if config.driver in _SINGLE:
+            raise Forbidden(
+                f"there is one network of driver {config.driver!r}: {_SINGLE[config.driver]!r}", "use that one"
+            )
+        return self._create(config)
+
+    def ensure_predefined(self) -> None:
+        """Make bridge, host and none where they are missing."""
+        drivers = {BRIDGE: "bridge", HOST: "host", NONE: "null"}
+        for name, driver in drivers.items():
+            if self._core.records.networks.named(name) is None:
+                self._create(NetworkConfig(name=name, driver=driver))
+
+    def _create(self, config: NetworkConfig) -> Network:
+        core = self._core
+        driver = core.driver(config.driver)
+        driver.parse(config.options)  # a wrong option costs nothing yet
+        network = Network(id=new_id(), config=config, created_at=datetime.now(UTC), state="creating")
+        with core.locks.alone(network.id), ExitStack() as undo:
+            undo.callback(core.locks.forget, network.id)
+            core.records.networks.check_free(network)
+            if driver.wants_pools:
+                network = replace(network, pools=self._request_pools(network))
+                undo.callback(self.release, network)
+            core.records.put(network)  # the intent: names the pools, so that a crash from here is undone
+            undo.callback(core.records.delete, network)
+            undo.callback(driver.delete_network, self.as_driver(network))
+            driver.create_network(self.as_driver(network))
+            network = replace(network, state="ready")
+            core.records.put(network)
+            undo.pop_all()
+        self._event("create", network)
+        return network
+
+    def _request_pools(self, network: Network) -> tuple[NetworkPool, ...]:
+        config = network.config
+        wishes = list(_wishes(config))
+        ipam = self._core.ipam_driver(config.ipam_driver)
+        taken = self._taken(wishes)
+        held: list[Pool] = []
+        try:
+            for family, wish in wishes:
+                held.append(
+                    ipam.request_pool(
+                        PoolRequest(
+                            family=family,
+                            subnet=wish.subnet,
+                            ip_range=wish.ip_range,
+                            gateway=wish.gateway,
+                            auxiliary=wish.auxiliary,
+                        ),
+                        taken,
+                    )
+                )
+        except BaseException:
+            for pool in held:
+                ipam.release_pool(pool.id)
+            raise
+        with self._lock:
+            self._pools[network.id] = tuple(held)
+        return tuple(
+            NetworkPool(
+                subnet=pool.subnet, gateway=pool.gateway, ip_range=pool.ip_range, auxiliary=dict(pool.auxiliary)
+            )
+            for pool in held
+        )
+
+    def _taken(self, wishes: Iterable[tuple[int, PoolConfig]]) -> Sequence[Taken]:
+        """What a pool may not overlap: the host's routes, and for a message that names it, a network of ours."""
+        taken = list(self._routes.taken())
+        chosen = [wish.subnet for _, wish in wishes if wish.subnet is not None]
+        if not chosen:
+            return taken  # automatic pools avoid each other inside the IPAM driver
+        ours = [
+            Taken(prefix=pool.subnet, by=f"network {network.name}")
+            for network in self._core.records.networks
+            for pool in network.pools
+            if any(pool.subnet.version == subnet.version and pool.subnet.overlaps(subnet) for subnet in chosen)
+        ]
+        return ours + taken
+
+    def adopt(self, network: Network) -> None:
+        """Hold again, after a restart, exactly the pools that the record names."""
+        if not network.pools:
+            return
+        ipam = self._core.ipam_driver(network.config.ipam_driver)
+        held = tuple(
+            ipam.request_pool(
+                PoolRequest(
+                    family=pool.subnet.version,
+                    subnet=pool.subnet,
+                    ip_range=pool.ip_range,
+                    gateway=pool.gateway,
+                    auxiliary=pool.auxiliary,
+                    want_gateway=pool.gateway is not None,
+                )
+            )
+            for pool in network.pools
+        )
+        with self._lock:
+            self._pools[network.id] = held
+
+    # --- remove -------------------------------------------------------------------------------
+
+    def remove(self, ref: str) -> None:
+        """Remove a network nobody is on.
+
+        Raises:
+            Conflict: Somebody is; names them.
+        """
+        core = self._core
+        network = core.records.networks.find(ref)
+        if network.name in PREDEFINED:
+            raise Forbidden(f"{network.name} is a predefined network and cannot be removed")
+        with core.locks.alone(network.id):
+            network = core.records.networks.find(network.id)
+            users = core.records.endpoints_on(network.id)
+            if users:
+                names = sorted(self._container_name(endpoint.container_id) for endpoint in users)
+                listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+                raise Conflict(
+                    f"network {network.name} has active endpoints: {listed}",
+                    "disconnect or remove these containers first",
+                )
+            self.destroy(network)
+        self._event("destroy", network)
+
+    def destroy(self, network: Network) -> None:
+        """Take a network away, every step of it; what failed is told together."""
+        core = self._core
+        core.records.put(replace(network, state="deleting"))
+        core.driver(network.config.driver).delete_network(self.as_driver(network))
+        self.release(network)
+        core.records.delete(network)
+        core.locks.forget(network.id)
+
+    def release(self, network: Network) -> None:
+        """Give the pools back."""
+        with self._lock:
+            pools = self._pools.pop(network.id, ())
+            self._as_driver.pop(network.id, None)
+        for pool in pools:
+            self._core.ipam_driver(network.config.ipam_driver).release_pool(pool.id)
+
+    def _container_name(self, container_id: str) -> str:
+        container: Container | None = self._core.records.containers.get(container_id)
+        return container.name if container is not None else container_id[:12]
+
+    # --- questions ----------------------------------------------------------------------------
+
+    def pools(self, network: Network) -> tuple[Pool, ...]:
+        """The pools it holds, as the IPAM driver knows them."""
+        return self._pools.get(network.id, ())
+
+    def as_driver(self, network: Network) -> driver_api.Network[Any]:
+        """The network as its driver sees it."""
+        found = self._as_driver.get(network.id)
+        if found is None:
+            driver = self._core.driver(network.config.driver)
+            found = driver_api.Network(
+                id=network.id,
+                name=network.name,
+                options=driver.parse(network.config.options),
+                pools=tuple(driver_api.Pool(subnet=pool.subnet, gateway=pool.gateway) for pool in network.pools),
+                internal=network.config.internal,
+            )
+            self._as_driver[network.id] = found
+        return found
+
+    def _event(self, action: str, network: Network) -> None:
+        attributes = {"name": network.name, "type": network.config.driver}
+        self._core.events.publish("network", action, network.id, attributes)
+
+
+def _wishes(config: NetworkConfig) -> Iterable[tuple[Any, PoolConfig]]:
+    """One wish for each family the network has: what was asked for, or an automatic subnet."""
+    enabled = [family for family, on in ((4, config.enable_ipv4), (6, config.enable_ipv6)) if on]
+    if not enabled:
+        raise Invalid(f"network {config.name} has neither IPv4 nor IPv6", "enable one of them")
+    by_family: dict[int, PoolConfig] = {}
+    for pool in config.pools:
+        family = _family(pool)
+        if family in by_family:
+            raise Invalid(f"network {config.name} asks for two IPv{family} subnets", "give it one of each family")
+        if family not in enabled:
+            raise Invalid(
+                f"network {config.name} asks for {pool.subnet}, but IPv{family} is off",
+                f"enable IPv{family} on the network",
+            )
+        by_family[family] = pool
+    for family in enabled:
+        yield family, by_family.get(family, PoolConfig())
+
+
+def _family(pool: PoolConfig) -> int:
+    for value in (pool.subnet, pool.ip_range, pool.gateway):
+        if value is not None:
+            return value.version
+    return 4

@@ -1,0 +1,344 @@
+"""Projects: what a topology file declares, made to stand and taken down again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Literal
+
+from netmodel import codec
+from netmodel.engine.containers import Containers
+from netmodel.engine.core import Core
+from netmodel.engine.lifecycle import Lifecycle
+from netmodel.engine.networks import Networks
+from netmodel.engine.ordered import run_in_order
+from netmodel.engine.undo import every_step
+from netmodel.engine.validate import check_container
+from netmodel.engine.values import Progress, ProjectContainer, ProjectNetworkView, ProjectView
+from netmodel.engine.volumes import EngineVolumes
+from netmodel.errors import NotFound
+from netmodel.model import (
+    NETWORK_LABEL,
+    NUMBER_LABEL,
+    PROJECT_LABEL,
+    SERVICE_LABEL,
+    Container,
+    Network,
+    Project,
+    ServiceContainer,
+    Volume,
+)
+from netmodel.topology.plan import Step, plan
+
+_META = "project/"
+# More do not help: the work is Python's, under one lock, and the kernel's, under another.
+_STARTERS = 2
+_STOPPERS = 4
+
+Tell = Callable[[Progress], None]
+
+
+class Projects:
+    """Up and down, one at a time for each project."""
+
+    def __init__(
+        self, core: Core, networks: Networks, containers: Containers, volumes: EngineVolumes, lifecycle: Lifecycle
+    ) -> None:
+        self._core = core
+        self._networks = networks
+        self._containers = containers
+        self._volumes = volumes
+        self._lifecycle = lifecycle
+        self._guard = threading.Lock()
+        self._busy: dict[str, threading.Lock] = {}
+
+    # --- up -----------------------------------------------------------------------------------
+
+    def plan(self, project: Project) -> tuple[Step, ...]:
+        """What up() would do now."""
+        records = self._core.records
+        return plan(project, records.networks, records.endpoints(), records.containers, records.volumes())
+
+    def up(self, project: Project, tell: Tell | None) -> None:
+        """Make it stand. What this call created is taken back when it fails."""
+        with self._alone(project.name):
+            for declared in project.containers:
+                check_container(_resolved(declared, project).config)
+                self._core.images.resolve(declared.config.image)
+            steps = self.plan(project)
+            # First of all, so that a project half up can be taken down by its name.
+            self._core.records.write(meta={_META + project.name: codec.dumps(project).decode()})
+            _Up(self, project, steps, tell).run()
+
+    # --- down ---------------------------------------------------------------------------------
+
+    def down(self, name: str, volumes: bool, tell: Tell | None) -> None:
+        """Take everything of a project away; what cannot be is told together, at the end."""
+        with self._alone(name):
+            containers, networks, owned = self._members(name)
+            if not containers and not networks and not self._core.records.meta(_META + name):
+                raise NotFound(f"no such project: {name}", f"there are: {', '.join(self.names()) or 'none'}")
+            steps = Telling(tell, len(containers) + len(networks) + (len(owned) if volumes else 0))
+            with every_step(f"cannot take down all of project {name}") as step:
+                with step:
+                    self._stop_and_remove(containers, steps, project=self.declared(name))
+                for network in networks:
+                    with step, steps.step("remove", "network", network.name):
+                        self._networks.remove(network.id)
+                for volume in owned if volumes else ():
+                    with step, steps.step("remove", "volume", volume.name):
+                        self._volumes.remove(volume.name)
+                if not step.failures:
+                    with step:
+                        self._core.records.write(meta={_META + name: None})
+
+    def _stop_and_remove(self, containers: Sequence[Container], steps: Telling, project: Project | None) -> None:
+        """Who needs others ends before them; all that may end together get their signal together."""
+        needs = _needs_of(containers, project)
+        needed_by: dict[str, list[str]] = {container.id: [] for container in containers}
+        for container_id, needed in needs.items():
+            for other in needed:
+                needed_by[other].append(container_id)
+        self._lifecycle.ask_to_end(one for one in containers if not needed_by[one.id])
+        by_id = {container.id: container for container in containers}
+
+        def remove(container_id: str) -> None:
+            with steps.step("remove", "container", by_id[container_id].name):
+                self._lifecycle.end_and_destroy(container_id)
+
+        run_in_order(list(by_id), needed_by, remove, _STOPPERS, go_on=True)
+
+    # --- questions ----------------------------------------------------------------------------
+
+    def declared(self, name: str) -> Project | None:
+        """What the last up() declared."""
+        stored = self._core.records.meta(_META + name).get(_META + name)
+        return None if stored is None else codec.loads(Project, stored)
+
+    def names(self) -> list[str]:
+        records = self._core.records
+        stored = {key.removeprefix(_META) for key in records.meta(_META)}
+        labels = (one.config.labels.get(PROJECT_LABEL) for one in (*records.containers, *records.networks))
+        return sorted(stored | {label for label in labels if label})
+
+    def view(self, name: str) -> ProjectView:
+        containers, networks, _ = self._members(name)
+        project = self.declared(name)
+        if project is None and not containers and not networks:
+            raise NotFound(f"no such project: {name}", f"there are: {', '.join(self.names()) or 'none'}")
+        views = [
+            ProjectNetworkView(key=one.config.labels.get(NETWORK_LABEL, one.name), network=one) for one in networks
+        ]
+        for declared in project.networks if project else ():
+            external = self._core.records.networks.named(declared.config.name) if declared.external else None
+            if external is not None:
+                views.append(ProjectNetworkView(key=declared.key, network=external, external=True))
+        return ProjectView(
+            name=name,
+            containers=tuple(self._view_of(container) for container in _sorted(containers, project)),
+            networks=tuple(views),
+            expectations=project.expectations if project else (),
+        )
+
+    def _view_of(self, container: Container) -> ProjectContainer:
+        labels = container.config.labels
+        number = labels.get(NUMBER_LABEL, "1")
+        shared = container.sandbox if container.sandbox != "host" else container.id
+        return ProjectContainer(
+            container=container,
+            service=labels.get(SERVICE_LABEL, container.name),
+            number=int(number) if number.isdigit() else 1,
+            endpoints=tuple(self._core.records.endpoints_of(shared)),
+            netns=self._lifecycle.netns_of(container),
+        )
+
+    def _members(self, name: str) -> tuple[list[Container], list[Network], list[Volume]]:
+        records = self._core.records
+        return (
+            [one for one in records.containers if one.config.labels.get(PROJECT_LABEL) == name],
+            [one for one in records.networks if one.config.labels.get(PROJECT_LABEL) == name],
+            [one for one in records.volumes() if one.config.labels.get(PROJECT_LABEL) == name],
+        )
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        with self._guard:
+            lock = self._busy.setdefault(name, threading.Lock())
+        with lock:
+            yield
+
+
+class _Up:
+    """One run of up()."""
+
+    def __init__(self, projects: Projects, project: Project, steps: Sequence[Step], tell: Tell | None) -> None:
+        self._core = projects._core
+        self._projects = projects
+        self._project = project
+        self._steps = steps
+        self._telling = Telling(tell, len(steps))
+        self._declared = {container.name: container for container in project.containers}
+        self._failed = ExitStack()  # takes back what this run created
+        self._undo_lock = threading.Lock()
+
+    def run(self) -> None:
+        with self._failed:
+            self._remove_containers()
+            self._make_networks()
+            self._make_volumes()
+            self._create_containers()
+            self._start_containers()
+            self._remove_networks()
+            self._failed.pop_all()
+
+    def _select(self, kind: str, *actions: str) -> list[Step]:
+        return [step for step in self._steps if step.kind == kind and step.action in actions]
+
+    def _remove_containers(self) -> None:
+        """Orphans, and those that are made anew."""
+        orphans = self._select("container", "remove")
+        for step in orphans:
+            with self._telling.step("remove", "container", step.name, step.reason):
+                self._projects._lifecycle.end_and_destroy(step.id)
+        again = self._select("container", "recreate")
+        records = [found for step in again if (found := self._core.records.containers.get(step.id))]
+        self._projects._stop_and_remove(records, Telling(None, 0), self._project)
+
+    def _make_networks(self) -> None:
+        configs = {network.config.name: network.config for network in self._project.networks}
+        for step in self._select("network", "create", "recreate", "keep"):
+            with self._telling.step(step.action, "network", step.name, step.reason):
+                if step.action == "keep":
+                    continue
+                if step.action == "recreate":
+                    self._projects._networks.remove(step.id)
+                network = self._projects._networks.create(configs[step.name])
+                self._failed.callback(self._projects._networks.remove, network.id)
+
+    def _make_volumes(self) -> None:
+        configs = {volume.config.name: volume.config for volume in self._project.volumes}
+        for step in self._select("volume", "create", "keep"):
+            with self._telling.step(step.action, "volume", step.name, step.reason):
+                if step.action == "create":
+                    self._projects._volumes.create(configs[step.name])
+                    self._failed.callback(self._projects._volumes.remove, step.name)
+
+    def _create_containers(self) -> None:
+        steps = self._select("container", "create", "recreate")
+        # Fixed addresses are reserved before automatic ones could take them; owners of a sandbox
+        # exist before those who share it.
+        steps.sort(key=lambda step: _rank(self._declared[step.name]))
+        for step in steps:
+            config = _resolved(self._declared[step.name], self._project).config
+            container = self._projects._containers.create(config, step.name)
+            self._failed.callback(self._take_back, container.id)
+
+    def _take_back(self, container_id: str) -> None:
+        if self._core.records.containers.get(container_id) is not None:
+            self._projects._lifecycle.end_and_destroy(container_id, kill=True)
+
+    def _start_containers(self) -> None:
+        steps = {step.name: step for step in self._select("container", "create", "recreate", "start", "keep")}
+        records = [found for name in steps if (found := self._core.records.containers.named(name))]
+        needs = _needs_of(records, self._project)
+        by_id = {record.id: steps[record.name] for record in records}
+
+        def start(container_id: str) -> None:
+            step = by_id[container_id]
+            with self._telling.step(step.action, "container", step.name, step.reason):
+                if step.action != "keep":
+                    self._projects._lifecycle.start(container_id)
+
+        run_in_order(list(by_id), needs, start, _STARTERS)
+
+    def _remove_networks(self) -> None:
+        for step in self._select("network", "remove"):
+            with self._telling.step("remove", "network", step.name, step.reason):
+                self._projects._networks.remove(step.id)
+
+
+class Telling:
+    """Progress, told in order though several threads work."""
+
+    def __init__(self, tell: Tell | None, total: int) -> None:
+        self._tell = tell
+        self._total = total
+        self._done = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def step(self, action: str, kind: str, name: str, reason: str = "") -> Iterator[None]:
+        begun = time.monotonic()
+        self._say(action, kind, name, "started", reason, begun)
+        try:
+            yield
+        except BaseException as error:
+            self._say(action, kind, name, "failed", str(error), begun)
+            raise
+        self._say(action, kind, name, "done", reason, begun)
+
+    def _say(
+        self, action: str, kind: str, name: str, state: Literal["started", "done", "failed"], detail: str, begun: float
+    ) -> None:
+        with self._lock:
+            self._done += state != "started"
+            if self._tell is not None:
+                took_s = time.monotonic() - begun
+                self._tell(
+                    Progress(
+                        action=action,
+                        kind=kind,
+                        name=name,
+                        state=state,
+                        detail=detail,
+                        took_s=took_s,
+                        done=self._done,
+                        total=self._total,
+                    )
+                )
+
+
+def _resolved(declared: ServiceContainer, project: Project) -> ServiceContainer:
+    """Name the container behind network_mode service:NAME: the service's first."""
+    mode = declared.config.network_mode
+    if not mode.startswith("service:"):
+        return declared
+    service = mode.removeprefix("service:")
+    owner = next((one.name for one in project.containers if one.service == service), None)
+    if owner is None:
+        raise NotFound(f"{declared.name}: network_mode names service {service}, which the project does not have")
+    return replace(declared, config=replace(declared.config, network_mode=f"container:{owner}"))
+
+
+def _rank(declared: ServiceContainer) -> tuple[bool, bool]:
+    config = declared.config
+    fixed = any(one.ipv4_address or one.ipv6_address for one in config.networks)
+    return config.network_mode not in ("bridge", "none", "host"), not fixed
+
+
+def _needs_of(containers: Sequence[Container], project: Project | None) -> dict[str, list[str]]:
+    """Which of these containers each one needs: what depends_on names, and whose sandbox it uses."""
+    by_service: dict[str, list[str]] = {}
+    by_name: dict[str, str] = {}
+    for container in containers:
+        by_service.setdefault(container.config.labels.get(SERVICE_LABEL, ""), []).append(container.id)
+        by_name[container.name] = container.id
+    declared = {one.name: one for one in project.containers} if project else {}
+    present = set(by_name.values())
+    needs: dict[str, list[str]] = {}
+    for container in containers:
+        one = declared.get(container.name)
+        found = [other for service in (one.depends_on if one else ()) for other in by_service.get(service, ())]
+        if container.sandbox in present and container.sandbox != container.id:
+            found.append(container.sandbox)
+        needs[container.id] = [other for other in dict.fromkeys(found) if other != container.id]
+    return needs
+
+
+def _sorted(containers: Sequence[Container], project: Project | None) -> list[Container]:
+    """In the order of the file."""
+    order = {one.name: number for number, one in enumerate(project.containers)} if project else {}
+    return sorted(containers, key=lambda one: (order.get(one.name, len(order)), one.name))

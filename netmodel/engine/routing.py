@@ -1,0 +1,71 @@
+"""Which way out a sandbox takes: the choice of its default gateways, and all its routes as values.
+
+Docker's rule: of the attachments that offer a gateway of the family, the one with the highest
+gw_priority; among equals the one whose network's name sorts first. What x-routes says of the
+default route goes before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from drivers.api import Attachment
+from netmodel.errors import Invalid
+from netmodel.model import Endpoint, IPAddress, Network, RouteConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """An endpoint whose link is in the sandbox."""
+
+    endpoint: Endpoint
+    network: Network
+    attachment: Attachment
+
+    def gateway(self, family: int) -> IPAddress | None:
+        if self.network.config.internal:
+            return None
+        return next((gateway for gateway in self.attachment.gateways if gateway.version == family), None)
+
+
+def gateway_endpoint(links: Iterable[Joined], family: int) -> Joined | None:
+    """The attachment whose gateway is the default one of a family."""
+    offering = [link for link in links if link.gateway(family) is not None]
+    return min(offering, key=lambda link: (-link.endpoint.config.gw_priority, link.network.name), default=None)
+
+
+def publishing_endpoint(links: Sequence[Joined]) -> Joined | None:
+    """The attachment that published ports lead to: the one by which answers find their way back."""
+    return gateway_endpoint(links, 4) or gateway_endpoint(links, 6)
+
+
+def declared_default(routes: Iterable[RouteConfig], family: int) -> bool:
+    """Whether x-routes itself says where everything goes."""
+    return any(route.destination.version == family and route.destination.prefixlen == 0 for route in routes)
+
+
+def check_routes(routes: Iterable[RouteConfig], links: Sequence[Endpoint]) -> None:
+    """Refuse routes that no link of the sandbox could carry.
+
+    Raises:
+        Invalid: Its gateway is on none of the networks, or there is no such interface.
+    """
+    names = [endpoint.interface for endpoint in links]
+    for route in routes:
+        if route.dev is not None and route.dev not in names:
+            raise Invalid(
+                f"route {route.destination} dev {route.dev}: the container has no such interface",
+                f"it has {', '.join(names) or 'none'}",
+            )
+        if route.via is not None and route.dev is None and not _on_link(route.via, links):
+            raise Invalid(
+                f"route {route.destination} via {route.via}: no network of the container reaches {route.via}",
+                "name a gateway on one of its own subnets",
+            )
+        if route.via is None and route.dev is None:
+            raise Invalid(f"route {route.destination} has neither a gateway nor an interface", "add 'via' or 'dev'")
+
+
+def _on_link(address: IPAddress, links: Iterable[Endpoint]) -> bool:
+    return any(address in interface.network for endpoint in links for interface in endpoint.addresses)

@@ -1,0 +1,291 @@
+"""Sandboxes: what is configured inside a network namespace, written once for every driver.
+
+A driver puts a link there and says what it is called; the name, the addresses, the routes, the
+announcements and the DNS server at 127.0.0.11 are this module's. All of it goes into the
+namespace as one netlink batch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Interface, IPv6Network
+from pathlib import Path
+
+from drivers.dns_redirect import redirect_dns
+from drivers.kernel.address import add_address
+from drivers.kernel.announce import frame
+from drivers.kernel.link import no_link_local, rename, set_down, set_mtu, set_up
+from drivers.kernel.namespace import open_in
+from drivers.kernel.netlink import Netlink
+from drivers.kernel.route import add_route, delete_route
+from drivers.kernel.wire import Request
+from netmodel.engine.core import Core
+from netmodel.engine.files import DNS_ADDRESS
+from netmodel.engine.routing import Joined, declared_default, gateway_endpoint
+from netmodel.engine.undo import every_step
+from netmodel.model import ContainerConfig, IPNetwork, RouteConfig
+
+_EVERYTHING: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
+# Source: Linux include/uapi/linux/sockios.h, if.h, in.h.
+_SIOCGIFINDEX = 0x8933
+_IFREQ = struct.Struct("16si20x")
+_LOOPBACK = 1  # the index of lo in every namespace
+_IP_FREEBIND = 15
+_DNS_BACKLOG = 32
+
+
+class Door:
+    """What is needed inside a namespace to configure it: made in there, closed when that is done."""
+
+    def __init__(self) -> None:
+        self.netlink = Netlink()
+        self.packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+
+    def close(self) -> None:
+        self.netlink.close()
+        self.packets.close()
+
+    def __enter__(self) -> Door:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(slots=True)
+class Sandbox:
+    """One network stack that we configure.
+
+    Args:
+        name: The id of the container that owns it.
+        udp, tcp: The name server's, at 127.0.0.11.
+        fresh: The door through which a new one is configured, so that its namespace is entered once.
+        links: By endpoint id, in the order they joined.
+        routes: Those declared with x-routes.
+    """
+
+    name: str
+    netns: Path
+    udp: socket.socket
+    tcp: socket.socket
+    fresh: Door | None = None
+    routes: tuple[RouteConfig, ...] = ()
+    links: dict[str, Joined] = field(default_factory=dict)
+
+    def index(self, link: str) -> int | None:
+        """A link's index in there, or None: an ioctl on any of its sockets costs no dump."""
+        try:
+            answer = fcntl.ioctl(self.udp, _SIOCGIFINDEX, _IFREQ.pack(link.encode(), 0))
+        except OSError:
+            return None
+        return int(_IFREQ.unpack(answer)[1])
+
+    def door(self) -> Door:
+        """The caller closes it."""
+        door, self.fresh = self.fresh, None
+        return door or open_in(self.netns, Door)
+
+    def close(self) -> None:
+        if self.fresh is not None:
+            self.fresh.close()
+        self.udp.close()
+        self.tcp.close()
+
+
+class Sandboxes:
+    """The sandboxes we are connected to, by name. A namespace itself is the spawner's to hold."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._lock = threading.Lock()
+        self._open: dict[str, Sandbox] = {}
+
+    def get(self, name: str) -> Sandbox | None:
+        return self._open.get(name)
+
+    # --- the whole sandbox --------------------------------------------------------------------
+
+    def open(self, name: str, netns: Path, config: ContainerConfig) -> Sandbox:
+        """Get our sockets into a namespace; one that is open stays as it is."""
+        found = self._open.get(name)
+        if found is not None and found.netns == netns:
+            return found
+        self.close(name)
+        # One thread enters once for all that we need in there.
+        door, udp, tcp = open_in(netns, lambda: (Door(), *_dns_sockets()))
+        sandbox = Sandbox(name=name, netns=netns, udp=udp, tcp=tcp, fresh=door, routes=config.routes)
+        with self._lock:
+            self._open[name] = sandbox
+        return sandbox
+
+    def configure(self, sandbox: Sandbox, links: Sequence[Joined], config: ContainerConfig) -> None:
+        """Bring up the loopback and these links, and name service with them."""
+        requests = [set_up(_LOOPBACK)]
+        for link in links:
+            requests += self._link_requests(sandbox, link)
+            sandbox.links[link.endpoint.id] = link
+        requests += self._route_requests(sandbox)
+        with sandbox.door() as door:
+            door.netlink.apply(requests)
+            for link in links:
+                _announce(door, link)
+        self.serve_dns(sandbox, config)
+
+    def loopback(self, sandbox: Sandbox) -> None:
+        """Bring up the loopback alone: a sandbox without a network."""
+        with sandbox.door() as door:
+            door.netlink.apply([set_up(_LOOPBACK)])
+
+    def serve_dns(self, sandbox: Sandbox, config: ContainerConfig) -> None:
+        """Answer at 127.0.0.11, port 53, in there."""
+        self._core.dns.serve(
+            sandbox.name,
+            sandbox.udp,
+            sandbox.tcp,
+            self._networks(sandbox),
+            self._forwards(sandbox),
+            [str(server) for server in config.dns] or None,
+        )
+        redirect_dns(self._core.nft, sandbox.netns, sandbox.udp.getsockname()[1], sandbox.tcp.getsockname()[1])
+
+    def close(self, name: str) -> None:
+        """Let go of a sandbox that ends, or whose namespace is another now."""
+        with self._lock:
+            sandbox = self._open.pop(name, None)
+        if sandbox is None:
+            return
+        self._core.dns.forget(name)
+        sandbox.close()
+
+    def close_all(self) -> None:
+        for name in list(self._open):
+            self.close(name)
+
+    # --- a link that comes or goes while processes run ------------------------------------------
+
+    def add(self, sandbox: Sandbox, link: Joined) -> None:
+        """Configure one more link and choose the default gateways anew."""
+        sandbox.links[link.endpoint.id] = link
+        try:
+            with sandbox.door() as door:
+                door.netlink.apply([*self._link_requests(sandbox, link), *self._route_requests(sandbox)])
+                _announce(door, link)
+        except BaseException:
+            sandbox.links.pop(link.endpoint.id, None)
+            raise
+        self._core.dns.update(sandbox.name, networks=self._networks(sandbox), forward=self._forwards(sandbox))
+
+    def remove(self, sandbox: Sandbox, endpoint_id: str) -> None:
+        """Take a link out of service and choose the default gateways anew."""
+        link = sandbox.links.pop(endpoint_id, None)
+        if link is None:
+            return
+        with every_step(f"cannot take {link.endpoint.interface} out of the sandbox") as step:
+            with step, sandbox.door() as door:
+                index = sandbox.index(link.endpoint.interface)
+                # Its name is free at once; the link itself goes with the host's end of it.
+                away = [] if index is None else [set_down(index), rename(index, f"gone{index}")]
+                door.netlink.apply([*away, *self._route_requests(sandbox)])
+            with step:
+                self._core.dns.update(sandbox.name, networks=self._networks(sandbox), forward=self._forwards(sandbox))
+
+    def clear(self, sandbox: Sandbox) -> None:
+        """Forget the links: their endpoints left, and the next start brings new ones."""
+        sandbox.links.clear()
+
+    # --- requests -----------------------------------------------------------------------------
+
+    def _link_requests(self, sandbox: Sandbox, link: Joined) -> list[Request]:
+        index = sandbox.index(link.attachment.link)
+        assert index is not None, f"the driver's link {link.attachment.link} is not in the sandbox"
+        requests: list[Request] = []
+        stale = sandbox.index(link.endpoint.interface)
+        if stale is not None and stale != index:
+            # Left by a stop; the reaper has not deleted it yet.
+            requests += [set_down(stale), rename(stale, f"gone{stale}")]
+        if not any(isinstance(address, IPv6Interface) for address in link.endpoint.addresses):
+            requests.append(no_link_local(index))
+        if stale != index:
+            requests.append(rename(index, link.endpoint.interface))
+        if link.attachment.mtu:
+            requests.append(set_mtu(index, link.attachment.mtu))
+        requests += [add_address(index, address) for address in link.endpoint.addresses]
+        requests.append(set_up(index))
+        requests += [add_route(route.destination, via=route.via, ifindex=index) for route in link.attachment.routes]
+        return requests
+
+    def _route_requests(self, sandbox: Sandbox) -> list[Request]:
+        """The default route of each family, then what x-routes declares."""
+        requests: list[Request] = []
+        links = sandbox.links.values()
+        for family, everything in _EVERYTHING.items():
+            if declared_default(sandbox.routes, family):
+                continue
+            chosen = gateway_endpoint(links, family)
+            if chosen is None:
+                requests.append(delete_route(everything))
+                continue
+            gateway = chosen.gateway(family)
+            index = self._index_of(sandbox, chosen)
+            # onlink: a gateway may lie outside the endpoint's own prefix.
+            requests.append(add_route(everything, via=gateway, ifindex=index, onlink=True))
+        for route in sandbox.routes:
+            carrier = _carrier(route, links)
+            if carrier is None:
+                continue  # its network is not connected now; connecting brings it
+            requests.append(add_route(route.destination, via=route.via, ifindex=self._index_of(sandbox, carrier)))
+        return requests
+
+    def _index_of(self, sandbox: Sandbox, link: Joined) -> int:
+        # While it is being configured it has the driver's name still.
+        index = sandbox.index(link.attachment.link) or sandbox.index(link.endpoint.interface)
+        assert index is not None, f"{link.endpoint.interface} is not in the sandbox"
+        return index
+
+    # --- name service ---------------------------------------------------------------------------
+
+    def _networks(self, sandbox: Sandbox) -> list[str]:
+        return [link.endpoint.network_id for link in sandbox.links.values()]
+
+    def _forwards(self, sandbox: Sandbox) -> bool:
+        """Names of the world are no business of one that cannot reach it."""
+        return any(not link.network.config.internal for link in sandbox.links.values())
+
+
+def _carrier(route: RouteConfig, links: Iterable[Joined]) -> Joined | None:
+    for link in links:
+        if route.dev is not None:
+            if link.endpoint.interface == route.dev:
+                return link
+        elif any(route.via in address.network for address in link.endpoint.addresses):
+            return link
+    return None
+
+
+def _dns_sockets() -> tuple[socket.socket, socket.socket]:
+    """Sockets at 127.0.0.11, any port, in the calling thread's namespace."""
+    with ExitStack() as undo:
+        udp = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
+        tcp = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
+        for opened in (udp, tcp):
+            # The loopback is not up yet, so the address is nobody's.
+            opened.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+            opened.bind((DNS_ADDRESS, 0))
+            opened.setblocking(False)
+        tcp.listen(_DNS_BACKLOG)
+        undo.pop_all()
+    return udp, tcp
+
+
+def _announce(door: Door, link: Joined) -> None:
+    """Correct the neighbours' caches, which may know the address at another MAC."""
+    mac = bytes.fromhex(link.endpoint.mac.replace(":", ""))
+    door.packets.bind((link.endpoint.interface, 0))
+    for address in link.endpoint.addresses:
+        door.packets.send(frame(mac, address))

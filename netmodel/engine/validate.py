@@ -1,0 +1,105 @@
+"""What a container may not ask for: combinations that contradict each other, said before anything is made."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from netmodel.engine.launch import capabilities_of, signal_number
+from netmodel.errors import Conflict, Invalid
+from netmodel.model import ContainerConfig
+
+_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_-]{0,62})(\.[a-zA-Z0-9][a-zA-Z0-9_-]{0,62})*")
+# Settings that a namespace of the container's own has; all others would change the host.
+# Source: Linux ipc/ipc_sysctl.c, ipc/mq_sysctl.c; Docker's documentation of --sysctl.
+_IPC_SYSCTLS = re.compile(r"kernel\.(msg\w+|sem|shm\w+)|fs\.mqueue\..+")
+_UTS_SYSCTLS = ("kernel.hostname", "kernel.domainname")
+_MIN_MEMORY = 512 * 1024
+
+
+def check_container(config: ContainerConfig) -> None:
+    """Refuse what cannot be.
+
+    Raises:
+        Invalid, Conflict: Says which and why.
+    """
+    if not config.image:
+        raise Invalid("no image is given", 'name one; "host" is the machine\'s own file system')
+    _check_network_mode(config)
+    for name in config.sysctls:
+        _check_sysctl(name, config)
+    for mount in config.mounts:
+        _check_target(mount.target)
+    targets = [mount.target.rstrip("/") for mount in config.mounts]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise Invalid(f"two mounts at {target}", "give each its own target")
+    if config.hostname and (len(config.hostname) > 64 or not _HOSTNAME.fullmatch(config.hostname)):
+        raise Invalid(f"hostname {config.hostname!r} is not allowed", "letters, digits, '-' and '.', at most 64")
+    if config.working_dir and not config.working_dir.startswith("/"):
+        raise Invalid(f"working directory {config.working_dir!r} is not absolute", "begin it with '/'")
+    _check_limits(config)
+    capabilities_of(config)
+    signal_number(config.stop_signal)
+
+
+def _check_network_mode(config: ContainerConfig) -> None:
+    mode = config.network_mode
+    if mode not in ("bridge", "none", "host") and not mode.startswith("container:"):
+        raise Invalid(f"no such network mode: {mode}", "bridge, none, host or container:NAME")
+    if mode == "bridge":
+        return
+    if config.networks:
+        raise Conflict(f"network mode {mode} and networks exclude each other", "leave out one of them")
+    if mode.startswith("container:"):
+        for value, what in ((config.hostname, "a hostname"), (config.ports, "published ports")):
+            if value:
+                raise Conflict(
+                    f"{what} and network mode {mode} exclude each other", "set it on the container whose network it is"
+                )
+    if config.routes:
+        raise Conflict(f"routes and network mode {mode} exclude each other", "declare them where the network is")
+
+
+def _check_sysctl(name: str, config: ContainerConfig) -> None:
+    if name.startswith("net."):
+        if config.network_mode != "bridge" and config.network_mode != "none":
+            raise Conflict(
+                f"sysctl {name} cannot be set in network mode {config.network_mode}: it would change another's network",
+                "set it on the container that owns the network",
+            )
+        return
+    if name in _UTS_SYSCTLS:
+        raise Invalid(f"sysctl {name} is set by hostname and domainname", "use those")
+    if not _IPC_SYSCTLS.fullmatch(name):
+        raise Invalid(
+            f"sysctl {name} has no namespace of its own: it would change the host",
+            "net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* are a container's own",
+        )
+    if not Path("/proc/sys", *name.split(".")).exists():
+        raise Invalid(f"this kernel has no sysctl {name}")
+
+
+def _check_target(target: str) -> None:
+    if not target.startswith("/"):
+        raise Invalid(f"mount target {target!r} is not absolute", "begin it with '/'")
+    if target.rstrip("/") == "" or ".." in Path(target).parts:
+        raise Invalid(f"mount target {target!r} is not allowed", "name a directory below the root")
+
+
+def _check_limits(config: ContainerConfig) -> None:
+    memory, swap = config.memory_bytes, config.memory_swap_bytes
+    if memory is not None and memory < _MIN_MEMORY:
+        raise Invalid(f"a memory limit of {memory} bytes is too small to start anything", "at least 512 KiB")
+    if swap is not None and swap != -1:
+        if memory is None:
+            raise Invalid("a limit of memory and swap needs a memory limit", "set both")
+        if swap < memory:
+            raise Invalid("the limit of memory and swap is below that of memory alone", "it counts both together")
+    if config.cpus is not None and config.cpus < 0.01:
+        raise Invalid(f"cpus {config.cpus} is too small", "at least 0.01")
+    if config.pids_limit is not None and config.pids_limit != -1 and config.pids_limit < 1:
+        raise Invalid(f"a limit of {config.pids_limit} processes lets nothing start", "at least 1, or -1 for none")
+    for limit in config.ulimits:
+        if limit.hard != -1 and (limit.soft > limit.hard or limit.soft == -1):
+            raise Invalid(f"ulimit {limit.name}: the soft limit {limit.soft} is above the hard one {limit.hard}")

@@ -1,0 +1,194 @@
+"""Named and anonymous volumes: their records, who uses them, and the mounts they become."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from netmodel.engine.core import Core
+from netmodel.engine.names import check_name, new_id
+from netmodel.engine.undo import every_step
+from netmodel.errors import Conflict, Invalid, NotFound
+from netmodel.model import Container, ContainerConfig, MountConfig, Volume, VolumeConfig
+from runtime.images import Image
+from runtime.spec import BindMount
+
+
+class EngineVolumes:
+    """Creates and removes volumes; a volume in use stays."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        # Held while it is decided whether a volume is used, so that none goes just as a container comes.
+        self._lock = threading.Lock()
+        self._used_by: dict[str, set[str]] = {}  # container ids by volume name
+        for container in core.records.containers:
+            self._use(container)
+
+    # --- volumes ------------------------------------------------------------------------------
+
+    def create(self, config: VolumeConfig) -> Volume:
+        """Make it, or return the one of that name if it is made the same way."""
+        with self._lock:
+            return self._create(config)
+
+    def _create(self, config: VolumeConfig) -> Volume:
+        if config.driver != "local":
+            raise Invalid(f"no such volume driver: {config.driver}", "there is: local")
+        anonymous = not config.name
+        name = new_id() if anonymous else check_name("volume", config.name)
+        found = self._core.records.volume(name)
+        if found is not None:
+            if found.config.driver != config.driver:
+                raise Conflict(f"volume {name} exists with driver {found.config.driver}", "choose another name")
+            return found
+        volume = Volume(config=replace(config, name=name), created_at=datetime.now(UTC), anonymous=anonymous)
+        with ExitStack() as undo:
+            undo.callback(self._core.volumes.remove, name)
+            self._core.volumes.create(name, config.options)
+            self._core.records.put(volume)
+            undo.pop_all()
+        self._event("create", name)
+        return volume
+
+    def get(self, name: str) -> Volume:
+        found = self._core.records.volume(name)
+        if found is None:
+            raise NotFound(f"no such volume: {name}")
+        return found
+
+    def path(self, name: str) -> Path:
+        return self._core.volumes.path(self.get(name).name)
+
+    def remove(self, name: str, force: bool = False) -> None:
+        """Remove it with its data. force: one that is not there is no error."""
+        with self._lock:
+            volume = self._core.records.volume(name)
+            if volume is None:
+                if force:
+                    return
+                raise NotFound(f"no such volume: {name}")
+            users = self.users(name)
+            if users:
+                raise Conflict(
+                    f"volume {name} is in use by {', '.join(sorted(container.name for container in users))}",
+                    "remove these containers first",
+                )
+            self._core.records.delete(volume)
+            self._core.volumes.remove(name)
+        self._event("destroy", name)
+
+    def users(self, name: str) -> list[Container]:
+        found = (self._core.records.containers.get(key) for key in self._used_by.get(name, ()))
+        return [container for container in found if container is not None]
+
+    def prune(self, everything: bool) -> list[str]:
+        """Remove what nobody uses: anonymous volumes, or all."""
+        removed = []
+        for volume in self._core.records.volumes():
+            if (volume.anonymous or everything) and not self.users(volume.name):
+                self.remove(volume.name, force=True)
+                removed.append(volume.name)
+        return removed
+
+    # --- of a container -------------------------------------------------------------------------
+
+    def name_mounts(self, config: ContainerConfig, image: Image) -> ContainerConfig:
+        """Give anonymous mounts their names, and the image's volumes a mount each."""
+        covered = {mount.target.rstrip("/") for mount in config.mounts}
+        mounts = [
+            replace(mount, source=new_id()) if mount.type == "volume" and not mount.source else mount
+            for mount in config.mounts
+        ]
+        mounts += [
+            MountConfig(type="volume", source=new_id(), target=target)
+            for target in image.config.volumes
+            if target.rstrip("/") not in covered
+        ]
+        return config if mounts == list(config.mounts) else replace(config, mounts=tuple(mounts))
+
+    def ensure(self, container: Container, image: Image, failed: ExitStack) -> None:
+        """Make the volumes a new container mounts, with the image's content in those that are new."""
+        for mount in container.config.mounts:
+            if mount.type == "bind":
+                _check_source(mount)
+            if mount.type != "volume":
+                continue
+            with self._lock:
+                new = self._core.records.volume(mount.source) is None
+                if new:
+                    self._create_named(mount)
+                self._used_by.setdefault(mount.source, set()).add(container.id)
+            failed.callback(self._forget, container.id, mount.source)
+            if new and _is_id(mount.source):
+                failed.callback(self.remove, mount.source, force=True)
+            if not mount.nocopy:
+                self._core.volumes.populate(mount.source, image, mount.target)
+
+    def _create_named(self, mount: MountConfig) -> None:
+        check_name("volume", mount.source)
+        anonymous = _is_id(mount.source)
+        volume = Volume(config=VolumeConfig(name=mount.source), created_at=datetime.now(UTC), anonymous=anonymous)
+        self._core.volumes.create(mount.source)
+        self._core.records.put(volume)
+        self._event("create", mount.source)
+
+    def mounts(self, container: Container) -> list[BindMount]:
+        """What the spawner mounts for its binds and volumes."""
+        return [self._mount(mount) for mount in container.config.mounts if mount.type != "tmpfs"]
+
+    def _mount(self, mount: MountConfig) -> BindMount:
+        propagation = mount.propagation or "rprivate"
+        if mount.type == "volume":
+            return self._core.volumes.mount(
+                mount.source, mount.target, read_only=mount.read_only, propagation=propagation
+            )
+        return BindMount(source=mount.source, target=mount.target, read_only=mount.read_only, propagation=propagation)
+
+    def release(self, container: Container, remove_anonymous: bool) -> None:
+        """A container is gone: its volumes have one user less."""
+        names = [mount.source for mount in container.config.mounts if mount.type == "volume"]
+        for name in names:
+            self._forget(container.id, name)
+        if not remove_anonymous:
+            return
+        with every_step("cannot remove all anonymous volumes") as step:
+            for name in names:
+                volume = self._core.records.volume(name)
+                if volume is not None and volume.anonymous and not self.users(name):
+                    with step:
+                        self.remove(name, force=True)
+
+    def _use(self, container: Container) -> None:
+        for mount in container.config.mounts:
+            if mount.type == "volume":
+                self._used_by.setdefault(mount.source, set()).add(container.id)
+
+    def _forget(self, container_id: str, name: str) -> None:
+        with self._lock:
+            users = self._used_by.get(name, set())
+            users.discard(container_id)
+            if not users:
+                self._used_by.pop(name, None)
+
+    def _event(self, action: str, name: str) -> None:
+        self._core.events.publish("volume", action, name, {"driver": "local"})
+
+
+def _is_id(name: str) -> bool:
+    """Whether we made the name up: 64 hexadecimal digits."""
+    return len(name) == 64 and not set(name) - set("0123456789abcdef")
+
+
+def _check_source(mount: MountConfig) -> None:
+    if not mount.source.startswith("/"):
+        raise Invalid(f"bind source {mount.source!r} is not absolute", "begin it with '/'")
+    source = Path(mount.source)
+    if source.exists():
+        return
+    if not mount.create_source:
+        raise Invalid(f"bind source {mount.source} does not exist", "create it, or use a named volume")
+    source.mkdir(parents=True, exist_ok=True)
