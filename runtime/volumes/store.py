@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from runtime.images.image import Image
-from runtime.kernel import mount, syscall
+from runtime.kernel import mount
 from runtime.spec import BindMount, Propagation
 from runtime.trash import Trash
 from runtime.volumes import tree
@@ -27,7 +27,6 @@ from runtime.volumes.errors import InvalidVolumeName, VolumeExists, VolumeNotFou
 from runtime.volumes.options import Options
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
-_MNT_DETACH = 2
 _MOUNT_FLAGS = {"ro": mount.RDONLY, "nosuid": mount.NOSUID, "nodev": mount.NODEV, "noexec": mount.NOEXEC}
 
 
@@ -243,4 +242,4 @@ def _opened(path: Path) -> Iterator[int]:
 def _unmount(path: Path) -> None:
     if os.path.ismount(path):
         # Detached at once; containers that still have it keep it until they end.
-        syscall.libc("umount2", os.fsencode(path), _MNT_DETACH)
+        mount.detach_below(str(path))
