@@ -39,11 +39,11 @@ def host_image(engine_root: Path) -> Image:
         names=(NAME,),
         layers=("/",),
         created_at=datetime.fromtimestamp(os.stat("/").st_mtime, UTC),
-        mounts=(*_other_file_systems(mountinfo, hidden), *_PRIVATE, *_mask(hidden)),
+        mounts=(*other_file_systems(mountinfo, hidden), *_PRIVATE, *_mask(hidden)),
     )
 
 
-def _other_file_systems(mountinfo: str, hidden: str) -> Iterator[BindMount]:
+def other_file_systems(mountinfo: str, hidden: str) -> Iterator[BindMount]:
     """What is mounted below the root, /usr or /home say: a layer shows only its own file system.
 
     Read-only, because only the root file system is a layer with a writable one above it.

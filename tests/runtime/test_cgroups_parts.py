@@ -1,0 +1,60 @@
+"""Reading mountinfo and converting weights: no kernel needed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.cgroups import mounts
+from runtime.cgroups.devices import NotADevice, rule_of, rules
+from runtime.cgroups.v2 import weight_of
+
+HYBRID = """\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw,nsdelegate
+"""
+UNIFIED = r"30 23 0:26 / /mnt/control\040groups rw,nosuid shared:4 master:1 - cgroup2 cgroup2 rw,nsdelegate" + "\n"
+
+
+def test_controllers_mounted_together_share_their_mount_point() -> None:
+    found = mounts.parse(HYBRID)
+
+    assert found.v1 == {
+        "cpu": "/sys/fs/cgroup/cpu,cpuacct",
+        "cpuacct": "/sys/fs/cgroup/cpu,cpuacct",
+        "memory": "/sys/fs/cgroup/memory",
+    }
+    assert found.v2 == "/sys/fs/cgroup/unified"
+
+
+def test_v2_alone_with_a_space_in_its_mount_point() -> None:
+    found = mounts.parse(UNIFIED)
+
+    assert found.v1 == {}
+    assert found.v2 == "/mnt/control groups"
+
+
+@pytest.mark.parametrize(("shares", "weight"), [(2, 1), (1024, 100), (262_144, 10_000), (0, 1), (10**9, 10_000)])
+def test_everybodys_shares_are_everybodys_weight(shares: int, weight: int) -> None:
+    assert weight_of(shares) == weight
+
+
+@given(st.integers(2, 262_144), st.integers(2, 262_144))
+def test_more_shares_are_never_less_weight(one: int, other: int) -> None:
+    low, high = sorted((one, other))
+    assert 1 <= weight_of(low) <= weight_of(high) <= 10_000
+
+
+def test_a_device_is_allowed_by_its_numbers() -> None:
+    assert rule_of("/dev/null") == "c 1:3 rwm"
+    assert "c 1:11 rwm" in list(rules(["/dev/kmsg"]))
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/missing"])
+def test_what_is_no_device_is_refused_by_name(path: str) -> None:
+    with pytest.raises(NotADevice, match=path):
+        rule_of(path)
