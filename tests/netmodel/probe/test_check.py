@@ -138,14 +138,27 @@ def test_an_own_firewall_of_the_target_is_named(two_lans: Lab) -> None:
 
 
 def test_an_icmp_error_is_put_into_words(two_lans: Lab) -> None:
-    two_lans.boxes["h1"].run("ip", "route", "add", "10.2.0.0/24", "via", "10.1.0.11")
-    two_lans.boxes["h2"].run("sysctl", "-qw", "net.ipv4.ip_forward=1")
-    rules(two_lans.boxes["h2"], "forward", "reject with icmpx admin-prohibited")
-    two_lans.boxes["h2"].run("ip", "route", "add", "10.2.0.0/24", "via", "10.1.0.1")
+    router = two_lans.node("r1", front="10.1.0.2/24", back="10.2.0.2/24")
+    router.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    rules(router, "forward", "reject with icmpx admin-prohibited")
+    two_lans.boxes["h1"].run("ip", "route", "add", "10.2.0.0/24", "via", "10.1.0.2")
 
     reason = one(two_lans, "h1", "->", "db").decisive.reason
 
-    assert "last ICMP error: communication administratively prohibited from 10.1.0.11" in reason
+    assert "last ICMP error: communication administratively prohibited from 10.1.0.2" in reason
+
+
+def test_a_refusal_with_an_icmp_error_holds_without_waiting_for_silence(two_lans: Lab) -> None:
+    router = two_lans.node("r1", front="10.1.0.2/24", back="10.2.0.2/24")
+    router.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0")
+    rules(router, "forward", "reject with icmpx admin-prohibited")
+    two_lans.boxes["h1"].run("ip", "route", "add", "10.2.0.0/24", "via", "10.1.0.2")
+
+    result = one(two_lans, "h1", "-/>", "db", "tcp", 5432)
+
+    assert result.verdict == "held"
+    assert "administratively prohibited from 10.1.0.2" in result.decisive.reason
+    assert result.took_s < 0.9
 
 
 def test_a_missing_route_is_said_plainly(two_lans: Lab) -> None:
