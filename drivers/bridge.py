@@ -21,7 +21,7 @@ from drivers import options as read
 from drivers.api import Attachment, Endpoint, IPAddress, Network, PortBinding
 from drivers.errors import CannotPublish, DriverError, LinkTaken, NetworkFull, PortInUse
 from drivers.firewall import Firewall, NetworkRules, Publication
-from drivers.kernel.address import IPInterface, add_address, delete_address
+from drivers.kernel.address import IPInterface, add_address, delete_address, link_local
 from drivers.kernel.bridge import add_bridge, port_settings, set_port
 from drivers.kernel.conntrack import PROTOCOLS, Connection, Conntrack
 from drivers.kernel.errors import KernelError
@@ -158,8 +158,7 @@ class Bridge:
             write_sysctl(f"net/ipv6/conf/{name}/accept_ra", "0")
         link = self._host.link(name)
         assert link is not None
-        if not any(pool.subnet.version == 6 for pool in network.pools):
-            self._host.apply([no_link_local(link.index)])
+        self._host.apply([no_link_local(link.index)])
         return link
 
     def _check_adoptable(self, network: Network[Options], link: Link) -> None:
@@ -177,6 +176,8 @@ class Bridge:
         requests.append(route_localnet(link.index))
         requests += [add_address(link.index, gateway, origin=_ORIGIN) for gateway in self._gateways(network, link)]
         requests.append(set_up(link.index))
+        if not link.up and any(pool.subnet.version == 6 for pool in network.pools):
+            requests.append(add_address(link.index, link_local(link.mac)))
         self._host.apply(requests)
 
     def _gateways(self, network: Network[Options], link: Link) -> list[IPInterface]:

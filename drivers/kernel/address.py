@@ -64,6 +64,18 @@ def delete_address(ifindex: int, address: IPInterface) -> Request:
     )
 
 
+def link_local(mac: str) -> IPv6Interface:
+    """The link-local address that belongs to a MAC address (RFC 4291, appendix A).
+
+    Given with add_address() to a link that makes none itself, it is usable at once. The kernel's own
+    one is being checked for a second, during which it asks for no neighbour of a packet it forwards.
+    """
+    # Source: Linux net/ipv6/ndisc.c, ndisc_send_ns(): without a source there is no solicitation.
+    octets = bytes.fromhex(mac.replace(":", ""))
+    suffix = bytes((octets[0] ^ 2,)) + octets[1:3] + b"\xff\xfe" + octets[3:]
+    return IPv6Interface((b"\xfe\x80" + bytes(6) + suffix, 64))
+
+
 def get_addresses() -> Request:
     return Request(RTM_GETADDR, "list addresses", wire.NLM_F_DUMP, _IFADDRMSG.pack(0, 0, 0, 0, 0))
 
