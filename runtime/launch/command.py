@@ -51,7 +51,8 @@ def run(visit: Visit) -> NoReturn:
         if visit.namespaces & clone.CLONE_NEWUSER:
             become_root()
         program.inherit_nothing(visit.nofile)
-        program.run(visit.process, Control(visit.control), visit.stdio)
+        control = Control(visit.control)
+        program.execute(program.prepare(visit.process, control, visit.stdio), control)
 
     fork_inside(visit.control, visit.cgroups, enter, 0, become)
 

@@ -74,6 +74,7 @@ def _run(birth: Birth, control: Control) -> NoReturn:
     _, fds = control.expect("mounts")
     root = _build_root(birth, made, fds)
     _build_mounts(spec, root, fds)
+    _discard(fds)
     late = write_sysctls(root, spec.sysctls)
     if spec.private_cgroup and birth.cgroups:
         filesystems.show_cgroups(root, birth.cgroups)
@@ -84,15 +85,23 @@ def _run(birth: Birth, control: Control) -> NoReturn:
     if spec.rootfs.read_only:
         mount.change(root, set_=mount.RDONLY)
 
+    if late:
+        _wait_for_links(control, root, late)
+    os.close(root)
+    stdio = None if birth.output is None else (os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), *birth.output)
+    ready = program.prepare(spec.process, control, stdio)
+    if not late:
+        control.expect("go")
+    program.execute(ready, control)
+
+
+def _wait_for_links(control: Control, root: int, late: list[tuple[str, str]]) -> None:
+    """Write the parameters of a link's own once the links are there."""
     control.expect("go")
-    # Those of a link's own could not be written before there was the link.
     for name, _value in write_sysctls(root, late):
         raise InvalidSpec(
             f"sysctl {name} does not exist in this container", "check its spelling, and that its link is there"
         )
-    os.close(root)
-    stdio = None if birth.output is None else (os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), *birth.output)
-    program.run(spec.process, control, stdio)
 
 
 def become_root() -> None:
@@ -111,6 +120,16 @@ def _set_names(spec: ContainerSpec) -> None:
             prctl.set_domain_name(spec.domainname)
     except OSError as error:
         raise KernelRefused(f"set the host name to {spec.hostname}", error) from None
+
+
+def _discard(spent: list[int]) -> None:
+    """Put mounts that have served where the old root is, to go with it."""
+    # Not over "/": there they would lie on top of the new root.
+    place = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
+    for fd in spent:
+        mount.attach(fd, place)
+        os.close(fd)
+    os.close(place)
 
 
 def _build_root(birth: Birth, made: list[tuple[str, int]], fds: list[int]) -> int:

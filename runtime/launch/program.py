@@ -9,6 +9,7 @@ import signal
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import NoReturn
 
 from runtime.errors import StartFailed
@@ -22,8 +23,14 @@ _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _UNLIMITED = -1
 
 
-def run(process: Process, control: Control, stdio: Sequence[int] | None) -> NoReturn:
-    """Become the program; on failure report it and end.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def prepare(process: Process, control: Control, stdio: Sequence[int] | None) -> Ready:
+    """Become the user, with the rights, limits, directory and descriptors of the program.
 
     Args:
         stdio: Descriptors for 0, 1 and 2; None with process.terminal: its master goes to the spawner.
@@ -43,10 +50,16 @@ def run(process: Process, control: Control, stdio: Sequence[int] | None) -> NoRe
     os.umask(process.umask)
     environment = dict(process.environment)
     environment.setdefault("HOME", user.home)
+    return Ready(process.argv, environment)
+
+
+def execute(ready: Ready, control: Control) -> NoReturn:
+    """Let the program take this process's place."""
+    # Here, since changing ids and capabilities has made the kernel forget it.
     prctl.die_with_parent(signal.SIGKILL)
     control.exit_if_orphaned()
     control.tell({"exec": True})
-    _execute(process.argv, environment)
+    _execute(ready.argv, ready.environment)
 
 
 def inherit_nothing(nofile: tuple[int, int]) -> None:

@@ -66,11 +66,12 @@ class Newborn:
                 fds.insert(0, maker.host_sys())
             fds.insert(0, device.new_dev(self.spec, base))
             fds.insert(0, maker.root(self.spec.rootfs))
+            fds.extend(maker.spent)
             if len(fds) > wire.MAX_FDS:
                 raise InvalidSpec(f"{len(sources)} mounts are more than one container can have", "mount their parents")
             wire.send(self.control, {"mounts": True}, fds)
         finally:
-            for fd in fds:
+            for fd in {*fds, *maker.spent}:
                 os.close(fd)
             if userns is not None and not (self.pin and self.pin.users == userns):
                 os.close(userns)

@@ -32,20 +32,25 @@ class MountMaker:
         self._base = base
         self._scratch = scratch
         self.warnings: list[str] = []
+        # Layers that the overlay has copies of. Closing the last descriptor of a detached mount waits for
+        # an RCU grace period (0.7 ms each), so the child attaches them where its old root goes anyway.
+        # Source: Linux fs/namespace.c, dissolve_on_fput() and namespace_unlock().
+        self.spent: list[int] = []
 
     def root(self, rootfs: RootFs) -> int:
         """Put the writable directory over the layers."""
-        opened: list[int] = []
+        opened = self.spent
+        directories: list[int] = []
         try:
             layers = [self._layer(path, opened) for path in rootfs.layers]
-            upper, work, mapped = self._writable(rootfs, opened)
+            upper, work, mapped = self._writable(rootfs, opened, directories)
             # New files of overlay's own are made by whoever mounted it, who must be someone the ids map.
             with FileIds(self._base, self._base) if mapped else FileIds(0, 0):
                 if overlay_takes_descriptors():
                     return _mount_by_descriptor(layers, upper, work)
                 return self._scratch.mount_overlay(opened, len(layers), rootfs)
         finally:
-            for fd in opened:
+            for fd in directories:
                 os.close(fd)
 
     def bind(self, wanted: BindMount, copy: int) -> None:
@@ -75,7 +80,7 @@ class MountMaker:
         self._map(path, copy)
         return copy
 
-    def _writable(self, rootfs: RootFs, opened: list[int]) -> tuple[int, int, bool]:
+    def _writable(self, rootfs: RootFs, opened: list[int], directories: list[int]) -> tuple[int, int, bool]:
         """Open the writable and the scratch directory; overlay wants them on one mount."""
         parent = os.path.commonpath((rootfs.upper, rootfs.work))
         copy = mount.clone_tree(parent)
@@ -83,13 +88,13 @@ class MountMaker:
         mapped = self._userns is not None and self._map(parent, copy)
         for path in (rootfs.upper, rootfs.work):
             try:
-                opened.append(os.open(os.path.relpath(path, parent), os.O_PATH | os.O_CLOEXEC, dir_fd=copy))
+                directories.append(os.open(os.path.relpath(path, parent), os.O_PATH | os.O_CLOEXEC, dir_fd=copy))
             except OSError as error:
                 raise KernelRefused(f"open {path}", error) from None
         if self._userns is not None and not mapped:
             # Then the directory must belong to the container's root, and so will what is made in it.
             os.chown(rootfs.upper, self._base, self._base)
-        return opened[-2], opened[-1], mapped
+        return directories[0], directories[1], mapped
 
     def _map(self, path: str, copy: int, recursive: bool = False) -> bool:
         if self._userns is None:

@@ -49,8 +49,9 @@ class Service:
         self._containers: dict[str, Container] = {}
         self._pins: dict[str, Pin] = {}
         self._by_pid: dict[int, Container | Visitor] = {}
-        # Processes whose pid is still to be told, and statuses that came before that.
+        # Processes in between; records (by id()) whose own pid they are still to tell; statuses that came before that.
         self._messengers: set[int] = set()
+        self._unnamed: set[int] = set()
         self._unclaimed: dict[int, int] = {}
         self._nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._nofile[1], self._nofile[1]))
@@ -125,6 +126,7 @@ class Service:
         self._containers[spec.id] = container
         if newborn.messenger:
             self._messengers.add(newborn.messenger)
+            self._unnamed.add(id(container))
         else:
             self._by_pid[newborn.pid] = container
         self._loop.watch(newborn.control.fileno(), lambda: self._hear(container))
@@ -177,13 +179,22 @@ class Service:
                 container.logs.add("stdout", fds[0])
 
     def _claim(self, container: Container, pid: int) -> None:
-        container.pid = pid
-        self._by_pid[pid] = container
-        if container.waiting is not None:
-            waiting, container.waiting = container.waiting, None
-            waiting({})
-        if pid in self._unclaimed:
-            self._ended(pid, self._unclaimed.pop(pid))
+        self._name(container, pid)
+        self._tell(container, {})
+        self._end_if_early(pid)
+
+    def _name(self, record: Container | Visitor, pid: int) -> None:
+        record.pid = pid
+        self._by_pid[pid] = record
+        self._unnamed.discard(id(record))
+
+    def _end_if_early(self, pid: int) -> None:
+        """Its status may have come before its name."""
+        status = self._unclaimed.pop(pid, None)
+        if status is not None:
+            self._ended(pid, status)
+        if not self._unnamed:
+            self._unclaimed.clear()
 
     def _part(self, container: Container) -> None:
         """Its control socket is closed: by its program, or because there will be none."""
@@ -223,6 +234,7 @@ class Service:
         """Let go of a container: its process, if any, is killed and no longer of interest."""
         self._kill(container)
         self._by_pid.pop(container.pid, None)
+        self._unnamed.discard(id(container))
         self._close_control(container)
         self._close_logs(container)
         if self._containers.get(container.id) is container:
@@ -303,6 +315,7 @@ class Service:
         self._messengers.add(messenger)
         self._next_visitor += 1
         visitor = Visitor(f"{container.id}.{self._next_visitor}", reply, ours)
+        self._unnamed.add(id(visitor))
         ours.setblocking(False)
         self._loop.watch(ours.fileno(), lambda: self._hear_visitor(visitor))
 
@@ -320,10 +333,8 @@ class Service:
             message, fds = received
             visitor.terminal.extend(fds)
             if "pid" in message:
-                visitor.pid = message["pid"]
-                self._by_pid[visitor.pid] = visitor
-                if visitor.pid in self._unclaimed:
-                    self._ended(visitor.pid, self._unclaimed.pop(visitor.pid))
+                self._name(visitor, message["pid"])
+                self._end_if_early(visitor.pid)
             elif "error" in message:
                 visitor.failure = message["error"]
             elif "exec" in message:
@@ -334,6 +345,7 @@ class Service:
             self._loop.forget(visitor.control.fileno())
             visitor.control.close()
             visitor.control = None
+        self._unnamed.discard(id(visitor))
         if visitor.executing and visitor.failure is None:
             visitor.started = True
             visitor.reply({"exec": visitor.id, "pid": visitor.pid, "fds": visitor.terminal})
@@ -364,7 +376,7 @@ class Service:
                 self._messengers.discard(pid)
             elif pid in self._by_pid:
                 self._ended(pid, status)
-            elif self._messengers:
+            elif self._unnamed:
                 self._unclaimed[pid] = status
 
     def _ended(self, pid: int, status: int) -> None:
