@@ -45,6 +45,11 @@ class TopologyError(Invalid):
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """A hint that names the closest of what is known, or ""."""
-    # difflib's cost grows with the length of both; no name that long is a slip of the keyboard.
-    close = difflib.get_close_matches(name, list(known), 1, cutoff) if len(name) < 100 else []
+    if len(name) > 100:  # no slip of the keyboard, and difflib's cost grows with the length
+        return ""
+    choices = list(known)
+    close = difflib.get_close_matches(name, choices, 1, cutoff)
+    # Two letters swapped in a short name, or only its beginning, are far apart to difflib.
+    close = close or [choice for choice in choices if sorted(choice) == sorted(name)]
+    close = close or [choice for choice in choices if len(name) > 2 and choice.startswith(name)]
     return f'did you mean "{close[0]}"?' if close else ""

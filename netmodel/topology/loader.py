@@ -124,7 +124,12 @@ def _top(root: Value) -> Fields:
         raise TopologyError(
             [
                 Diagnostic(
-                    source.file, root.line, root.column, "", f"this looks like {kind}", "a topology is a Compose file; see topologies/quickstart.yaml"
+                    source.file,
+                    root.line,
+                    root.column,
+                    "",
+                    f"this looks like {kind}",
+                    "a topology is a Compose file; see topologies/quickstart.yaml",
                 )
             ]
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from netmodel.model import IPAddress, NetworkConfig, PoolConfig, VolumeConfig
 from netmodel.topology import names, units
 from netmodel.topology.config_hash import with_hash
-from netmodel.topology.keys import EXTERNAL, IPAM, NETWORK, POOL, VOLUME
+from netmodel.topology.keys import EXTERNAL, IPAM, NETWORK, POOL, VOLUME, Keys
 from netmodel.topology.value import Fields, Value
 
 DEFAULT = "default"
@@ -52,7 +52,7 @@ def default(project: str) -> Network:
 
 
 def read_network(key: str, value: Value, project: str) -> Network:
-    fields = _section(value).fields(NETWORK) if not value.is_null else Fields(value)
+    fields = _section(key, value, NETWORK)
     identity = _identity(key, fields, project)
     if identity.external:
         _refuse_beside_external(fields)
@@ -76,7 +76,7 @@ def read_network(key: str, value: Value, project: str) -> Network:
 
 
 def read_volume(key: str, value: Value, project: str) -> Volume:
-    fields = _section(value).fields(VOLUME) if not value.is_null else Fields(value)
+    fields = _section(key, value, VOLUME)
     identity = _identity(key, fields, project)
     if identity.external:
         _refuse_beside_external(fields)
@@ -90,10 +90,10 @@ def read_volume(key: str, value: Value, project: str) -> Volume:
     return Volume(key, with_hash(config), False, value)
 
 
-def _section(value: Value) -> Value:
-    if not names.SERVICE.fullmatch(value.key.split(".", 1)[1]):
-        value.error_at_key("is no name", 'use letters, digits, ".", "_" and "-"')
-    return value
+def _section(key: str, value: Value, keys: Keys) -> Fields:
+    if not names.SERVICE.fullmatch(key):
+        value.error_at_key(f'"{key}" is no name', 'use letters, digits, ".", "_" and "-"')
+    return Fields(value) if value.is_null else value.fields(keys)
 
 
 def _identity(key: str, fields: Fields, project: str) -> _Identity:
