@@ -128,7 +128,7 @@ class Attachments:
         driver = self._core.driver(link.network.config.driver)
         assert isinstance(driver, Publishes)
         network, endpoint = self._networks.as_driver(link.network), as_driver(link.endpoint)
-        bindings = driver.publish(network, endpoint, [_binding(port) for port in ports])
+        bindings = driver.publish(network, endpoint, [binding_of(port) for port in ports])
         undo.callback(driver.unpublish, network, endpoint, bindings)
         return tuple(_port(binding) for binding in bindings)
 
@@ -143,10 +143,10 @@ class Attachments:
         driver = self._core.driver(link.network.config.driver)
         assert isinstance(driver, Publishes)
         network = self._networks.as_driver(link.network)
-        driver.unpublish(network, as_driver(link.endpoint), [_binding(port) for port in ports])
+        driver.unpublish(network, as_driver(link.endpoint), [binding_of(port) for port in ports])
 
 
-def _binding(port: PortConfig) -> PortBinding:
+def binding_of(port: PortConfig) -> PortBinding:
     return PortBinding(
         protocol=port.protocol,
         container_port=port.container_port,

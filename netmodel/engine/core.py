@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from runtime.client import Spawner
+from typing import TypeVar
 
 from drivers.api import Driver
 from drivers.kernel.netlink import Netlink
@@ -21,14 +19,17 @@ from netmodel.engine.records import Records
 from netmodel.engine.root import Root
 from netmodel.errors import Invalid
 from runtime.cgroups import Cgroups
+from runtime.client import Spawner
 from runtime.images import Images
 from runtime.rootfs import Layers
 from runtime.volumes import Volumes
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(slots=True, kw_only=True)
 class Core:
-    """Made once when the engine opens; closed by the engine."""
+    """Made once when the engine opens; closed by the engine. Only the spawner is ever replaced: when it died."""
 
     root: Root
     records: Records
@@ -60,7 +61,7 @@ class Core:
         return _known("IPAM driver", name, self.ipam)
 
 
-def _known(kind: str, name: str, registry: Mapping[str, Any]) -> Any:
+def _known(kind: str, name: str, registry: Mapping[str, T]) -> T:
     found = registry.get(name)
     if found is None:
         raise Invalid(f"no such {kind}: {name}", f"there are: {', '.join(sorted(registry))}")

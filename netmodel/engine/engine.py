@@ -7,15 +7,19 @@ work is done by the modules beside this one; here is only who does what.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from netmodel.engine import queries
+from netmodel.engine.assembly import Parts, assemble
+from netmodel.engine.core import Core
 from netmodel.engine.events import EventBus
+from netmodel.engine.filters import Filters
 from netmodel.engine.values import ExecConfig, ExecState, Info, Progress, ProjectView
-from netmodel.errors import MissingFeature, translated
+from netmodel.errors import Unavailable, translated
 from netmodel.model import (
     Container,
     ContainerConfig,
@@ -27,8 +31,11 @@ from netmodel.model import (
     Volume,
     VolumeConfig,
 )
+from netmodel.topology.plan import Step
+from runtime.cgroups import Stats
+from runtime.client import ExecHandle
+from runtime.images import Image
 
-Filters = Mapping[str, Sequence[str]]
 WaitCondition = Literal["not-running", "next-exit", "removed"]
 
 
@@ -41,17 +48,36 @@ class Engine:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.events = EventBus()
+        self._opened: Parts | None = None
+        self._warnings: list[str] = []
 
+    @translated
     def open(self) -> None:
         """Lock the root, start or find the processes we work with, and repair what a crash left.
 
         Raises:
             NetmodelError: Not root; another engine holds this root; its format is another version's.
         """
-        raise MissingFeature("not built yet")
+        parts = assemble(self.root, self.events, self._warnings)
+        self.root = parts.core.root.path
+        self._opened = parts
 
+    @translated
     def close(self) -> None:
         """Let go of the root. Containers run on."""
+        parts, self._opened = self._opened, None
+        if parts is not None:
+            parts.close()
+
+    @property
+    def _parts(self) -> Parts:
+        if self._opened is None:
+            raise Unavailable("the engine is not open")
+        return self._opened
+
+    @property
+    def _core(self) -> Core:
+        return self._parts.core
 
     def __enter__(self) -> Engine:
         self.open()
@@ -64,46 +90,46 @@ class Engine:
 
     @translated
     def create_network(self, config: NetworkConfig) -> Network:
-        raise MissingFeature("not built yet")
+        return self._parts.networks.create(config)
 
     @translated
     def remove_network(self, ref: str) -> None:
-        raise MissingFeature("not built yet")
+        self._parts.networks.remove(ref)
 
     @translated
     def network(self, ref: str) -> Network:
         """By name, id or unique beginning of the id."""
-        raise MissingFeature("not built yet")
+        return self._core.records.networks.find(ref)
 
     @translated
     def networks(self, filters: Filters | None = None) -> list[Network]:
         """Filters as Docker's: dangling, driver, id, label, name, scope, type."""
-        raise MissingFeature("not built yet")
+        return queries.networks(self._core, filters)
 
     @translated
     def connect(self, network_ref: str, container_ref: str, config: EndpointConfig | None = None) -> Endpoint:
         """Attach a container; a running one gets the link at once."""
-        raise MissingFeature("not built yet")
+        return self._parts.connections.connect(network_ref, container_ref, config)
 
     @translated
     def disconnect(self, network_ref: str, container_ref: str, force: bool = False) -> None:
-        raise MissingFeature("not built yet")
+        self._parts.connections.disconnect(network_ref, container_ref, force)
 
     @translated
     def prune_networks(self, filters: Filters | None = None) -> list[str]:
         """Remove networks nobody is on; returns their names."""
-        raise MissingFeature("not built yet")
+        return queries.prune_networks(self._core, self._parts.networks, filters)
 
     @translated
     def endpoints(self, container_id: str | None = None, network_id: str | None = None) -> list[Endpoint]:
         """In the order of their interfaces (of one container) or of their making."""
-        raise MissingFeature("not built yet")
+        return queries.endpoints(self._core, container_id, network_id)
 
     # --- containers ---------------------------------------------------------------------------
 
     @translated
     def create_container(self, config: ContainerConfig, name: str = "") -> Container:
-        raise MissingFeature("not built yet")
+        return self._parts.containers.create(config, name)
 
     @translated
     def start(self, ref: str) -> None:
@@ -113,45 +139,45 @@ class Engine:
             NotModified: It runs.
             StartRefused: Its program cannot be run; code 126 or 127 says why.
         """
-        raise MissingFeature("not built yet")
+        self._parts.lifecycle.start(ref)
 
     @translated
     def stop(self, ref: str, timeout_s: float | None = None) -> None:
         """Ask it to end, then kill it. timeout_s: None is the container's own, negative waits for ever."""
-        raise MissingFeature("not built yet")
+        self._parts.lifecycle.stop(ref, timeout_s)
 
     @translated
     def restart(self, ref: str, timeout_s: float | None = None) -> None:
         """Stop and start; its sandbox, links and addresses stay as they are."""
-        raise MissingFeature("not built yet")
+        self._parts.lifecycle.restart(ref, timeout_s)
 
     @translated
     def kill(self, ref: str, signal: str = "SIGKILL") -> None:
-        raise MissingFeature("not built yet")
+        self._parts.lifecycle.kill(ref, signal)
 
     @translated
     def remove(self, ref: str, force: bool = False, volumes: bool = False) -> None:
         """Remove it. volumes: its anonymous ones too."""
-        raise MissingFeature("not built yet")
+        self._parts.lifecycle.remove(ref, force, volumes)
 
     @translated
     def rename(self, ref: str, name: str) -> None:
-        raise MissingFeature("not built yet")
+        self._parts.containers.rename(ref, name)
 
     @translated
     def container(self, ref: str) -> Container:
         """By name, id or unique beginning of the id."""
-        raise MissingFeature("not built yet")
+        return self._core.records.containers.find(ref)
 
     @translated
     def containers(self, all: bool = True, filters: Filters | None = None) -> list[Container]:  # noqa: A002 - Docker's word
         """Newest first. Filters as Docker's: id, name, label, status, network, volume, ancestor, exited."""
-        raise MissingFeature("not built yet")
+        return queries.containers(self._core, all, filters)
 
     @translated
     def wait(self, ref: str, condition: WaitCondition = "not-running") -> Future[int]:
         """The exit code, once the condition holds."""
-        raise MissingFeature("not built yet")
+        return self._parts.lifecycle.wait(ref, condition)
 
     @translated
     def logs(
@@ -170,118 +196,119 @@ class Engine:
 
         follow goes on until the container ends or `stop` is set.
         """
-        raise MissingFeature("not built yet")
+        streams = tuple(name for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted)
+        return self._parts.logs.read(ref, follow, tail, since, until, streams, stop)
 
     @translated
     def pause(self, ref: str) -> None:
-        raise MissingFeature("not built yet")
+        self._parts.lifecycle.pause(ref)
 
     @translated
     def unpause(self, ref: str) -> None:
-        raise MissingFeature("not built yet")
+        self._parts.lifecycle.unpause(ref)
 
     @translated
-    def stats(self, ref: str) -> Any:
+    def stats(self, ref: str) -> Stats:
         """runtime.cgroups' Stats of a running container."""
-        raise MissingFeature("not built yet")
+        return self._parts.lifecycle.stats(ref)
 
     @translated
     def sandbox_path(self, container_id: str) -> Path | None:
         """The path of its network namespace, good while the spawner lives; None when there is none."""
-        raise MissingFeature("not built yet")
+        return self._parts.lifecycle.netns_of(self._core.records.containers.find(container_id))
 
     @translated
-    def image_of(self, container_id: str) -> Any:
+    def image_of(self, container_id: str) -> Image:
         """runtime.images' Image that the container was made from."""
-        raise MissingFeature("not built yet")
+        return self._parts.containers.image_of(self._core.records.containers.find(container_id))
 
     # --- exec ---------------------------------------------------------------------------------
 
     @translated
     def exec_create(self, ref: str, config: ExecConfig) -> str:
         """Prepare a program in a running container; returns the exec's id."""
-        raise MissingFeature("not built yet")
+        return self._parts.execs.create(ref, config)
 
     @translated
-    def exec_start(self, exec_id: str) -> Any:
+    def exec_start(self, exec_id: str) -> ExecHandle:
         """Run it; returns runtime.client's ExecHandle with its descriptors and wait()."""
-        raise MissingFeature("not built yet")
+        return self._parts.execs.start(exec_id)
 
     @translated
     def exec_inspect(self, exec_id: str) -> ExecState:
-        raise MissingFeature("not built yet")
+        return self._parts.execs.inspect(exec_id)
 
     @translated
     def exec_resize(self, exec_id: str, rows: int, columns: int) -> None:
-        raise MissingFeature("not built yet")
+        self._parts.execs.resize(exec_id, rows, columns)
 
     @translated
     def resize(self, ref: str, rows: int, columns: int) -> None:
         """The size of the container's own terminal."""
-        raise MissingFeature("not built yet")
+        self._core.spawner.resize(self._core.records.containers.find(ref).id, rows, columns)
 
     # --- volumes ------------------------------------------------------------------------------
 
     @translated
     def create_volume(self, config: VolumeConfig) -> Volume:
         """Create it, or return the one of that name."""
-        raise MissingFeature("not built yet")
+        return self._parts.volumes.create(config)
 
     @translated
     def volume(self, name: str) -> Volume:
-        raise MissingFeature("not built yet")
+        return self._parts.volumes.get(name)
 
     @translated
     def volumes(self, filters: Filters | None = None) -> list[Volume]:
         """Filters as Docker's: dangling, driver, label, name."""
-        raise MissingFeature("not built yet")
+        return queries.volumes(self._core, self._parts.volumes, filters)
 
     @translated
     def volume_path(self, name: str) -> Path:
-        raise MissingFeature("not built yet")
+        return self._parts.volumes.path(name)
 
     @translated
     def remove_volume(self, name: str, force: bool = False) -> None:
-        raise MissingFeature("not built yet")
+        self._parts.volumes.remove(name, force)
 
     @translated
     def prune_volumes(self, filters: Filters | None = None) -> list[str]:
         """Remove anonymous volumes nobody uses; returns their names. Filter all=true: named ones too."""
-        raise MissingFeature("not built yet")
+        return queries.prune_volumes(self._core, self._parts.volumes, filters)
 
     # --- projects -----------------------------------------------------------------------------
 
     @translated
     def up(self, project: Project, progress: Callable[[Progress], None] | None = None) -> None:
         """Make the project stand: plan, then apply only what differs."""
-        raise MissingFeature("not built yet")
+        self._parts.projects.up(project, progress)
 
     @translated
     def down(self, name: str, volumes: bool = False, progress: Callable[[Progress], None] | None = None) -> None:
         """Remove a project's containers and networks, and its volumes if asked."""
-        raise MissingFeature("not built yet")
+        self._parts.projects.down(name, volumes, progress)
 
     @translated
-    def plan(self, project: Project) -> list[Any]:
+    def plan(self, project: Project) -> list[Step]:
         """What up() would do: netmodel.topology.plan's Steps."""
-        raise MissingFeature("not built yet")
+        return list(self._parts.projects.plan(project))
 
     @translated
     def project(self, name: str) -> ProjectView:
-        raise MissingFeature("not built yet")
+        return self._parts.projects.view(name)
 
     @translated
     def projects(self) -> list[str]:
         """Their names, sorted."""
-        raise MissingFeature("not built yet")
+        return self._parts.projects.names()
 
     # --- the engine itself --------------------------------------------------------------------
 
     @translated
     def info(self) -> Info:
-        raise MissingFeature("not built yet")
+        return queries.info(self._core, self._warnings)
 
     @property
     def spawner_pid(self) -> int:
         """The process that is every container's parent and holds their namespaces."""
-        raise MissingFeature("not built yet")
+        return self._core.spawner.pid

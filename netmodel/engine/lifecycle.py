@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -24,6 +25,7 @@ from netmodel.engine.undo import every_step
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, NetmodelError, NotModified, StartRefused, Unavailable, translate
 from netmodel.model import Container, ContainerState, Endpoint
+from runtime.cgroups import Stats
 from runtime.client import Exited
 from runtime.errors import NoSuchContainer, WrongState
 from runtime.spec import ContainerSpec
@@ -101,7 +103,7 @@ class Lifecycle:
         created = core.spawner.create(spec)
         self.runs.begin(container.id, cgroup)
         undo.callback(self.runs.end, container.id)
-        undo.callback(self._discard, container)
+        undo.callback(self.discard, container.id)
         ports = container.ports  # kept over a restart
         if container.sandbox == container.id:
             self._attachments.join(container, created.netns, undo)
@@ -167,16 +169,22 @@ class Lifecycle:
         config = container.config
         return hosts_text(hostname_of(container), config.domainname, endpoints, config.extra_hosts, gateway)
 
-    def _discard(self, container: Container) -> None:
+    def discard(self, container_id: str) -> None:
         """Undo spawner.create(), and spawner.start() as well."""
-        run = self.runs.get(container.id)
         with suppress(WrongState):
-            self._core.spawner.forget(container.id)
+            self._core.spawner.forget(container_id)
             return
-        self._core.spawner.signal(container.id, signal.SIGKILL)  # it runs already
-        if run is not None:
-            run.exited.result(_KILL_S)
-        self._core.spawner.forget(container.id)
+        self._core.spawner.signal(container_id, signal.SIGKILL)  # it runs already
+        deadline = time.monotonic() + _KILL_S
+        while True:
+            # No run of ours may wait for its news, so it is asked; this happens after a crash alone.
+            try:
+                self._core.spawner.forget(container_id)
+                return
+            except WrongState:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
 
     def _note_failure(self, container: Container, error: NetmodelError) -> None:
         code = error.code if isinstance(error, StartRefused) else 128
@@ -232,7 +240,7 @@ class Lifecycle:
             if not run.asked:
                 self._signal(container, wanted)
             with suppress(FutureTimeout):
-                self._settle(container, run.exited.result(None if grace < 0 else grace))
+                self.settle(container, run.exited.result(None if grace < 0 else grace))
                 return
         self._kill_and_settle(container, run)
 
@@ -254,7 +262,7 @@ class Lifecycle:
                 f"container {container.name} does not end, not even by SIGKILL: its process hangs in the kernel",
                 f"see /proc/{container.state.pid}/stack",
             ) from None
-        self._settle(container, news)
+        self.settle(container, news)
 
     def kill(self, ref: str, name: str) -> None:
         """Send a signal; who sends SIGKILL is answered when the container has ended."""
@@ -362,9 +370,9 @@ class Lifecycle:
         with self._core.locks.containers([news.id]):
             container = self._core.records.containers.get(news.id)
             if container is not None and container.state.running:
-                self._settle(container, news)
+                self.settle(container, news)
 
-    def _settle(self, container: Container, news: Exited) -> None:
+    def settle(self, container: Container, news: Exited, error: str = "") -> None:
         """Take out of service what a container that ended has; tell the world. The lock is held."""
         core = self._core
         run = self.runs.get(container.id)
@@ -387,8 +395,8 @@ class Lifecycle:
                 pid=0,
                 exit_code=news.exit_code,
                 oom_killed=oom,
-                error="",
-                finished_at=datetime.now(UTC),
+                error=error,
+                finished_at=datetime.fromtimestamp(news.at, UTC),
             )
             container = replace(container, state=state, ports=container.ports if keep else ())
             core.records.put(container)
@@ -429,6 +437,10 @@ class Lifecycle:
         if current is None or (condition == "not-running" and not current.state.running):
             self.runs.tell_exit(container.id, (current or container).state.exit_code)
         return future
+
+    def stats(self, ref: str) -> Stats:
+        """What a running container uses."""
+        return self._run(self._running(ref)).cgroup.stats()
 
     def netns_of(self, container: Container) -> Path | None:
         """Where its network namespace can be entered, while it is there."""

@@ -229,7 +229,7 @@ class Sandboxes:
                 continue
             chosen = gateway_endpoint(links, family)
             if chosen is None:
-                requests.append(delete_route(everything))
+                requests.append(delete_route(everything))  # of a network that was disconnected
                 continue
             gateway = chosen.gateway(family)
             index = self._index_of(sandbox, chosen)

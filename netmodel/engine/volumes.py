@@ -85,15 +85,6 @@ class EngineVolumes:
         found = (self._core.records.containers.get(key) for key in self._used_by.get(name, ()))
         return [container for container in found if container is not None]
 
-    def prune(self, everything: bool) -> list[str]:
-        """Remove what nobody uses: anonymous volumes, or all."""
-        removed = []
-        for volume in self._core.records.volumes():
-            if (volume.anonymous or everything) and not self.users(volume.name):
-                self.remove(volume.name, force=True)
-                removed.append(volume.name)
-        return removed
-
     # --- of a container -------------------------------------------------------------------------
 
     def name_mounts(self, config: ContainerConfig, image: Image) -> ContainerConfig:

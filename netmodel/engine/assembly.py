@@ -1,0 +1,182 @@
+"""Putting an engine together: what is opened in which order, and closed again in the other."""
+
+from __future__ import annotations
+
+import resource
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from drivers.api import Driver
+from drivers.bridge import Bridge
+from drivers.firewall import Firewall
+from drivers.host import Host
+from drivers.kernel.netlink import Netlink
+from drivers.kernel.nft import NftWorker
+from drivers.kernel.reaper import Reaper
+from drivers.null import Null
+from ipam import DefaultIpam, NullIpam
+from ipam.api import IpamDriver
+from ipam.subnets import ula_pool
+from netmodel.dns import DnsServer, Zone
+from netmodel.engine.attach import Attachments
+from netmodel.engine.connections import Connections
+from netmodel.engine.containers import Containers
+from netmodel.engine.core import Core
+from netmodel.engine.endpoints import Endpoints
+from netmodel.engine.events import EventBus
+from netmodel.engine.execs import Execs
+from netmodel.engine.files import read_text
+from netmodel.engine.hostroutes import HostRoutes
+from netmodel.engine.idranges import IdRanges
+from netmodel.engine.lifecycle import Lifecycle
+from netmodel.engine.locks import Locks
+from netmodel.engine.logs import Logs
+from netmodel.engine.networks import Networks
+from netmodel.engine.projects import Projects
+from netmodel.engine.records import Records
+from netmodel.engine.recover import Recovery
+from netmodel.engine.root import Root
+from netmodel.engine.sandbox import Sandboxes
+from netmodel.engine.volumes import EngineVolumes
+from netmodel.store import SqliteStore
+from runtime.cgroups import Cgroups
+from runtime.client import Spawner
+from runtime.errors import RuntimeFault
+from runtime.images import Images
+from runtime.rootfs import Layers
+from runtime.volumes import Volumes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of an open engine."""
+
+    core: Core
+    networks: Networks
+    containers: Containers
+    connections: Connections
+    lifecycle: Lifecycle
+    execs: Execs
+    logs: Logs
+    volumes: EngineVolumes
+    projects: Projects
+    _open: ExitStack
+
+    def close(self) -> None:
+        self._open.close()
+
+
+def assemble(path: Path, events: EventBus, warnings: list[str]) -> Parts:
+    """Open everything, repair what the last engine left, and listen.
+
+    The calling thread's network namespace becomes the engine's host.
+    """
+    with ExitStack() as opened:
+        core = _core(path, events, opened)
+        routes = HostRoutes()
+        opened.callback(routes.close)
+        networks = Networks(core, routes)
+        endpoints = Endpoints(core, networks)
+        volumes = EngineVolumes(core)
+        sandboxes = Sandboxes(core)
+        opened.callback(sandboxes.close_all)
+        attachments = Attachments(core, networks, endpoints, sandboxes)
+        containers = Containers(core, endpoints, volumes)
+        lifecycle = Lifecycle(core, containers, volumes, attachments, sandboxes)
+        Recovery(
+            core=core,
+            networks=networks,
+            endpoints=endpoints,
+            attachments=attachments,
+            containers=containers,
+            lifecycle=lifecycle,
+            volumes=volumes,
+            warnings=warnings,
+        ).run()
+        networks.ensure_predefined()
+        opened.callback(events.close)
+        opened.callback(lifecycle.close)
+        lifecycle.open()
+        return Parts(
+            core=core,
+            networks=networks,
+            containers=containers,
+            connections=Connections(core, containers, endpoints, attachments, sandboxes, lifecycle),
+            lifecycle=lifecycle,
+            execs=Execs(core, containers),
+            logs=Logs(containers, lifecycle),
+            volumes=volumes,
+            projects=Projects(core, networks, containers, volumes, lifecycle),
+            _open=opened.pop_all(),
+        )
+
+
+def _core(path: Path, events: EventBus, opened: ExitStack) -> Core:
+    root = Root(path)
+    opened.callback(root.close)
+    root.open()
+    store = SqliteStore(root.database)
+    opened.callback(store.close)
+    records = Records(store)
+    cgroups = Cgroups.detect(f"netmodel_{root.id}")
+    # Started before there are threads or many descriptors.
+    nft = NftWorker()
+    opened.callback(nft.close)
+    spawner = Spawner.connect(root.spawner)
+    _raise_limit_of_files()
+    host = Netlink()
+    opened.callback(host.close)
+    reaper = Reaper(root.id)
+    opened.callback(reaper.close)
+    firewall = Firewall(nft, root.id)
+    firewall.install()
+    bridge = Bridge(host, firewall, reaper, root.id)
+    opened.callback(bridge.close)
+    drivers: dict[str, Driver] = {driver.name: driver for driver in (bridge, Host(), Null())}
+    seed = read_text(Path("/etc/machine-id")).strip() or read_text(Path("/proc/sys/kernel/hostname"))
+    ipam: dict[str, IpamDriver] = {
+        driver.name: driver for driver in (DefaultIpam(default_pools_v6=(ula_pool(seed + root.id),)), NullIpam())
+    }
+    zone = Zone()
+    dns = DnsServer(zone)
+    opened.callback(dns.stop)
+    dns.start()
+    core = Core(
+        root=root,
+        records=records,
+        locks=Locks(),
+        events=events,
+        id_ranges=IdRanges(root.id),
+        ipam=ipam,
+        drivers=drivers,
+        host=host,
+        nft=nft,
+        reaper=reaper,
+        spawner=spawner,
+        cgroups=cgroups,
+        images=Images(root.images, root.path),
+        layers=Layers(root.layers),
+        volumes=Volumes(root.volumes),
+        zone=zone,
+        dns=dns,
+    )
+    opened.callback(_leave_spawner, core)
+    return core
+
+
+def _leave_spawner(core: Core) -> None:
+    """Hang up; a spawner that has nothing to keep ends."""
+    with suppress(RuntimeFault, OSError):
+        if not core.spawner.status() and not core.spawner.pins():
+            core.spawner.shutdown()
+            return
+    with suppress(OSError):
+        core.spawner.close()
+
+
+def _raise_limit_of_files() -> None:
+    """A running container costs the engine three descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,139 @@
+"""Lists and figures for whoever looks: filtered as Docker filters them, and pruning, which is a filter too."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from netmodel import __version__
+from netmodel.engine.core import Core
+from netmodel.engine.filters import Filters, apply, has_label, moment, truth
+from netmodel.engine.networks import PREDEFINED, Networks
+from netmodel.engine.values import Info
+from netmodel.engine.volumes import EngineVolumes
+from netmodel.errors import Conflict, NotFound
+from netmodel.model import Container, Endpoint, Network, Volume
+
+
+def networks(core: Core, filters: Filters | None) -> list[Network]:
+    def dangling(network: Network, wanted: str) -> bool:
+        return truth(wanted) == (network.name not in PREDEFINED and not core.records.endpoints_on(network.id))
+
+    return apply(
+        (network for network in core.records.networks if network.state == "ready"),
+        filters,
+        {
+            "dangling": dangling,
+            "driver": lambda network, wanted: network.config.driver == wanted,
+            "id": lambda network, wanted: network.id.startswith(wanted),
+            "label": lambda network, wanted: has_label(network.config.labels, wanted),
+            "label!": lambda network, wanted: not has_label(network.config.labels, wanted),
+            "name": lambda network, wanted: wanted in network.name,
+            "scope": lambda network, wanted: core.driver(network.config.driver).scope == wanted,
+            "type": lambda network, wanted: wanted == ("builtin" if network.name in PREDEFINED else "custom"),
+            "until": lambda network, wanted: network.created_at < moment(wanted),
+        },
+    )
+
+
+def prune_networks(core: Core, parts: Networks, filters: Filters | None) -> list[str]:
+    removed = []
+    for network in networks(core, {**(filters or {}), "dangling": ["true"]}):
+        try:
+            parts.remove(network.id)
+        except (Conflict, NotFound):
+            continue  # somebody joined or removed it meanwhile
+        removed.append(network.name)
+    return removed
+
+
+def endpoints(core: Core, container_id: str | None, network_id: str | None) -> list[Endpoint]:
+    if container_id is not None:
+        found = core.records.endpoints_of(container_id)
+        return [one for one in found if network_id is None or one.network_id == network_id]
+    return core.records.endpoints_on(network_id) if network_id is not None else core.records.endpoints()
+
+
+def containers(core: Core, everything: bool, filters: Filters | None) -> list[Container]:
+    """Newest first."""
+    records = core.records
+
+    def on_network(container: Container, wanted: str) -> bool:
+        joined = (records.networks.get(one.network_id) for one in records.endpoints_of(container.id))
+        return wanted == container.config.network_mode or any(
+            network.name == wanted or network.id.startswith(wanted) for network in joined if network
+        )
+
+    tests = {
+        "ancestor": lambda container, wanted: wanted in (container.config.image, container.image_id),
+        "exited": lambda container, wanted: (
+            container.state.status == "exited" and str(container.state.exit_code) == wanted
+        ),
+        "id": lambda container, wanted: container.id.startswith(wanted),
+        "label": lambda container, wanted: has_label(container.config.labels, wanted),
+        "label!": lambda container, wanted: not has_label(container.config.labels, wanted),
+        "name": lambda container, wanted: (
+            wanted.removeprefix("^").removeprefix("/").removesuffix("$") in container.name
+        ),
+        "network": on_network,
+        "status": lambda container, wanted: container.state.status == wanted,
+        "volume": lambda container, wanted: any(wanted in (m.source, m.target) for m in container.config.mounts),
+        "until": lambda container, wanted: container.created_at < moment(wanted),
+    }
+    asks_for_status = bool(filters and (filters.get("status") or filters.get("exited")))
+    shown = (
+        container
+        for container in records.containers
+        if not container.creating and (everything or asks_for_status or container.state.running)
+    )
+    return sorted(apply(shown, filters, tests), key=lambda container: container.created_at, reverse=True)
+
+
+def volumes(core: Core, parts: EngineVolumes, filters: Filters | None) -> list[Volume]:
+    found = apply(
+        core.records.volumes(),
+        filters,
+        {
+            "dangling": lambda volume, wanted: truth(wanted) == (not parts.users(volume.name)),
+            "driver": lambda volume, wanted: volume.config.driver == wanted,
+            "label": lambda volume, wanted: has_label(volume.config.labels, wanted),
+            "label!": lambda volume, wanted: not has_label(volume.config.labels, wanted),
+            "name": lambda volume, wanted: wanted in volume.name,
+        },
+    )
+    return sorted(found, key=lambda volume: volume.name)
+
+
+def prune_volumes(core: Core, parts: EngineVolumes, filters: Filters | None) -> list[str]:
+    """Anonymous ones that nobody uses; with all=true named ones too."""
+    wanted = dict(filters or {})
+    everything = any(truth(value) for value in wanted.pop("all", ()))
+    removed = []
+    for volume in volumes(core, parts, {**wanted, "dangling": ["true"]}):
+        if volume.anonymous or everything:
+            parts.remove(volume.name, force=True)
+            removed.append(volume.name)
+    return removed
+
+
+def info(core: Core, warnings: list[str]) -> Info:
+    statuses = [container.state.status for container in core.records.containers]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Info(
+        id=core.root.id,
+        root=core.root.path,
+        version=__version__,
+        pid=os.getpid(),
+        spawner_pid=core.spawner.pid,
+        kernel=Path("/proc/sys/kernel/osrelease").read_text().strip(),
+        cpus=os.cpu_count() or 1,
+        memory_bytes=memory,
+        cgroup_version=core.cgroups.version,
+        containers=len(statuses),
+        containers_running=statuses.count("running"),
+        containers_paused=statuses.count("paused"),
+        containers_stopped=len(statuses) - statuses.count("running") - statuses.count("paused"),
+        images=len(core.images.list()),
+        networks=len(core.records.networks),
+        warnings=tuple(warnings),
+    )

@@ -1,0 +1,209 @@
+"""What a new engine does first: make the store and the kernel agree, whatever happened to the last one.
+
+Running containers are adopted, half-made things are finished or undone, and what carries our tag
+but belongs to nothing in the store is removed. Nothing without our tag is ever touched.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from drivers.api import Endpoint as DriverEndpoint
+from drivers.api import PortBinding
+from drivers.bridge import Bridge
+from netmodel.engine.attach import Attachments, binding_of
+from netmodel.engine.containers import Containers
+from netmodel.engine.core import Core
+from netmodel.engine.endpoints import Endpoints, as_driver
+from netmodel.engine.lifecycle import Lifecycle
+from netmodel.engine.networks import Networks
+from netmodel.engine.volumes import EngineVolumes
+from netmodel.model import Container, Network
+from runtime.client import ContainerStatus, Exited
+
+LOST = 255  # the exit code of a container whose end nobody saw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """One start of an engine on a root that may have a past."""
+
+    core: Core
+    networks: Networks
+    endpoints: Endpoints
+    attachments: Attachments
+    containers: Containers
+    lifecycle: Lifecycle
+    volumes: EngineVolumes
+    warnings: list[str]
+
+    def run(self) -> None:
+        self._hold_what_is_recorded()
+        statuses = {status.id: status for status in self.core.spawner.status()}
+        self._settle_networks()
+        self._settle_containers(statuses)
+        self._remove_strangers(statuses)
+        self._restore_networks()
+        self._sweep()
+
+    def _hold_what_is_recorded(self) -> None:
+        """Reserve in memory what the records hold, before anything new could get it."""
+        for network in self.core.records.networks:
+            with self._reported(f"network {network.name}"):
+                self.networks.adopt(network)
+        for endpoint in self.core.records.endpoints():
+            with self._reported(f"endpoint {endpoint.id[:12]}"):
+                self.endpoints.adopt(endpoint)
+        for container in self.core.records.containers:
+            if container.idmap_base is not None:
+                self.core.id_ranges.claim(container.idmap_base)
+
+    # --- records ------------------------------------------------------------------------------
+
+    def _settle_networks(self) -> None:
+        """A network that was being made or removed is removed: nobody was told that it is there."""
+        for network in self.core.records.networks:
+            if network.state != "ready":
+                with self._reported(f"network {network.name}"):
+                    self.networks.destroy(network)
+
+    def _settle_containers(self, statuses: dict[str, ContainerStatus]) -> None:
+        # Who owns a sandbox comes before those who share it.
+        for container in sorted(self.core.records.containers, key=lambda one: one.sandbox != one.id):
+            with self._reported(f"container {container.name}"):
+                self._settle_container(container, statuses.get(container.id))
+
+    def _settle_container(self, container: Container, status: ContainerStatus | None) -> None:
+        if container.creating or container.removing:
+            self._end(container, status)
+            self.lifecycle.destroy(container, volumes=container.removing)
+        elif not container.state.running:
+            self._end(container, status)
+        elif status is not None and status.state == "running":
+            self._adopt(container, status)
+        else:
+            self._note_end(container, status)
+
+    def _end(self, container: Container, status: ContainerStatus | None) -> None:
+        """Take back a start that was under way: nobody was told that it runs."""
+        if status is not None:
+            self.lifecycle.discard(container.id)
+        if container.sandbox == container.id and not self._in_service(container.id):
+            self.attachments.leave(container)
+
+    def _adopt(self, container: Container, status: ContainerStatus) -> None:
+        """It ran on without us."""
+        cgroup = self.core.cgroups.open(container.id)
+        self.lifecycle.runs.begin(container.id, cgroup)
+        # Of a sandbox that is shared, the owner may have ended before.
+        owner = self.core.records.containers.get(container.sandbox)
+        netns = None if owner is None else self.core.spawner.sandbox(owner.id)
+        if owner is not None and netns is not None:
+            self.attachments.adopt(owner, netns)
+        if container.state.pid != status.pid:
+            self.core.records.put(replace(container, state=replace(container.state, pid=status.pid)))
+
+    def _note_end(self, container: Container, status: ContainerStatus | None) -> None:
+        """It ended while no engine was there to see."""
+        with suppress(Exception):  # a reboot took the group away
+            self.lifecycle.runs.begin(container.id, self.core.cgroups.open(container.id))
+        if status is not None and status.exit_code is not None:
+            news = Exited(container.id, status.exit_code, status.signal, status.finished_at or time.time())
+            self.lifecycle.settle(container, news)
+            return
+        news = Exited(container.id, LOST, None, time.time())
+        self.lifecycle.settle(container, news, "its parent process (the spawner) died, and the container with it")
+
+    # --- the kernel -----------------------------------------------------------------------------
+
+    def _remove_strangers(self, statuses: dict[str, ContainerStatus]) -> None:
+        """What the spawner keeps for containers that the store does not know."""
+        known = self.core.records.containers
+        for container_id in statuses:
+            if known.get(container_id) is None:
+                with self._reported(f"container {container_id[:12]}"):
+                    self.lifecycle.discard(container_id)
+        for name in self.core.spawner.pins():
+            if known.get(name) is None:
+                with self._reported(f"sandbox {name[:12]}"):
+                    self.core.spawner.unpin(name)
+
+    def _restore_networks(self) -> None:
+        """Bridges and rules that are missing are made again; links and rules of nothing go."""
+        ready = list(self.core.records.networks)
+        for network in ready:
+            with self._reported(f"network {network.name}"):
+                self.core.driver(network.config.driver).create_network(self.networks.as_driver(network))
+        bridge = self.core.drivers["bridge"]
+        assert isinstance(bridge, Bridge)
+        self._remove_links(bridge)
+        restored = [
+            (self.networks.as_driver(network), self._published(network))
+            for network in ready
+            if network.config.driver == "bridge"
+        ]
+        for failure in bridge.restore(restored):
+            self.warnings.append(str(failure))
+
+    def _published(self, network: Network) -> list[tuple[DriverEndpoint, list[PortBinding]]]:
+        found = []
+        for endpoint in self.core.records.endpoints_on(network.id):
+            container = self.core.records.containers.get(endpoint.container_id)
+            if container is None or not container.ports:
+                continue
+            link = self.attachments.publisher(container)
+            if link is not None and link.endpoint.id == endpoint.id:
+                found.append((as_driver(endpoint), [binding_of(port) for port in container.ports]))
+        return found
+
+    def _remove_links(self, bridge: Bridge) -> None:
+        """Links with our tag whose object is gone, or whose container does not run."""
+        records = self.core.records
+        for link, kind, object_id in bridge.links():
+            if kind == "bridge" and records.networks.get(object_id) is not None:
+                continue
+            endpoint = records.endpoint(object_id) if kind == "endpoint" else None
+            if endpoint is not None and self._in_service(endpoint.container_id):
+                continue
+            with self._reported(f"link {link.name}"):
+                self.core.reaper.retire([link.name])
+        # Also what the last engine had retired and could not delete any more.
+        self.core.reaper.drain()
+
+    def _in_service(self, owner_id: str) -> bool:
+        return any(one.state.running for one in self.core.records.sharers(owner_id))
+
+    def _sweep(self) -> None:
+        """Control groups, layers, directories and volumes of nobody."""
+        core = self.core
+        known = core.records.containers
+        for name in core.cgroups.names():
+            if self.lifecycle.runs.get(name) is None:
+                with self._reported(f"control group {name[:12]}"):
+                    group = core.cgroups.open(name)
+                    group.kill()
+                    group.delete()
+        for container_id in core.layers.containers():
+            if known.get(container_id) is None:
+                with self._reported(f"layer {container_id[:12]}"):
+                    core.layers.delete(container_id)
+        for directory in core.root.containers.iterdir():
+            if known.get(directory.name) is None:
+                shutil.rmtree(directory, ignore_errors=True)
+        for name in core.volumes.list():
+            # Made, but not recorded yet: then it is empty. One with data is never deleted here.
+            if core.records.volume(name) is None and core.volumes.usage(name) == 0:
+                with self._reported(f"volume {name}"):
+                    core.volumes.remove(name)
+
+    @contextmanager
+    def _reported(self, what: str) -> Iterator[None]:
+        """One thing that cannot be repaired keeps nothing else from it; info() tells of it."""
+        try:
+            yield
+        except Exception as error:
+            self.warnings.append(f"{what}: {error}")
