@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -103,7 +104,8 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 
 async def _end_streams(app: web.Application) -> None:
-    for task in tuple(app[STREAMS]):
+    streams: set[asyncio.Task[Any]] = app[STREAMS]
+    for task in tuple(streams):
         task.cancel()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import ParamSpec, TypeVar
 from aiohttp import web
 
 from netmodel.engine import Engine
+from netmodel.engine.events import Subscription
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +40,17 @@ async def call_long(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
     threading.Thread(target=body, name=f"long:{function.__name__}", daemon=True).start()
     return await asyncio.wrap_future(future)
+
+
+def watch(engine: Engine) -> tuple[Subscription, asyncio.Event]:
+    """Subscribe to the engine's events; the second value is set whenever there is one to get."""
+    loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended before the engine
+            loop.call_soon_threadsafe(woken.set)
+
+    return engine.events.subscribe(wake), woken
 
 
 async def iterate(produce: Callable[[threading.Event], Iterable[T]]) -> AsyncIterator[list[T]]:

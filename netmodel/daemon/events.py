@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from netmodel.daemon.answers import streaming
-from netmodel.daemon.calls import ENGINE
+from netmodel.daemon.calls import ENGINE, watch
 from netmodel.daemon.query import filters, moment
 from netmodel.daemon.wire.event import shape
 from netmodel.engine import Engine, Event
@@ -35,8 +35,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def _between(engine: Engine, since: datetime | None, until: datetime | None) -> AsyncIterator[Event]:
-    loop, woken = asyncio.get_running_loop(), asyncio.Event()
-    subscription = engine.events.subscribe(lambda: loop.call_soon_threadsafe(woken.set))
+    subscription, woken = watch(engine)
     past = [event for event in engine.events.history() if since and event.time >= since]
     try:
         for event in past:

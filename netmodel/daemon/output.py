@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 from aiohttp import web
 
 from netmodel.daemon.answers import HEADERS, nothing, streaming
-from netmodel.daemon.calls import ENGINE, call, iterate
+from netmodel.daemon.calls import ENGINE, call, iterate, watch
 from netmodel.daemon.query import flag, moment, number
 from netmodel.daemon.streams import MULTIPLEXED, RAW, Hijacked, Taken, frame, hijack
-from netmodel.engine import Engine
-from netmodel.errors import Conflict, Invalid, NetmodelError
+from netmodel.engine.events import Subscription
+from netmodel.errors import Conflict, Invalid
 from netmodel.model import Container
 
 
@@ -53,7 +52,7 @@ async def attach(request: web.Request) -> web.StreamResponse:
     if container.state.status == "paused":
         raise Conflict(f"container {container.name} is paused", "unpause it first")
     attached = datetime.now(UTC)
-    subscription, woken = _watch(engine)
+    subscription, woken = watch(engine)
     try:
         container = await call(request, engine.container, container.id)
         connection = await hijack(request, RAW if container.config.tty else MULTIPLEXED, HEADERS)
@@ -70,7 +69,7 @@ async def _attached(
     connection: Hijacked,
     container: Container,
     attached: datetime,
-    subscription: Any,
+    subscription: Subscription,
     woken: asyncio.Event,
 ) -> None:
     engine = request.app[ENGINE]
@@ -95,12 +94,7 @@ async def _feed(request: web.Request, connection: Hijacked, container: Container
     """Carry the client's input to the container until either ends."""
 
 
-def _watch(engine: Engine) -> tuple[Any, asyncio.Event]:
-    loop, woken = asyncio.get_running_loop(), asyncio.Event()
-    return engine.events.subscribe(lambda: loop.call_soon_threadsafe(woken.set)), woken
-
-
-async def _started(container_id: str, subscription: Any, woken: asyncio.Event) -> bool:
+async def _started(container_id: str, subscription: Subscription, woken: asyncio.Event) -> bool:
     """Wait until a container that does not run is started; False when it never will be."""
     while True:
         try:
@@ -112,7 +106,7 @@ async def _started(container_id: str, subscription: Any, woken: asyncio.Event) -
             woken.clear()
             continue
         if event.type == "container" and event.id == container_id and event.action in ("start", "die", "destroy"):
-            return bool(event.action != "destroy")
+            return event.action != "destroy"
 
 
 def _piece(entry: Any, container: Container, timestamps: bool) -> bytes:

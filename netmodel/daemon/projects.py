@@ -135,8 +135,10 @@ def _network(one: ProjectNetworkView) -> dict[str, Any]:
         "external": one.external,
         "internal": network.config.internal,
         "driver": network.config.driver,
-        "subnets": [str(pool.subnet) for pool in network.pools],
-        "gateways": [str(pool.gateway) for pool in network.pools if pool.gateway],
+        "subnets": [
+            {"subnet": str(pool.subnet), "gateway": str(pool.gateway) if pool.gateway else None}
+            for pool in network.pools
+        ],
     }
 
 

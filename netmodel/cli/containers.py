@@ -1,0 +1,137 @@
+"""The plain verbs of a container's life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from netmodel.cli.names import CONTAINER
+from netmodel.cli.session import Session, Verb, each
+
+_names = click.argument("containers", nargs=-1, required=True, type=CONTAINER)
+
+
+def _post_each(session: Session, containers: tuple[str, ...], verb: str, **parameters: Any) -> int:
+    def act(name: str) -> None:
+        session.client.post(f"/containers/{name}/{verb}", **parameters)
+        print(name)
+
+    return each(containers, act)
+
+
+@click.command(cls=Verb)
+@_names
+@click.pass_obj
+def start(session: Session, containers: tuple[str, ...]) -> int:
+    """Start containers."""
+    return _post_each(session, containers, "start")
+
+
+def _with_time_limit(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "-t", "--time", "--timeout", "seconds", type=int, help="Seconds before it is killed; -1 waits for ever"
+    )(function)
+
+
+def _limit(seconds: int | None) -> str | None:
+    return None if seconds is None else str(seconds)  # 0 is a limit, too
+
+
+@click.command(cls=Verb)
+@_with_time_limit
+@_names
+@click.pass_obj
+def stop(session: Session, containers: tuple[str, ...], seconds: int | None) -> int:
+    """Stop containers: ask first, then kill."""
+    return _post_each(session, containers, "stop", t=_limit(seconds))
+
+
+@click.command(cls=Verb)
+@_with_time_limit
+@_names
+@click.pass_obj
+def restart(session: Session, containers: tuple[str, ...], seconds: int | None) -> int:
+    """Restart containers; links, addresses and MACs stay as they are."""
+    return _post_each(session, containers, "restart", t=_limit(seconds))
+
+
+@click.command(cls=Verb)
+@click.option("-s", "--signal", "signal_", default="SIGKILL", help="Signal by name or number [SIGKILL]")
+@_names
+@click.pass_obj
+def kill(session: Session, containers: tuple[str, ...], signal_: str) -> int:
+    """Send a signal to containers."""
+    return _post_each(session, containers, "kill", signal=signal_)
+
+
+@click.command(cls=Verb)
+@_names
+@click.pass_obj
+def pause(session: Session, containers: tuple[str, ...]) -> int:
+    """Freeze containers."""
+    return _post_each(session, containers, "pause")
+
+
+@click.command(cls=Verb)
+@_names
+@click.pass_obj
+def unpause(session: Session, containers: tuple[str, ...]) -> int:
+    """Let frozen containers go on."""
+    return _post_each(session, containers, "unpause")
+
+
+@click.command(cls=Verb)
+@click.argument("container", type=CONTAINER)
+@click.argument("name")
+@click.pass_obj
+def rename(session: Session, container: str, name: str) -> None:
+    """Give a container another name."""
+    session.client.post(f"/containers/{container}/rename", name=name)
+
+
+@click.command(cls=Verb)
+@_names
+@click.pass_obj
+def wait(session: Session, containers: tuple[str, ...]) -> int:
+    """Wait until containers end, and print their exit codes."""
+
+    def act(name: str) -> None:
+        print(session.client.post(f"/containers/{name}/wait")["StatusCode"], flush=True)
+
+    return each(containers, act)
+
+
+@click.command(cls=Verb)
+@click.option("-f", "--force", is_flag=True, help="Kill it first if it runs")
+@click.option("-v", "--volumes", is_flag=True, help="Remove its anonymous volumes, too")
+@_names
+@click.pass_obj
+def rm(session: Session, containers: tuple[str, ...], force: bool, volumes: bool) -> int:
+    """Remove containers."""
+
+    def act(name: str) -> None:
+        session.client.delete(f"/containers/{name}", force=force, v=volumes)
+        print(name)
+
+    return each(containers, act)
+
+
+@click.command(cls=Verb)
+@click.argument("container", type=CONTAINER)
+@click.argument("port", required=False)
+@click.pass_obj
+def port(session: Session, container: str, port: str | None) -> None:
+    """Show a container's published ports."""
+    ports = session.client.get(f"/containers/{container}/json")["NetworkSettings"]["Ports"]
+    wanted = port if port is None or "/" in port else f"{port}/tcp"
+    if wanted is not None and not ports.get(wanted):
+        raise click.ClickException(f"container {container} does not publish port {wanted}")
+    for name, bindings in ports.items():
+        for binding in bindings or ():
+            host = f"[{binding['HostIp']}]" if ":" in binding["HostIp"] else binding["HostIp"]
+            if wanted is None:
+                print(f"{name} -> {host}:{binding['HostPort']}")
+            elif name == wanted:
+                print(f"{host}:{binding['HostPort']}")

@@ -1,0 +1,92 @@
+"""engine: run, start, stop, status."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from netmodel.cli.session import Session, Verb, json_option, note, show_json
+from netmodel.client import EngineUnavailable
+
+_STOP_S = 30
+
+
+@click.group()
+def engine() -> None:
+    """Run, start and stop the engine, and ask for its state.
+
+    Every other command starts it when none answers. Containers run on when it stops.
+    """
+
+
+@engine.command(cls=Verb)
+@click.pass_obj
+def run(session: Session) -> int:
+    """Be the engine, in the foreground, until SIGTERM or Ctrl-C."""
+    import sys
+
+    from netmodel.daemon import process
+
+    client = session.connect(start=False)
+    process.set_up_log()
+
+    def tell(message: str) -> None:
+        if message == "ready":
+            print(f"ready: root {client.root}, socket {client.host}, pid {os.getpid()}", flush=True)
+        else:
+            print(message, file=sys.stderr)
+
+    return process.run(client.root, client.host, tell)
+
+
+@engine.command(cls=Verb)
+@click.pass_obj
+def start(session: Session) -> None:
+    """Start it in the background; one that runs already is left alone."""
+    from netmodel.client.start import start_engine
+
+    client = session.connect(start=False)
+    started = start_engine(client.root, client.host)
+    status = client.get("/netmodel/status")
+    note(f"engine {'started' if started else 'runs already'}: process {status['pid']}, socket {status['host']}")
+
+
+@engine.command(cls=Verb)
+@click.pass_obj
+def stop(session: Session) -> int:
+    """Stop it; containers run on."""
+    import select
+
+    client = session.connect(start=False)
+    try:
+        pid = client.get("/netmodel/status")["pid"]
+        process = os.pidfd_open(pid)
+        client.post("/netmodel/shutdown")
+    except EngineUnavailable:
+        note(f"no engine is running at {client.host}")
+        return 0
+    except ProcessLookupError:
+        return 0
+    with open(process, "rb", closefd=True) as gone:
+        readable, _, _ = select.select([gone], [], [], _STOP_S)
+    if not readable:
+        note(f"error: the engine (process {pid}) has not ended after {_STOP_S} s")
+        return 1
+    note("engine stopped; containers run on")
+    return 0
+
+
+@engine.command(cls=Verb)
+@json_option
+@click.pass_obj
+def status(session: Session, as_json: bool) -> int:
+    """Show the engine that answers; exits 1 when none does."""
+    client = session.connect(start=False)
+    found = client.get("/netmodel/status")
+    if as_json:
+        show_json(found)
+    else:
+        for name, value in found.items():
+            print(f"{name.replace('_', ' '):<12} {value}")
+    return 0

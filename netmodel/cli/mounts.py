@@ -1,0 +1,70 @@
+"""-v, --mount and --tmpfs as the API wants them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from netmodel.cli.units import Size
+
+_TRUE = ("", "1", "true")
+
+
+def binds(texts: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
+    """Split -v into binds and anonymous volumes; relative sources become paths of ours."""
+    short: list[str] = []
+    anonymous: dict[str, Any] = {}
+    for text in texts:
+        source, colon, rest = text.partition(":")
+        if not colon:
+            anonymous[text] = {}
+            continue
+        if source.startswith(("./", "../", "~")) or source in (".", ".."):
+            source = os.path.abspath(os.path.expanduser(source))
+        short.append(f"{source}:{rest}")
+    return short, anonymous
+
+
+def tmpfs(texts: Iterable[str]) -> dict[str, str]:
+    return {target: options for target, _, options in (text.partition(":") for text in texts)}
+
+
+def declared_mounts(texts: Iterable[str]) -> list[dict[str, Any]]:
+    return [_mount(text) for text in texts]
+
+
+def _mount(text: str) -> dict[str, Any]:
+    mount: dict[str, Any] = {"Type": "volume"}
+    for item in text.split(","):
+        name, _, value = item.partition("=")
+        if name == "type":
+            mount["Type"] = value
+        elif name in ("source", "src"):
+            mount["Source"] = os.path.abspath(value) if value.startswith(".") else value
+        elif name in ("target", "dst", "destination"):
+            mount["Target"] = value
+        elif name in ("readonly", "ro"):
+            mount["ReadOnly"] = value in _TRUE
+        elif name == "bind-propagation":
+            mount.setdefault("BindOptions", {})["Propagation"] = value
+        elif name == "volume-nocopy":
+            mount.setdefault("VolumeOptions", {})["NoCopy"] = value in _TRUE
+        elif name == "tmpfs-size":
+            mount.setdefault("TmpfsOptions", {})["SizeBytes"] = Size().convert(value, None, None)
+        elif name == "tmpfs-mode":
+            mount.setdefault("TmpfsOptions", {})["Mode"] = _octal(value, text)
+        else:
+            raise click.UsageError(f"mount {text!r}: {name!r} is not known")
+    if "Target" not in mount:
+        raise click.UsageError(f"mount {text!r} has no target: add target=PATH")
+    return mount
+
+
+def _octal(value: str, text: str) -> int:
+    try:
+        return int(value, 8)
+    except ValueError as error:
+        raise click.UsageError(f"mount {text!r}: {value!r} is not an octal mode") from error

@@ -1,0 +1,106 @@
+"""run and create."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import click
+
+from netmodel.cli.options import container_options, create_body
+from netmodel.cli.session import Session, Verb, note
+from netmodel.client import ApiError, Client, ClientError
+
+_ENGINE_FAILED = 125  # as Docker's: not the program's own code
+_SETTINGS = {"allow_interspersed_args": False}  # what follows the image is the program's
+
+
+@click.command(cls=Verb, context_settings=_SETTINGS)
+@container_options
+@click.argument("image")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def create(session: Session, /, image: str, command: tuple[str, ...], **options: Any) -> None:
+    """Create a container without starting it; prints its id."""
+    name = options.pop("name")
+    print(_create(session.client, name, create_body(image, command, options)))
+
+
+@click.command(cls=Verb, context_settings=_SETTINGS)
+@click.option("-d", "--detach", is_flag=True, help="Print its id and leave it running")
+@container_options
+@click.argument("image")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def run(session: Session, /, detach: bool, image: str, command: tuple[str, ...], **options: Any) -> int:
+    """Create a container and start it; without -d show its output and exit with its code.
+
+    Exit codes as Docker's: 125 when the engine failed, 126 and 127 when the command could not be run.
+    """
+    client, name = session.client, options.pop("name")
+    body = create_body(image, command, options)
+    try:
+        container = _create(client, name, body)
+        if detach:
+            _start(client, container, body)
+            print(container)
+            return 0
+        return _attached(client, container, body)
+    except ClientError as error:
+        note(f"error: {error.message}")
+        if error.hint:
+            note(f"hint: {error.hint}")
+        return (error.start_code if isinstance(error, ApiError) else 0) or _ENGINE_FAILED
+
+
+def _create(client: Client, name: str, body: dict[str, Any]) -> str:
+    made = client.post("/containers/create", body, name=name)
+    for warning in made["Warnings"] or ():
+        note(f"warning: {warning}")
+    return str(made["Id"])
+
+
+def _start(client: Client, container: str, body: dict[str, Any]) -> None:
+    try:
+        client.post(f"/containers/{container}/start")
+    except ClientError:
+        if body["HostConfig"]["AutoRemove"]:
+            # It never ran, so it never ends: nobody else would remove it.
+            with contextlib.suppress(ClientError):
+                client.delete(f"/containers/{container}", force=True)
+        raise
+
+
+def _attached(client: Client, container: str, body: dict[str, Any]) -> int:
+    from netmodel.cli.terminal import forwarded_signals, talk
+
+    tty, interactive = body["Tty"], body["OpenStdin"]
+    # First the ear, then the start: not a byte of output is missed.
+    connection, arrived = client.hijack(
+        f"/containers/{container}/attach", stream=True, stdout=True, stderr=True, stdin=interactive
+    )
+    condition = "removed" if body["HostConfig"]["AutoRemove"] else "next-exit"
+    wait = client.open("POST", f"/containers/{container}/wait", condition=condition)
+    with connection, forwarded_signals(client, container, enabled=not tty):
+        _start(client, container, body)
+        talk(
+            connection,
+            arrived,
+            tty=tty,
+            interactive=interactive,
+            resize=lambda rows, columns: client.post(f"/containers/{container}/resize", h=rows, w=columns),
+        )
+        answer = next(iter(_json_lines(wait)))
+    if message := (answer.get("Error") or {}).get("Message"):
+        raise ClientError(message)
+    return int(answer["StatusCode"])
+
+
+def _json_lines(response: Any) -> Any:
+    import json
+
+    try:
+        for line in response.lines():
+            yield json.loads(line)
+    finally:
+        response.close()
