@@ -145,8 +145,10 @@ class _Unpacking:
         content = tar.extractfile(member)
         assert content is not None
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(name, flags, 0o600, dir_fd=parent), "wb", buffering=0) as file:
+        with open(os.open(name, flags, 0o600, dir_fd=parent), "wb") as file:
+            # Buffered: a raw write may be short, on a full disk for one, and nobody would notice.
             shutil.copyfileobj(content, file, 1 << 20)
+            file.flush()
             self._result.size_bytes += member.size
             # chown takes setuid bits and capabilities away, so it comes first.
             os.fchown(file.fileno(), member.uid, member.gid)

@@ -31,7 +31,8 @@ from runtime.kernel.beneath import sync_file_system
 from runtime.trash import Trash
 
 # Source: the grammar of github.com/distribution/reference, without digests.
-_NAME = re.compile(r"[a-z0-9]+([._/-]+[a-z0-9]+)*(:[0-9]+(/[a-z0-9._/-]+))?(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?")
+_PART = r"[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"(?:{_PART}(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?")
 _OTHER_FORMATS = ("oci-layout", "manifest.json")
 
 

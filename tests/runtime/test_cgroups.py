@@ -1,4 +1,4 @@
-"""Control groups of the running kernel: v1 where it is mounted, and v2, which has no controllers on a hybrid machine."""
+"""Control groups of the running kernel: v1, and v2, which has no controllers on a hybrid machine."""
 
 from __future__ import annotations
 
