@@ -11,7 +11,8 @@ from netmodel.errors import Unavailable
 
 SIZE = 65536
 # Below are the machine's own users and the ranges that useradd gives them in /etc/subuid.
-_FIRST, _LAST = 256, 65534
+# Above 2^31 some programs, and setfsuid(2) itself, take an id for a negative number.
+_FIRST, _LAST = 256, 32766
 
 
 class IdRanges:
