@@ -65,13 +65,20 @@ class Conntrack:
 
         The kernel filters, so that a table of a hundred thousand stays there.
         """
-        if replied_by is not None:
-            family = replied_by.version
-            # A kernel that cannot filter says so (before 5.8): then we read them all, here below.
+        if replied_by is None:
+            return self._netlink.get(_dump(family), _read)
+        if replied_by.version == 4:
+            # A kernel that cannot filter says so (before 5.8): then we read them all, as below.
             with contextlib.suppress(KernelError):
-                return self._netlink.get(_dump(family, replied_by), _read)
-        found = self._netlink.get(_dump(family), _read)
-        return [one for one in found if replied_by is None or one.reply.source == replied_by]
+                return self._netlink.get(_dump(4, replied_by), _read)
+
+        # The kernel's filter for IPv6 addresses leaves out just those that match (seen on 6.18;
+        # net/netfilter/nf_conntrack_netlink.c, ctnetlink_filter_match_tuple() negates the comparison).
+        def read_one(kind: int, payload: memoryview) -> Connection | None:
+            found = _read(kind, payload) if replied_by.packed in bytes(payload) else None
+            return found if found is not None and found.reply.source == replied_by else None
+
+        return self._netlink.get(_dump(replied_by.version), read_one)
 
     def flush(self, replied_by: IPAddress, unwanted: Callable[[Connection], bool] = lambda _: True) -> int:
         """Forget connections that an address answers to, and say how many.
@@ -96,6 +103,12 @@ class Conntrack:
     def close(self) -> None:
         self._netlink.close()
 
+    def __enter__(self) -> Conntrack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _forget(self, connections: list[Connection]) -> int:
         self._netlink.apply([_delete(one) for one in connections])
         return len(connections)
@@ -104,8 +117,7 @@ class Conntrack:
 def _dump(family: int, replied_by: IPAddress | None = None, protocol: int = 0) -> Request:
     body = _NFGENMSG.pack(_AF_INET if family == 4 else _AF_INET6, 0, 0)
     if replied_by is not None:
-        kind = _CTA_IP_V4_SRC if replied_by.version == 4 else _CTA_IP_V6_SRC
-        source = wire.nested(_CTA_TUPLE_IP, wire.attribute(kind, replied_by.packed))
+        source = wire.nested(_CTA_TUPLE_IP, wire.attribute(_CTA_IP_V4_SRC, replied_by.packed))
         body += wire.nested(_CTA_TUPLE_REPLY, source)
         body += wire.nested(_CTA_FILTER, wire.u32(_CTA_FILTER_REPLY_FLAGS, _CTA_FILTER_F_SRC))
     elif protocol:

@@ -83,7 +83,9 @@ def delete_route(destination: IPNetwork, *, via: IPAddress | None = None, ifinde
         body += wire.u32(RTA_OIF, ifindex)
     if metric:
         body += wire.u32(RTA_PRIORITY, metric)
-    return Request(RTM_DELROUTE, f"remove the route to {destination}", 0, body, (errno.ESRCH, errno.ENODEV, errno.ENOENT))
+    return Request(
+        RTM_DELROUTE, f"remove the route to {destination}", 0, body, (errno.ESRCH, errno.ENODEV, errno.ENOENT)
+    )
 
 
 def get_routes() -> Request:
