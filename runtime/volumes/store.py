@@ -20,7 +20,7 @@ from pathlib import Path
 from runtime.images.image import Image
 from runtime.kernel import mount
 from runtime.spec import BindMount, Propagation
-from runtime.trash import Trash
+from runtime.trash import Trash, empty
 from runtime.volumes import tree
 from runtime.volumes.content import directory_of
 from runtime.volumes.errors import InvalidVolumeName, VolumeExists, VolumeNotFound, VolumeUnusable
@@ -124,9 +124,7 @@ class Volumes:
                         return False
                     if options.kind == "plain":
                         return self._copy_aside(name, source)
-                    with _opened(data) as descriptor:
-                        tree.Copy().run(source, descriptor)
-                    return True
+                    return _copy_directly(data, source)
             except OSError as error:
                 why = os.strerror(error.errno or errno.EIO).lower()
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -237,6 +235,17 @@ def _opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _copy_directly(data: Path, source: int) -> bool:
+    """Into what lies on another file system, where nothing can be renamed into place."""
+    try:
+        with _opened(data) as descriptor:
+            tree.Copy().run(source, descriptor)
+    except BaseException:
+        empty(data)  # it was before
+        raise
+    return True
 
 
 def _unmount(path: Path) -> None:

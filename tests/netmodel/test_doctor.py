@@ -1,0 +1,127 @@
+"""The doctor is right about this machine, changes nothing, and is quick."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from netmodel.doctor import Finding, examine
+from tests.support.box import Box
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Finding]:
+    found = examine(tmp_path_factory.mktemp("root"))
+    return {(finding.area, finding.feature): finding for finding in found}
+
+
+def test_each_thing_is_looked_at_once_and_every_loss_has_its_cost(
+    findings: dict[tuple[str, str], Finding], tmp_path: Path
+) -> None:
+    assert len(findings) == len(examine(tmp_path))
+    assert {area for area, _ in findings} == {
+        "rights", "limits", "namespaces", "storage", "cgroups", "network", "firewall",
+    }  # fmt: skip
+    for finding in findings.values():
+        assert finding.detail
+        assert bool(finding.cost) == (not finding.ok), finding
+
+
+def test_what_these_tests_need_is_there(findings: dict[tuple[str, str], Finding]) -> None:
+    assert [finding for finding in findings.values() if finding.needed and not finding.ok] == []
+
+
+KINDS = {
+    "veth": "veth",
+    "bridge": "bridge",
+    "macvlan": "macvlan link p0",
+    "ipvlan": "ipvlan link p0",
+    "vlan": "vlan id 7 link p0",
+    "vxlan": "vxlan id 7 dstport 4789",
+    "vrf": "vrf table 7",
+    "dummy": "dummy",
+    "wireguard": "wireguard",
+    "ifb": "ifb",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_link_kinds_are_those_that_ip_can_make(findings: dict[tuple[str, str], Finding], host: Box, kind: str) -> None:
+    host.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+    words = KINDS[kind].split()
+    parent = words[words.index("link") :] if "link" in words else []
+    options = words[1 : words.index("link")] if parent else words[1:]
+
+    made = host.run("ip", "link", "add", *parent, "name", "x0", "type", words[0], *options, check=False)
+
+    assert findings["network", kind].ok == (made.returncode == 0), made.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("netem", "delay 1ms"), ("tbf", "rate 1mbit burst 10kb latency 10ms"), ("htb", "default 1")],
+)
+def test_queueing_disciplines_are_those_that_tc_can_make(
+    findings: dict[tuple[str, str], Finding], host: Box, kind: str, options: str
+) -> None:
+    host.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+
+    made = host.run("tc", "qdisc", "add", "dev", "p0", "root", kind, *options.split(), check=False)
+
+    assert findings["network", kind].ok == (made.returncode == 0), made.stderr
+
+
+def test_capabilities_are_those_that_we_have(findings: dict[tuple[str, str], Finding]) -> None:
+    status = Path("/proc/self/status").read_text()
+    held = int(status.partition("CapEff:")[2].split()[0], 16)
+
+    assert (("rights", "CAP_SYS_RESOURCE") in findings) == (not held >> 24 & 1)
+
+
+def test_it_changes_nothing_and_is_quick(host: Box, tmp_path: Path) -> None:
+    mountinfo = Path("/proc/self/mountinfo")
+    groups = [line.split()[4] for line in mountinfo.read_text().splitlines() if " - cgroup" in line]
+
+    def state() -> tuple[object, ...]:
+        return (
+            host.run("ip", "-o", "link").stdout,
+            host.run("nft", "list", "ruleset", check=False).stdout,
+            [line for line in mountinfo.read_text().splitlines() if str(tmp_path) in line],
+            [found for point in groups for found in Path(point).glob("netmodel_doctor*")],
+            list(tmp_path.iterdir()),
+        )
+
+    before, open_before = state(), len(list(Path("/proc/self/fd").iterdir()))
+    begin = time.perf_counter()
+    examine(tmp_path / "not/there/yet")
+
+    assert time.perf_counter() - begin < 1
+    assert state() == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= open_before
+
+
+def test_without_roots_powers_it_says_so_and_survives() -> None:
+    """Who asks in a container or without sudo deserves findings, not a traceback."""
+    code = "import pathlib\nfrom netmodel.doctor import examine\n"
+    code += "for f in examine(pathlib.Path('/var/lib/netmodel')): print(f.area, f.feature, f.ok)"
+    # User 0 all the same: the checkout may lie where only its owner may enter.
+    told = subprocess.run(
+        ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+    assert told.returncode == 0, told.stderr
+    assert "rights CAP_NET_ADMIN False" in told.stdout
+    assert "network links False" in told.stdout
+    assert "firewall nftables False" in told.stdout
