@@ -112,6 +112,11 @@ class Firewall:
         """Delete the table, user chain included."""
         self._run(f"table {self.table}\ndelete table {self.table}\n", "delete the firewall's table")
 
+    def has_user_rules(self) -> bool:
+        """Somebody wrote rules into the user chain, which would go with the table."""
+        listing = self._nft.run(f"list chain {self.table} user\n")
+        return bool(re.search(r"chain user \{\s*[^\s}]", listing))
+
     def installed(self) -> bool:
         """The table exists; someone may have flushed the ruleset."""
         try:
@@ -163,11 +168,14 @@ class Firewall:
         """Stop sending the ports there; what goes elsewhere by now is left alone."""
         if not publications:
             return
-        deleted = self._elements("delete", [(one.map, one.element) for one in publications])
+        # The kernel removes by key, whatever the value. Adding first, in the same transaction, makes
+        # a key that goes elsewhere by now a refusal, and one that is gone none.
+        elements = [(one.map, one.element) for one in publications]
+        script = self._elements("add", elements) + self._elements("delete", elements)
         try:
-            self._run("\n".join(deleted) + "\n", "withdraw published ports")
+            self._run("\n".join(script) + "\n", "withdraw published ports")
         except KernelError as error:
-            if error.errno != errno.ENOENT:
+            if error.errno != errno.EEXIST:
                 raise
             there = self.published()
             self.unpublish([one for one in publications if one in there])

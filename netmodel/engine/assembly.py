@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from netmodel.engine.execs import Execs
 from netmodel.engine.files import read_text
 from netmodel.engine.hostroutes import HostRoutes
 from netmodel.engine.idranges import IdRanges
+from netmodel.engine.leaving import leave, pack_up
 from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.locks import Locks
 from netmodel.engine.logs import Logs
@@ -42,7 +43,6 @@ from netmodel.engine.volumes import EngineVolumes
 from netmodel.store import SqliteStore
 from runtime.cgroups import Cgroups
 from runtime.client import Spawner
-from runtime.errors import RuntimeFault
 from runtime.images import Images
 from runtime.rootfs import Layers
 from runtime.volumes import Volumes
@@ -95,6 +95,7 @@ def assemble(path: Path, events: EventBus, warnings: list[str]) -> Parts:
             warnings=warnings,
         ).run()
         networks.ensure_predefined()
+        opened.callback(pack_up, core, networks)
         opened.callback(events.close)
         opened.callback(lifecycle.close)
         lifecycle.open()
@@ -152,6 +153,7 @@ def _core(path: Path, events: EventBus, opened: ExitStack) -> Core:
         drivers=drivers,
         host=host,
         nft=nft,
+        firewall=firewall,
         reaper=reaper,
         spawner=spawner,
         cgroups=cgroups,
@@ -161,18 +163,8 @@ def _core(path: Path, events: EventBus, opened: ExitStack) -> Core:
         zone=zone,
         dns=dns,
     )
-    opened.callback(_leave_spawner, core)
+    opened.callback(leave, core)
     return core
-
-
-def _leave_spawner(core: Core) -> None:
-    """Hang up; a spawner that has nothing to keep ends."""
-    with suppress(RuntimeFault, OSError):
-        if not core.spawner.status() and not core.spawner.pins():
-            core.spawner.shutdown()
-            return
-    with suppress(OSError):
-        core.spawner.close()
 
 
 def _raise_limit_of_files() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from drivers.api import Driver
+from drivers.firewall import Firewall
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.nft import NftWorker
 from drivers.kernel.reaper import Reaper
@@ -40,6 +41,7 @@ class Core:
     drivers: Mapping[str, Driver]
     host: Netlink
     nft: NftWorker
+    firewall: Firewall
     reaper: Reaper
     spawner: Spawner
     cgroups: Cgroups

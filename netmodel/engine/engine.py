@@ -6,12 +6,11 @@ work is done by the modules beside this one; here is only who does what.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from netmodel.engine import queries
 from netmodel.engine.assembly import Parts, assemble
@@ -35,6 +34,7 @@ from netmodel.topology.plan import Step
 from runtime.cgroups import Stats
 from runtime.client import ExecHandle
 from runtime.images import Image
+from runtime.logs import LogEntry, Stop
 
 WaitCondition = Literal["not-running", "next-exit", "removed"]
 
@@ -190,11 +190,13 @@ class Engine:
         until: datetime | None = None,
         stdout: bool = True,
         stderr: bool = True,
-        stop: threading.Event | None = None,
-    ) -> Iterator[Any]:
-        """Entries (runtime.logs.LogEntry: time, stream, log), oldest first.
+        stop: Stop | None = None,
+    ) -> Iterator[LogEntry]:
+        """What it wrote, oldest first.
 
-        follow goes on until the container ends or `stop` is set.
+        Args:
+            follow: Go on until the container ends or stop is set.
+            stop: A runtime.logs.StopSignal is noticed at once, a threading.Event within 0.2 s.
         """
         streams = tuple(name for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted)
         return self._parts.logs.read(ref, follow, tail, since, until, streams, stop)

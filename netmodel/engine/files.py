@@ -54,15 +54,15 @@ def hosts_text(
     """What /etc/hosts says: localhost, what was asked for, the container's own names.
 
     Args:
-        extra: Addresses by name; "host-gateway" is the default gateway, and left out without one.
+        extra: Addresses by name, several with commas; "host-gateway" is the default gateway, left out without one.
     """
     lines = [_HOSTS_HEAD]
-    for name, address in extra.items():
-        if address == "host-gateway":
-            if gateway is None:
-                continue
-            address = str(gateway)
-        lines.append(f"{address}\t{name}\n")
+    for name, addresses in extra.items():
+        for address in addresses.split(","):
+            if address != "host-gateway":
+                lines.append(f"{address}\t{name}\n")
+            elif gateway is not None:
+                lines.append(f"{gateway}\t{name}\n")
     own = f"{hostname}.{domainname} {hostname}" if domainname else hostname
     lines.extend(f"{address.ip}\t{own}\n" for endpoint in endpoints for address in endpoint.addresses)
     return "".join(lines)

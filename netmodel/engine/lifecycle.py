@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -435,7 +435,8 @@ class Lifecycle:
         # Looked at after we wait: an exit between the two would never be told.
         current = self._core.records.containers.get(container.id)
         if current is None or (condition == "not-running" and not current.state.running):
-            self.runs.tell_exit(container.id, (current or container).state.exit_code)
+            with suppress(InvalidStateError):  # it was told just now
+                future.set_result((current or container).state.exit_code)
         return future
 
     def stats(self, ref: str) -> Stats:

@@ -66,6 +66,14 @@ class Runs:
     def removal(self, container_id: str) -> Future[int]:
         return self._wait(self._removed, container_id)
 
+    def give_up(self, container_id: str, future: Future[int]) -> None:
+        """Nobody waits for this one any more."""
+        future.cancel()
+        with self._lock:
+            waiting = self._next_exit.get(container_id, [])
+            if future in waiting:
+                waiting.remove(future)
+
     def tell_exit(self, container_id: str, exit_code: int) -> None:
         self._tell(self._next_exit, container_id, exit_code)
 
