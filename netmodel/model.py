@@ -184,6 +184,7 @@ class ContainerConfig:
             default network.
         memory_bytes and the others of the limits: None is no limit. cpus is a number of processors.
         pids_limit: -1 is no limit.
+        extra_hosts: Addresses by name; several addresses of one name have commas between them.
     """
 
     image: str

@@ -238,7 +238,7 @@ def _host_config(config: ContainerConfig) -> dict[str, Any]:
         "Dns": [str(one) for one in config.dns],
         "DnsOptions": list(config.dns_options),
         "DnsSearch": list(config.dns_search),
-        "ExtraHosts": [f"{name}:{ip}" for name, ip in config.extra_hosts.items()] or None,
+        "ExtraHosts": [f"{name}:{ip}" for name, ips in config.extra_hosts.items() for ip in ips.split(",")] or None,
         "GroupAdd": _list(config.group_add or None),
         "Privileged": config.privileged,
         "ReadonlyRootfs": config.read_only,

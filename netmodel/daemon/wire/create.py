@@ -320,12 +320,12 @@ def _all_of(opened: tuple[PortConfig, ...], bound: tuple[PortConfig, ...]) -> tu
 
 
 def _extra_hosts(entries: list[str]) -> Mapping[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for entry in entries:
         name, separator, ip = entry.partition(":")
         if not separator or not name or not ip:
             raise Invalid(f"extra host {entry!r} is not of the form NAME:ADDRESS")
         if ip != "host-gateway":
             ip = str(address(ip.strip("[]"), f"extra host {name}"))
-        found[name] = ip
+        found[name] = f"{found[name]},{ip}" if name in found else ip
     return found
