@@ -1,4 +1,4 @@
-"""Take more than the container may have; once the kernel has said no, open port 80, so that it is seen."""
+"""Take more than the container may have. Open port 80 if the kernel said no, and 8080 if it did not."""
 
 import http.server
 import os
@@ -49,6 +49,4 @@ def processor() -> str:
 stopped = {"memory": memory, "processes": processes, "processor": processor}[sys.argv[1]]()
 print(stopped or "nothing stopped me", flush=True)  # noqa: T201 - its log is what it is for
 os.chdir("/tmp")
-if stopped:
-    http.server.HTTPServer(("", 80), http.server.SimpleHTTPRequestHandler).serve_forever()
-signal.pause()
+http.server.HTTPServer(("", 80 if stopped else 8080), http.server.SimpleHTTPRequestHandler).serve_forever()
