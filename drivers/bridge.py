@@ -286,7 +286,7 @@ class Bridge:
                 self._firewall.publish(publications)
             except KernelError as error:
                 if error.errno == errno.EEXIST:
-                    raise PortInUse(show(held[0]), "another container") from error
+                    raise self._contradiction(held, publications) from error
                 raise
             undo.callback(self._firewall.unpublish, publications)
             self._prepare_turnaround(endpoint)
@@ -300,6 +300,15 @@ class Bridge:
         self._firewall.unpublish(publications)
         self._ports.release(endpoint.id, ports)
         self._forget(publications)
+
+    def _contradiction(self, held: Sequence[PortBinding], publications: Sequence[Publication]) -> PortInUse:
+        """Which port the firewall sends elsewhere already, or would send to two places."""
+        taken = {(one.map, one.key): one for one in self._firewall.published()}
+        for one in publications:
+            if taken.setdefault((one.map, one.key), one) != one:
+                [port, *_] = [port for port in held if port.host_port == one.host_port]
+                return PortInUse(show(port), f"what is published for {taken[one.map, one.key].target}")
+        return PortInUse(show(held[0]))
 
     def _prepare_turnaround(self, endpoint: Endpoint) -> None:
         """Let a container reach itself through a published port.

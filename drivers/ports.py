@@ -50,8 +50,8 @@ class HeldPorts:
         held = []
         with ExitStack() as undo_all:
             for binding in bindings:
-                had = self._owner(binding) == owner
-                held.append(replace(binding, host_port_end=0) if had else self._hold(owner, binding))
+                had = not binding.host_port_end and self._owner(binding) == owner
+                held.append(binding if had else self._hold(owner, binding))
                 if not had:
                     undo_all.callback(self.release, owner, held[-1:])
             kept = undo_all.pop_all()

@@ -57,12 +57,12 @@ class Stack:
         self.nft.close()
         self.netlink.close()
 
-    def network(self, name: str, *subnets: str, internal: bool = False, **options: str) -> Network[Any]:
+    def network(self, called: str, /, *subnets: str, internal: bool = False, **options: str) -> Network[Any]:
         """Create a network; options are given by the last part of their keys (enable_icc="false")."""
         keys = {f"com.docker.network.bridge.{key}": value for key, value in options.items()}
         network = Network(
-            id=an_id(name),
-            name=name,
+            id=an_id(called),
+            name=called,
             options=self.bridge.parse(keys),
             internal=internal,
             pools=tuple(Pool(subnet=ip_network(s), gateway=next(ip_network(s).hosts())) for s in subnets),

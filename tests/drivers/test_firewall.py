@@ -1,0 +1,190 @@
+"""The table itself: golden rule sets, transactions, and what survives whom."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from drivers.firewall import Firewall, NetworkRules, Publication
+from drivers.kernel.errors import KernelError
+from drivers.kernel.nft import NftWorker
+from tests.drivers.wires import ROOT, Stack, anywhere, ask, serving
+from tests.support.box import Box
+
+pytestmark = pytest.mark.kernel
+GOLDEN = Path(__file__).parent / "golden"
+
+OPEN = NetworkRules(bridge="br-open")
+KINDS = [
+    OPEN,
+    NetworkRules(bridge="br-internal", internal=True, masquerade=False),
+    NetworkRules(bridge="br-no-icc", icc=False),
+    NetworkRules(bridge="br-routed", masquerade=False),
+]
+WEB = Publication(protocol="tcp", host_port=8080, target=ip_address("10.1.0.2"), target_port=80)
+PORTS = [
+    WEB,
+    Publication(protocol="tcp", host_port=8080, target=ip_address("fd01::2"), target_port=80),
+    Publication(
+        protocol="udp",
+        host_port=53,
+        target=ip_address("10.1.0.3"),
+        target_port=5353,
+        host_address=ip_address("127.0.0.1"),
+    ),
+    Publication(
+        protocol="sctp",
+        host_port=9,
+        target=ip_address("fd01::3"),
+        target_port=9,
+        host_address=ip_address("2001:db8::1"),
+    ),
+]
+
+
+@pytest.fixture
+def firewall(nft: NftWorker) -> Firewall:
+    firewall = Firewall(nft, ROOT)
+    firewall.install()
+    return firewall
+
+
+def compare(firewall: Firewall, name: str) -> None:
+    """With UPDATE_GOLDEN=1 in the environment, write the file instead."""
+    golden = GOLDEN / f"{name}.nft"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(firewall.listing())
+    assert firewall.listing() == golden.read_text()
+
+
+def test_golden_empty(firewall: Firewall) -> None:
+    compare(firewall, "empty")
+
+
+def test_golden_kinds_of_networks(firewall: Firewall) -> None:
+    for network in KINDS:
+        firewall.add_network(network)
+    compare(firewall, "networks")
+
+
+def test_golden_published_ports(firewall: Firewall) -> None:
+    firewall.add_network(OPEN)
+    firewall.publish(PORTS)
+    compare(firewall, "published")
+
+
+def test_everything_added_can_be_removed(firewall: Firewall) -> None:
+    for network in KINDS:
+        firewall.add_network(network)
+    firewall.publish(PORTS)
+    assert firewall.published() == frozenset(PORTS)
+    assert firewall.bridges() == {network.bridge for network in KINDS}
+
+    for _ in range(2):
+        firewall.unpublish(PORTS)
+        for network in KINDS:
+            firewall.remove_network(network.bridge)
+
+    compare(firewall, "empty")
+
+
+def test_installing_again_keeps_what_is_there(firewall: Firewall) -> None:
+    firewall.add_network(OPEN)
+    firewall.publish(PORTS)
+
+    firewall.install()
+
+    compare(firewall, "published")
+
+
+def test_a_port_that_goes_elsewhere_is_refused_and_nothing_changes(firewall: Firewall) -> None:
+    firewall.publish([WEB])
+    other = Publication(protocol="tcp", host_port=8080, target=ip_address("10.1.0.9"), target_port=80)
+    free = Publication(protocol="tcp", host_port=8081, target=ip_address("10.1.0.9"), target_port=80)
+
+    with pytest.raises(KernelError, match="publish ports: File exists"):
+        firewall.publish([free, other])
+    firewall.unpublish([other, free])
+
+    assert firewall.published() == {WEB}
+
+
+def test_a_network_may_change_its_mind(firewall: Firewall) -> None:
+    firewall.add_network(NetworkRules(bridge="br-open", icc=False, internal=True))
+    firewall.add_network(OPEN)
+    firewall.publish(PORTS)
+
+    compare(firewall, "published")
+
+
+def test_a_flushed_ruleset_comes_back_whole(firewall: Firewall, nft: NftWorker) -> None:
+    nft.run("flush ruleset")
+    assert not firewall.installed()
+    assert firewall.listing() == ""
+
+    firewall.restore([OPEN], PORTS)
+
+    assert firewall.installed()
+    compare(firewall, "published")
+
+
+def test_restoring_removes_what_is_not_declared(firewall: Firewall) -> None:
+    for network in KINDS:
+        firewall.add_network(network)
+    firewall.publish([Publication(protocol="tcp", host_port=1, target=ip_address("10.9.9.9"), target_port=1)])
+
+    firewall.restore([OPEN], PORTS)
+
+    compare(firewall, "published")
+
+
+def test_the_users_own_rules_are_kept(firewall: Firewall, nft: NftWorker) -> None:
+    nft.run(f"add rule {firewall.table} user ip saddr 198.51.100.0/24 drop")
+
+    firewall.install()
+    firewall.restore([OPEN], PORTS)
+    firewall.add_network(OPEN)
+
+    assert "chain user {\n\t\tip saddr 198.51.100.0/24 drop\n\t}" in firewall.listing()
+
+
+def test_two_engines_do_not_see_each_other(firewall: Firewall, nft: NftWorker) -> None:
+    other = Firewall(nft, "0badcafe")
+    other.install()
+    firewall.publish([WEB])
+
+    assert other.published() == frozenset()
+    other.uninstall()
+    other.uninstall()
+
+    assert firewall.installed()
+    assert not other.installed()
+
+
+def test_the_user_chain_is_seen_before_our_rules(stack: Stack, remote: Box, nft: NftWorker) -> None:
+    network, a = stack.network("n", "10.1.0.0/24"), Box("a")
+    endpoint = stack.attach(network, a, "10.1.0.2/24")
+    stack.bridge.publish(network, endpoint, [anywhere(8080)])
+
+    with serving(a):
+        assert ask(remote, "192.0.2.1", 8080) == "a heard 192.0.2.2"
+        nft.run(f"add rule {stack.firewall.table} user ip saddr 192.0.2.2 reject with icmp type port-unreachable")
+        assert ask(remote, "192.0.2.1", 8080) == "refused"
+    a.close()
+
+
+def test_a_restored_firewall_carries_packets_again(stack: Stack, host: Box, remote: Box, nft: NftWorker) -> None:
+    network, a = stack.network("n", "10.1.0.0/24"), Box("a")
+    endpoint = stack.attach(network, a, "10.1.0.2/24")
+    ports = stack.bridge.publish(network, endpoint, [anywhere(8080)])
+    nft.run("flush ruleset")
+
+    assert stack.bridge.restore([(network, [(endpoint, ports)])]) == []
+
+    with serving(a):
+        assert ask(remote, "192.0.2.1", 8080) == "a heard 192.0.2.2"
+        assert ask(host, "127.0.0.1", 8080) == "a heard 10.1.0.1"
+    a.close()

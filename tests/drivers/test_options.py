@@ -1,0 +1,91 @@
+"""Options of drivers: what is accepted, and how a wrong one is refused."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Any, cast
+
+import pytest
+
+from drivers.api import Driver, Publishes
+from drivers.bridge import Bridge, Options
+from drivers.errors import InvalidOption
+from drivers.host import Host
+from drivers.null import Null
+
+BRIDGE = "com.docker.network.bridge."
+
+
+def bridge() -> Bridge:
+    return Bridge.__new__(Bridge)  # parsing needs no kernel
+
+
+def test_dockers_options() -> None:
+    parsed = bridge().parse(
+        {
+            BRIDGE + "name": "lan0",
+            BRIDGE + "enable_icc": "false",
+            BRIDGE + "enable_ip_masquerade": "0",
+            BRIDGE + "host_binding_ipv4": "127.0.0.1",
+            BRIDGE + "inhibit_ipv4": "true",
+            BRIDGE + "default_bridge": "true",
+            "com.docker.network.driver.mtu": "1400",
+            "com.docker.network.container_iface_prefix": "lan",
+        }
+    )
+
+    assert parsed == Options(
+        name="lan0",
+        icc=False,
+        masquerade=False,
+        host_binding=IPv4Address("127.0.0.1"),
+        mtu=1400,
+        inhibit_ipv4=True,
+        interface_prefix="lan",
+    )
+    assert bridge().parse({}) == Options()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        (BRIDGE + "enable_icc", "maybe", "'maybe' is neither true nor false"),
+        (BRIDGE + "host_binding_ipv4", "::1", "'::1' is not an IPv4 address"),
+        (BRIDGE + "name", "a-name-of-16-byte", "is no name for a link"),
+        (BRIDGE + "name", "a/b", "is no name for a link"),
+        (BRIDGE + "name", "", "is no name for a link"),
+        ("com.docker.network.driver.mtu", "60", "'60' is not a number from 68 to 65535"),
+        ("com.docker.network.driver.mtu", "-1", "is not a number"),
+        ("com.docker.network.driver.mtu", "²", "is not a number"),
+    ],
+)
+def test_a_value_that_does_not_fit(option: str, value: str, message: str) -> None:
+    with pytest.raises(InvalidOption, match=message) as refusal:
+        bridge().parse({option: value})
+    assert option in str(refusal.value)
+    assert refusal.value.kind == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        (BRIDGE + "enable_ic", f"did you mean {BRIDGE}enable_icc?"),
+        ("enable_icc", f"did you mean {BRIDGE}enable_icc?"),
+        ("mtu", "did you mean com.docker.network.driver.mtu?"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_what_was_meant(option: str, hint: str) -> None:
+    with pytest.raises(InvalidOption, match=f"driver bridge knows no option {option}") as refusal:
+        bridge().parse({option: "x"})
+    assert refusal.value.hint == hint
+
+
+@pytest.mark.parametrize("driver", [Host(), Null()])
+def test_drivers_without_options_and_links(driver: Any) -> None:
+    driver = cast(Driver, driver)
+    with pytest.raises(InvalidOption) as refusal:
+        driver.parse({"mtu": "9000"})
+    assert refusal.value.hint == f"driver {driver.name} has no options"
+    assert driver.parse({}) is None
+    assert not driver.wants_pools
+    assert not isinstance(driver, Publishes)

@@ -1,0 +1,199 @@
+"""Publishing: ports are really held, all or none, and forgotten with the connections that used them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from drivers.api import Endpoint, Network, PortBinding
+from drivers.errors import CannotPublish, PortInUse
+from drivers.kernel.conntrack import Conntrack
+from tests.drivers.wires import DROPPED_S, Stack, anywhere, ask, loopback, serving
+from tests.support.box import Box
+
+pytestmark = pytest.mark.kernel
+Boxes = Callable[[str], Box]
+
+
+@pytest.fixture
+def published(stack: Stack, box: Boxes) -> tuple[Network[object], Endpoint, Box]:
+    network, a = stack.network("n", "10.1.0.0/24"), box("a")
+    return network, stack.attach(network, a, "10.1.0.2/24"), a
+
+
+Published = tuple[Network[object], Endpoint, Box]
+
+
+def held_by_nobody(port: int, address: str = "0.0.0.0") -> bool:
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+        return True
+
+
+def test_a_published_port_is_held(stack: Stack, published: Published) -> None:
+    network, endpoint, _ = published
+
+    ports = stack.bridge.publish(network, endpoint, [anywhere(8080), loopback(8081)])
+
+    assert ports == (anywhere(8080), loopback(8081))
+    assert not held_by_nobody(8080)
+    assert not held_by_nobody(8081, "127.0.0.1")
+    stack.bridge.unpublish(network, endpoint, ports)
+    assert held_by_nobody(8080)
+    assert held_by_nobody(8081, "127.0.0.1")
+
+
+def test_a_port_may_be_chosen_by_us(stack: Stack, published: Published) -> None:
+    network, endpoint, a = published
+
+    [tcp, udp] = stack.bridge.publish(network, endpoint, [anywhere(0), anywhere(0, protocol="udp")])
+
+    assert tcp.host_port > 0
+    assert udp.host_port > 0
+    with serving(a):
+        assert ask(a, "10.1.0.1", tcp.host_port) == "a heard 10.1.0.1"
+        assert ask(a, "10.1.0.1", udp.host_port, udp=True) == "a heard 10.1.0.1"
+
+
+def test_the_first_free_port_of_a_range(stack: Stack, published: Published) -> None:
+    network, endpoint, _ = published
+    wanted = PortBinding(protocol="tcp", host_port=9000, host_port_end=9002, container_port=80)
+
+    ports = stack.bridge.publish(network, endpoint, [wanted, wanted, wanted])
+
+    assert [port.host_port for port in ports] == [9000, 9001, 9002]
+    with pytest.raises(PortInUse, match="range 9000-9002/tcp is in use"):
+        stack.bridge.publish(network, endpoint, [wanted])
+
+
+def test_a_port_in_use_names_who_holds_it_and_nothing_is_published(stack: Stack, published: Published) -> None:
+    network, endpoint, _ = published
+    with socket.create_server(("127.0.0.1", 8081)), pytest.raises(PortInUse) as refusal:
+        stack.bridge.publish(network, endpoint, [anywhere(8080), anywhere(8081)])
+
+    name = Path(f"/proc/{os.getpid()}/comm").read_text().strip()
+    assert str(refusal.value) == f"host port 8081/tcp is in use by {name}, pid {os.getpid()}"
+    assert refusal.value.kind == "conflict"
+    assert held_by_nobody(8080)
+    assert stack.firewall.published() == frozenset()
+
+
+def test_a_port_of_another_container(stack: Stack, published: Published, box: Boxes) -> None:
+    network, endpoint, _ = published
+    other = stack.attach(network, box("b"), "10.1.0.3/24")
+    stack.bridge.publish(network, endpoint, [anywhere(8080)])
+    before = stack.firewall.published()
+
+    for wanted in (anywhere(8080), loopback(8080)):
+        with pytest.raises(PortInUse, match="8080/tcp is in use by another container"):
+            stack.bridge.publish(network, other, [wanted])
+
+    # Nor does withdrawing what it never had take the port from its owner.
+    stack.bridge.unpublish(network, other, [anywhere(8080)])
+    assert stack.firewall.published() == before
+    assert not held_by_nobody(8080)
+
+
+def test_one_port_for_two_of_a_container(stack: Stack, published: Published) -> None:
+    network, endpoint, _ = published
+    with pytest.raises(PortInUse, match=r"host port 8080/tcp is in use by what is published for 10\.1\.0\.2"):
+        stack.bridge.publish(network, endpoint, [anywhere(8080), anywhere(8080, to=81)])
+    assert held_by_nobody(8080)
+    assert stack.firewall.published() == frozenset()
+
+
+def test_an_address_that_the_host_lacks(stack: Stack, published: Published) -> None:
+    network, endpoint, _ = published
+    with pytest.raises(CannotPublish, match=r"203\.0\.113\.9:8080/tcp: this host has no address"):
+        stack.bridge.publish(network, endpoint, [loopback(8080, at="203.0.113.9")])
+
+
+def test_a_server_that_has_just_ended_does_not_hold_its_port(stack: Stack, published: Published) -> None:
+    """Its connections linger in TIME_WAIT for a minute."""
+    network, endpoint, _ = published
+    with (
+        socket.create_server(("127.0.0.1", 8080)) as server,
+        socket.create_connection(("127.0.0.1", 8080)) as client,
+    ):
+        connection, _peer = server.accept()
+        connection.close()
+        assert client.recv(1) == b""
+
+    assert stack.bridge.publish(network, endpoint, [anywhere(8080)])
+
+
+def test_a_networks_host_binding_is_the_default(stack: Stack, published: Published) -> None:
+    network, endpoint, _ = published
+    options = stack.bridge.parse({"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1"})
+    network = replace(network, options=options)
+
+    ports = stack.bridge.publish(network, endpoint, [anywhere(8080)])
+
+    assert ports == (loopback(8080),)
+    stack.bridge.unpublish(network, endpoint, [anywhere(8080)])
+    assert stack.firewall.published() == frozenset()
+
+
+def test_withdrawing_a_port_ends_the_conversations_through_it(
+    stack: Stack, host: Box, remote: Box, published: Published
+) -> None:
+    """UDP included: while datagrams keep coming, their entry would outlive the rule."""
+    network, endpoint, a = published
+    ports = stack.bridge.publish(network, endpoint, [anywhere(8080, protocol="udp"), anywhere(8080)])
+    other = stack.bridge.publish(network, endpoint, [anywhere(9090, protocol="udp")])
+    with serving(a), remote.open(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        client.settimeout(3)
+        client.connect(("192.0.2.1", 8080))
+        client.send(b"x")
+        assert client.recv(100) == b"a heard 192.0.2.2"
+        assert ask(remote, "192.0.2.1", 9090, udp=True) == "a heard 192.0.2.2"
+        assert ask(remote, "192.0.2.1", 8080) == "a heard 192.0.2.2"
+
+        stack.bridge.unpublish(network, endpoint, ports)
+
+        with Conntrack() as table:
+            left = table.connections(ip_address("10.1.0.2"))
+        assert {one.original.destination_port for one in left if one.translated} == {9090}
+        client.settimeout(DROPPED_S)
+        client.send(b"x")
+        with pytest.raises((TimeoutError, ConnectionRefusedError)):
+            client.recv(100)
+    stack.bridge.unpublish(network, endpoint, other)
+
+
+def test_datagrams_that_came_too_early_follow_the_port_when_it_is_published(
+    stack: Stack, remote: Box, published: Published
+) -> None:
+    network, endpoint, a = published
+    with serving(a), remote.open(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        client.bind(("0.0.0.0", 5555))
+        client.settimeout(3)
+        # The host is not silent about it (port unreachable); an unconnected socket is not told.
+        client.sendto(b"early", ("192.0.2.1", 8080))
+        client.sendto(b"early", ("192.0.2.1", 8080))
+
+        stack.bridge.publish(network, endpoint, [anywhere(8080, protocol="udp")])
+        client.sendto(b"x", ("192.0.2.1", 8080))
+
+        assert client.recv(100) == b"a heard 192.0.2.2"
+
+
+def test_a_hundred_ports_are_one_step(stack: Stack, published: Published) -> None:
+    network, endpoint, _ = published
+    wanted = [anywhere(20000 + number, to=number + 1) for number in range(100)]
+
+    ports = stack.bridge.publish(network, endpoint, wanted)
+
+    assert len(stack.firewall.published()) == 100
+    stack.bridge.unpublish(network, endpoint, ports)
+    assert stack.firewall.published() == frozenset()
