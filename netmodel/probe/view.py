@@ -148,10 +148,11 @@ def _with_shared_links(node: Node, nodes: Sequence[Node]) -> Node:
 def _segment(network: Mapping[str, Any]) -> Segment:
     name = network.get("name") or ""
     pools = [pool if isinstance(pool, Mapping) else {"subnet": pool} for pool in network.get("subnets") or ()]
+    told = [ip_address(gateway) for gateway in network.get("gateways") or ()]
     return Segment(
         name=name,
         key=network.get("key") or name,
-        gateways=tuple(gateway for pool in pools if (gateway := _gateway(pool)) is not None),
+        gateways=tuple(told or (gateway for pool in pools if (gateway := _gateway(pool)) is not None)),
     )
 
 
