@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import click
@@ -42,7 +41,7 @@ def run(session: Session, /, detach: bool, image: str, command: tuple[str, ...],
     try:
         container = _create(client, name, body)
         if detach:
-            _start(client, container, body)
+            client.post(f"/containers/{container}/start")
             print(container)
             return 0
         return _attached(client, container, body)
@@ -60,17 +59,6 @@ def _create(client: Client, name: str, body: dict[str, Any]) -> str:
     return str(made["Id"])
 
 
-def _start(client: Client, container: str, body: dict[str, Any]) -> None:
-    try:
-        client.post(f"/containers/{container}/start")
-    except ClientError:
-        if body["HostConfig"]["AutoRemove"]:
-            # It never ran, so it never ends: nobody else would remove it.
-            with contextlib.suppress(ClientError):
-                client.delete(f"/containers/{container}", force=True)
-        raise
-
-
 def _attached(client: Client, container: str, body: dict[str, Any]) -> int:
     from netmodel.cli.terminal import forwarded_signals, talk
 
@@ -82,7 +70,7 @@ def _attached(client: Client, container: str, body: dict[str, Any]) -> int:
     condition = "removed" if body["HostConfig"]["AutoRemove"] else "next-exit"
     wait = client.open("POST", f"/containers/{container}/wait", condition=condition)
     with connection, forwarded_signals(client, container, enabled=not tty):
-        _start(client, container, body)
+        client.post(f"/containers/{container}/start")
         talk(
             connection,
             arrived,

@@ -15,7 +15,7 @@ from netmodel.daemon.wire.create import read_create
 from netmodel.daemon.wire.stats import shape as stats_shape
 from netmodel.engine import Engine
 from netmodel.engine.engine import WaitCondition
-from netmodel.errors import Invalid, NetmodelError
+from netmodel.errors import Invalid, NetmodelError, StartRefused
 from netmodel.model import Container, Endpoint
 
 
@@ -79,8 +79,19 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def start(request: web.Request) -> web.Response:
-    await call(request, request.app[ENGINE].start, _ref(request))
+    await call(request, _start, request.app[ENGINE], _ref(request))
     return nothing()
+
+
+def _start(engine: Engine, ref: str) -> None:
+    try:
+        engine.start(ref)
+    except StartRefused:
+        container = engine.container(ref)
+        if container.config.auto_remove:
+            # It never ran, so it never ends: whoever waits for its removal would wait for ever.
+            engine.remove(container.id, force=True)
+        raise
 
 
 async def stop(request: web.Request) -> web.Response:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 
 from netmodel.daemon.answers import HEADERS, nothing, streaming, to_json
-from netmodel.daemon.calls import ENGINE, call, call_long
+from netmodel.daemon.calls import ENGINE, call
 from netmodel.daemon.descriptors import feed, pump
 from netmodel.daemon.query import number
-from netmodel.daemon.streams import MULTIPLEXED, RAW, Hijacked, Taken, frame, hijack
+from netmodel.daemon.streams import MULTIPLEXED, RAW, Hijacked, Taken, frame, hijacked
 from netmodel.daemon.wire import execution as shapes
 from netmodel.errors import StartRefused
+from runtime.client import ExecHandle
 
 REFUSED = web.AppKey("refused", dict[str, int])  # exit codes of programs that could not be started
 
@@ -50,50 +51,54 @@ async def start(request: web.Request) -> web.StreamResponse:
     if wanted.detach:
         handle.close()
         return nothing(200)
-    connection = await hijack(request, kind, HEADERS)
     with streaming(request):
-        await _carry(connection, handle)
-    connection.close()
+        async with hijacked(request, kind, HEADERS) as connection:
+            await _carry(connection, handle, state.config.attach_stdin)
     return Taken()
 
 
-async def _carry(connection: Hijacked, handle: Any) -> None:
+async def _carry(connection: Hijacked, handle: ExecHandle, wants_input: bool) -> None:
     """Carry input and output until the program has ended and all that it printed is sent."""
-    ended = asyncio.ensure_future(call_long(handle.wait))
-    outputs = []
-    feeding = None
+    # Shielded: the engine waits for the same future.
+    ended = asyncio.ensure_future(asyncio.shield(asyncio.wrap_future(handle.ended)))
+    outputs = [asyncio.ensure_future(pump(source, write, ended)) for source, write in _outputs(connection, handle)]
+    feeding = [asyncio.ensure_future(feed(connection.read, *_input(handle)))] if wants_input else []
+    if not wants_input:
+        handle.close_stdin()
     try:
-        if handle.terminal is not None:
-            outputs.append(asyncio.ensure_future(pump(handle.terminal, connection.write, ended)))
-            feeding = asyncio.ensure_future(feed(connection.read, os.dup(handle.terminal), b"\x04"))
-        else:
-            for stream, descriptor in (("stdout", handle.stdout), ("stderr", handle.stderr)):
-                if descriptor is not None:
-                    write = _framed(connection, stream)
-                    outputs.append(asyncio.ensure_future(pump(descriptor, write, ended)))
-            if handle.stdin is not None:
-                feeding = asyncio.ensure_future(feed(connection.read, handle.take_stdin(), b""))
         await asyncio.gather(*outputs)
-        await asyncio.shield(ended)
+        await ended
     finally:
-        for task in (*outputs, *([feeding] if feeding else [])):
+        for task in (*outputs, *feeding):
             task.cancel()
+        # Not before they let go of their descriptors: a number is given out again at once.
+        await asyncio.gather(*outputs, *feeding, return_exceptions=True)
         handle.close()
 
 
-def _framed(connection: Hijacked, stream: str) -> Any:
-    async def write(data: bytes) -> None:
-        await connection.write(frame(stream, data))
+def _outputs(connection: Hijacked, handle: ExecHandle) -> Iterator[tuple[int, Callable[[bytes], Awaitable[None]]]]:
+    if handle.terminal is not None:
+        yield handle.terminal, connection.write
+    if handle.stdout is not None:
+        yield handle.stdout, lambda data: connection.write(frame("stdout", data))
+    if handle.stderr is not None:
+        yield handle.stderr, lambda data: connection.write(frame("stderr", data))
 
-    return write
+
+def _input(handle: ExecHandle) -> tuple[int, bytes]:
+    """A descriptor for feed() to write to and close, and what says to the program that the input has ended."""
+    if handle.terminal is not None:
+        return os.dup(handle.terminal), b"\x04"
+    assert handle.stdin is not None
+    descriptor, handle.stdin = handle.stdin, None
+    return descriptor, b""
 
 
 async def _tell_refusal(request: web.Request, kind: str, error: StartRefused) -> web.StreamResponse:
     """As dockerd: the stream says why, and `inspect` has the exit code."""
-    connection = await hijack(request, kind, HEADERS)
     text = (error.message + "\n").encode()
-    await connection.write(text if kind == RAW else frame("stderr", text))
-    connection.close()
+    async with hijacked(request, kind, HEADERS) as connection:
+        await connection.write(text if kind == RAW else frame("stderr", text))
     return Taken()
 
 

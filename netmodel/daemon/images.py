@@ -47,7 +47,7 @@ async def inspect(request: web.Request) -> web.Response:
 
 
 async def pull(request: web.Request) -> web.Response:
-    name = request.query.get("fromImage", "")
+    name = request.query.get("fromImage", "").removeprefix("docker.io/library/")
     raise MissingFeature(
         f"image {name!r} is not here, and registries are not supported yet",
         "use the image host, a directory or a tar archive",

@@ -13,7 +13,7 @@ from aiohttp import web
 from netmodel.daemon.answers import HEADERS, nothing, streaming
 from netmodel.daemon.calls import ENGINE, call, iterate, watch
 from netmodel.daemon.query import flag, moment, number
-from netmodel.daemon.streams import MULTIPLEXED, RAW, Hijacked, Taken, frame, hijack
+from netmodel.daemon.streams import MULTIPLEXED, RAW, Hijacked, Taken, frame, hijacked
 from netmodel.engine.events import Subscription
 from netmodel.errors import Conflict, Invalid
 from netmodel.model import Container
@@ -55,10 +55,10 @@ async def attach(request: web.Request) -> web.StreamResponse:
     subscription, woken = watch(engine)
     try:
         container = await call(request, engine.container, container.id)
-        connection = await hijack(request, RAW if container.config.tty else MULTIPLEXED, HEADERS)
+        kind = RAW if container.config.tty else MULTIPLEXED
         with streaming(request):
-            await _attached(request, connection, container, attached, subscription, woken)
-        connection.close()
+            async with hijacked(request, kind, HEADERS) as connection:
+                await _attached(request, connection, container, attached, subscription, woken)
     finally:
         subscription.close()
     return Taken()

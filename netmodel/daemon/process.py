@@ -19,7 +19,7 @@ from netmodel.client.address import socket_path
 from netmodel.daemon.app import application
 from netmodel.daemon.listener import Listener
 from netmodel.engine import Engine
-from netmodel.errors import Forbidden, Invalid, NetmodelError, exit_code, translate
+from netmodel.errors import Forbidden, Invalid, exit_code, translate
 
 log = logging.getLogger("netmodel")
 _GRACE_S = 3.0  # for requests in flight when the engine ends
@@ -31,6 +31,13 @@ def run(root: str, host: str, tell: Callable[[str], None]) -> int:
     Args:
         tell: Called once: "ready", or "error: ..." with a hint on a line of its own.
     """
+    told = False
+
+    def tell_ready() -> None:
+        nonlocal told
+        told = True
+        tell("ready")
+
     try:
         with contextlib.ExitStack() as undo:
             if os.geteuid() != 0:
@@ -41,19 +48,22 @@ def run(root: str, host: str, tell: Callable[[str], None]) -> int:
             engine = Engine(Path(os.path.realpath(root)))
             engine.open()
             undo.callback(engine.close)
-            asyncio.run(_serve(engine, listener, tell))
-    except NetmodelError as error:
-        tell(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
-        return exit_code(error.kind)
+            asyncio.run(_serve(engine, listener, tell_ready))
     except Exception as error:
-        log.exception("the engine failed")
-        tell(f"error: {translate(error).message}")
-        return 1
+        return _failed(error, log.error if told else tell)
     log.info("stopped; containers run on")
     return 0
 
 
-async def _serve(engine: Engine, listener: Listener, tell: Callable[[str], None]) -> None:
+def _failed(error: Exception, tell: Callable[[str], None]) -> int:
+    what = translate(error)
+    if what.kind == "internal":
+        log.error("the engine failed", exc_info=error)
+    tell(f"error: {what.message}" + (f"\nhint: {what.hint}" if what.hint else ""))
+    return exit_code(what.kind)
+
+
+async def _serve(engine: Engine, listener: Listener, tell_ready: Callable[[], None]) -> None:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
@@ -63,7 +73,7 @@ async def _serve(engine: Engine, listener: Listener, tell: Callable[[str], None]
     await runner.setup()
     await web.SockSite(runner, listener.socket).start()
     log.info("engine %s: root %s, socket %s, process %d", __version__, engine.root, listener.path, os.getpid())
-    tell("ready")
+    tell_ready()
     await stopping.wait()
     log.info("stopping")
     engine.events.close()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import struct
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from aiohttp import web
@@ -11,6 +14,7 @@ from aiohttp import web
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 _STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
+log = logging.getLogger("netmodel")
 _QUEUE = 64  # pieces of input held before we stop reading
 
 
@@ -36,7 +40,7 @@ class Hijacked(asyncio.Protocol):
         tail = _Tail()
         # What came behind the request is handed to whoever takes over its parsing.
         request.protocol.set_parser(cast(Any, tail))
-        request.protocol.force_close()
+        request.protocol.keep_alive(False)
         self._transport.set_protocol(self)
         if tail.data:
             self.data_received(tail.data)
@@ -110,13 +114,24 @@ class Taken(web.StreamResponse):
         return None
 
 
-async def hijack(request: web.Request, content_type: str, headers: dict[str, str]) -> Hijacked:
-    """Answer the request and take over its connection; the request's body has been read."""
+@contextlib.asynccontextmanager
+async def hijacked(request: web.Request, content_type: str, headers: dict[str, str]) -> AsyncIterator[Hijacked]:
+    """Answer the request and take over its connection until the end of the block; its body has been read.
+
+    What goes wrong inside is logged: there is no HTTP any more to tell it in.
+    """
     if request.headers.get("Upgrade", "").lower() == "tcp":
         head = ["HTTP/1.1 101 UPGRADED", "Connection: Upgrade", "Upgrade: tcp"]
     else:
         head = ["HTTP/1.1 200 OK", "Connection: close"]
     head += [f"Content-Type: {content_type}", *(f"{name}: {value}" for name, value in headers.items())]
     connection = Hijacked(request)
-    await connection.write(("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
-    return connection
+    try:
+        await connection.write(("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
+        yield connection
+    except ConnectionError:
+        pass  # the client has left
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+    finally:
+        connection.close()

@@ -1,0 +1,36 @@
+"""What Docker's API has and we have not, by name: better told than "page not found"."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from netmodel.errors import MissingFeature
+
+_PATHS = {
+    "top is": [("GET", "/containers/{ref}/top")],
+    "copying files is": [(method, "/containers/{ref}/archive") for method in ("GET", "PUT", "HEAD")],
+    "changing a container's limits is": [("POST", "/containers/{ref}/update")],
+    "exporting a container is": [("GET", "/containers/{ref}/export"), ("GET", "/containers/{ref}/changes")],
+    "building images is": [("POST", "/build"), ("POST", "/commit"), ("POST", "/session"), ("POST", "/grpc")],
+    "loading and removing images is": [("POST", "/images/load"), ("DELETE", "/images/{name:.+}")],
+    "logging in to a registry, searching and pushing are": [
+        ("POST", "/auth"),
+        ("GET", "/images/search"),
+        ("POST", "/images/{name:.+}/push"),
+    ],
+    "swarm mode is": [("GET", "/swarm"), ("GET", "/nodes"), ("GET", "/services"), ("POST", "/swarm/init")],
+    "plugins are": [("GET", "/plugins")],
+    "disk usage is": [("GET", "/system/df")],
+}
+
+
+def _refusal(what: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        raise MissingFeature(f"{what} not supported yet")
+
+    return refuse
+
+
+ROUTES = tuple((method, path, _refusal(what)) for what, paths in _PATHS.items() for method, path in paths)
