@@ -76,11 +76,9 @@ def read(
         since, until: Times to the microsecond; both inclusive.
     """
     chosen = _Choice(since, until, frozenset(streams))
-    try:
-        file = open(path, "rb")
-    except FileNotFoundError:
+    if not path.exists():
         return
-    with file:
+    with open(path, "rb") as file:
         if tail is not None:
             if chosen.everything:
                 _seek_last_lines(file, tail)

@@ -45,13 +45,21 @@ def _send(to: socket.socket, body: bytes, fds: Sequence[int]) -> None:
     to.sendmsg([body or b"-"], ancillary, socket.MSG_NOSIGNAL)
 
 
+def _receive(source: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
+    return source.recvmsg(_INLINE_BYTES + 1, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
+
+
 def receive(source: socket.socket) -> tuple[Any, list[int]] | None:
     """Take the next message and its descriptors, which the caller owns; None at the end.
 
     Raises:
         OSError: EAGAIN when a non-blocking socket has none.
     """
-    body, ancillary, _flags, _address = source.recvmsg(_INLINE_BYTES + 1, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
+    try:
+        body, ancillary, _flags, _address = _receive(source)
+    except ConnectionResetError:
+        # Told once, and before what is still to be read, if the other side left without reading all of ours.
+        body, ancillary, _flags, _address = _receive(source)
     fds: list[int] = []
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

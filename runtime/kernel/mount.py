@@ -114,7 +114,7 @@ def new_filesystem(kind: str, options: Sequence[tuple[str, str | int | None]] = 
         syscall.call(syscall.FSCONFIG, context, _CREATE, None, None, 0)
         return syscall.call(syscall.FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes)
     except OSError as error:
-        raise KernelRefused(f"mount a {kind}{option}", error, detail=_messages(context)) from None
+        raise KernelRefused(f"mount {kind}{option}", error, detail=_messages(context)) from None
     finally:
         if context >= 0:
             os.close(context)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from runtime.errors import InvalidSpec, KernelRefused, StartFailed
 from runtime.kernel import clone, mount, prctl
-from runtime.kernel.path import close_all_but
+from runtime.kernel.path import close_all_but, open_in
 from runtime.launch import filesystems, program
 from runtime.launch.control import Control
 from runtime.launch.filesystems import CgroupView
@@ -45,12 +45,15 @@ def run(birth: Birth) -> NoReturn:
     try:
         _run(birth, control)
     except Exception as error:
-        control.fail(error if isinstance(error, StartFailed) else as_start_failure(error))
+        control.fail(as_start_failure(error))
     finally:
         os._exit(1)
 
 
 def as_start_failure(error: Exception) -> StartFailed:
+    """What went wrong before the program, as whoever starts the container is to be told."""
+    if isinstance(error, StartFailed):
+        return error
     kind, hint = getattr(error, "kind", "internal"), getattr(error, "hint", "")
     message = str(error) if hasattr(error, "kind") else f"{type(error).__name__}: {error}"
     return StartFailed(128, message, hint, kind=kind)
@@ -75,7 +78,8 @@ def _run(birth: Birth, control: Control) -> NoReturn:
     root = _build_root(birth, made, fds)
     _build_mounts(spec, root, fds)
     _discard(fds)
-    late = write_sysctls(root, spec.sysctls)
+    sysctls = open_in(root, "/proc/sys")
+    late = write_sysctls(sysctls, spec.sysctls)
     if spec.private_cgroup and birth.cgroups:
         filesystems.show_cgroups(root, birth.cgroups)
     if not spec.privileged:
@@ -86,7 +90,8 @@ def _run(birth: Birth, control: Control) -> NoReturn:
         mount.change(root, set_=mount.RDONLY)
 
     if late:
-        _wait_for_links(control, root, late)
+        _wait_for_links(control, sysctls, late)
+    os.close(sysctls)
     os.close(root)
     stdio = None if birth.output is None else (os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), *birth.output)
     ready = program.prepare(spec.process, control, stdio)
@@ -95,10 +100,10 @@ def _run(birth: Birth, control: Control) -> NoReturn:
     program.execute(ready, control)
 
 
-def _wait_for_links(control: Control, root: int, late: list[tuple[str, str]]) -> None:
+def _wait_for_links(control: Control, sysctls: int, late: list[tuple[str, str]]) -> None:
     """Write the parameters of a link's own once the links are there."""
     control.expect("go")
-    for name, _value in write_sysctls(root, late):
+    for name, _value in write_sysctls(sysctls, late):
         raise InvalidSpec(
             f"sysctl {name} does not exist in this container", "check its spelling, and that its link is there"
         )

@@ -63,8 +63,9 @@ def execute(ready: Ready, control: Control) -> NoReturn:
 
 
 def inherit_nothing(nofile: tuple[int, int]) -> None:
-    """Give the program what the spawner changed for itself: signals that Python ignores, the descriptors' limit."""
+    """Give the program what the spawner changed for itself: signals that it ignores, the descriptors' limit."""
     resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -86,7 +87,8 @@ def _is_null(fd: int) -> bool:
 
 def _change_directory(path: str) -> None:
     try:
-        os.makedirs(path, 0o755, exist_ok=True)
+        if not os.path.lexists(path):
+            os.makedirs(path, 0o755)
         os.chdir(path)
     except OSError as error:
         raise StartFailed(128, f"cannot make {path} the working directory: {error.strerror}") from None

@@ -10,8 +10,11 @@ from runtime.errors import InvalidSpec, KernelRefused
 from runtime.kernel.path import open_in
 
 
-def write_sysctls(root: int, wanted: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Write them through the container's /proc, in order, and return those that do not exist there (yet).
+def write_sysctls(directory: int, wanted: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Write them, in order, and return those that do not exist there (yet).
+
+    Args:
+        directory: The container's /proc/sys, opened before it became read-only.
 
     Raises:
         KernelRefused: One is not the container's to set, or its value does not fit.
@@ -19,7 +22,7 @@ def write_sysctls(root: int, wanted: Sequence[tuple[str, str]]) -> list[tuple[st
     missing = []
     for name, value in wanted:
         try:
-            file = open_in(root, f"/proc/sys/{_as_path(name)}", os.O_WRONLY)
+            file = open_in(directory, _as_path(name), os.O_WRONLY)
             try:
                 os.write(file, value.encode())
             finally:

@@ -53,9 +53,13 @@ class Newborn:
 
         Takes the sources, whatever happens.
         """
-        userns, base = (self.pin.users, self.pin.base) if self.pin else (None, 0)
-        if userns is None and self.namespaces & clone.CLONE_NEWUSER and self.spec.idmap is not None:
-            userns, base = os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC), self.spec.idmap.base
+        idmap = self.spec.idmap
+        userns = None
+        if idmap is not None and self.pin is not None and self.pin.users is not None:
+            userns = os.dup(self.pin.users)
+        elif idmap is not None:
+            userns = os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        base = 0 if idmap is None else idmap.base
         maker = MountMaker(userns, base, scratch)
         sources, self.sources = self.sources, []
         fds = [source for _, source in sources]
@@ -73,14 +77,14 @@ class Newborn:
         finally:
             for fd in {*fds, *maker.spent}:
                 os.close(fd)
-            if userns is not None and not (self.pin and self.pin.users == userns):
+            if userns is not None:
                 os.close(userns)
         return maker.warnings
 
 
 def owns_network(spec: ContainerSpec, pin: Pin | None) -> bool:
-    """Tell whether the container's user namespace owns its network namespace."""
-    return pin is not None and (pin.users is not None) == (spec.idmap is not None)
+    """Tell whether the container may mount a /sys of its network namespace, which then is not the host's."""
+    return pin is not None and (spec.idmap is None or pin.users is not None)
 
 
 def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], nofile: tuple[int, int]) -> Newborn:
@@ -92,6 +96,12 @@ def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], no
     Raises:
         RuntimeFault: Nothing is left of it then.
     """
+    if pin is not None and spec.idmap is not None and (pin.users is None or pin.base != spec.idmap.base):
+        raise InvalidSpec(
+            f"sandbox {spec.sandbox[:12]} is not of the user namespace that the container is to have",
+            "containers that share a network share the user namespace: give both the same userns_mode",
+            kind="conflict",
+        )
     with ExitStack() as undo:
         sources = _open_sources(spec, undo)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -162,8 +172,7 @@ def _clone_into(birth: Birth, pin: Pin) -> int:
 
     messenger = clone.clone()
     if messenger == 0:
-        flags = _ALWAYS if pin.users is not None or not birth.own_users else _ALWAYS | clone.CLONE_NEWUSER
-        command.fork_inside(birth.control, birth.spec.cgroups, enter, flags, become)
+        command.fork_inside(birth.control, birth.spec.cgroups, enter, _ALWAYS, become)
     return messenger
 
 

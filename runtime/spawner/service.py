@@ -111,6 +111,9 @@ class Service:
             container.waiting = lambda result: reply(result) if "error" in result else answer()
         try:
             warnings = newborn.send_mounts(self._scratch)
+        except (BrokenPipeError, ConnectionResetError):
+            self._hear(container)  # what it said before it died
+            return
         except (RuntimeFault, OSError) as error:
             self._fail(container, describe(as_start_failure(error)))
             return

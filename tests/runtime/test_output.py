@@ -1,0 +1,164 @@
+"""From a container's pipes to its log, and back out of the log."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from runtime import logs
+from runtime.logs import LogEntry, StopSignal
+from runtime.spawner.log import LogPump, timestamp
+from runtime.spawner.loop import Loop
+from tests.runtime.lab import Lab, shell
+from tests.support.wait import eventually
+
+
+@pytest.mark.kernel
+def test_both_streams_with_their_times(lab: Lab) -> None:
+    before = datetime.now(UTC)
+    spec = lab.start(shell("echo out; echo err >&2; printf unfinished"))
+    lab.ended(spec)
+
+    entries = list(logs.read(Path(spec.log)))
+
+    assert sorted((entry.stream, entry.log) for entry in entries) == [
+        ("stderr", "err\n"),
+        ("stdout", "out\n"),
+        ("stdout", "unfinished"),
+    ]
+    moments = [datetime.fromisoformat(entry.time[:26] + "+00:00") for entry in entries]
+    assert before - timedelta(seconds=1) < min(moments) <= max(moments) <= datetime.now(UTC)
+
+
+@pytest.mark.kernel
+def test_everything_is_in_the_log_when_the_end_is_told(lab: Lab) -> None:
+    ends = threading.Event()
+    seen: list[int] = []
+    spec = lab.spec(shell("seq 1 20000"))
+
+    def on_exit(_: object) -> None:
+        seen.append(len(list(logs.read(Path(spec.log)))))
+        ends.set()
+
+    lab.spawner.on_exit = on_exit
+    lab.spawner.create(spec)
+    lab.spawner.start(spec.id)
+
+    assert ends.wait(20)
+    assert seen == [20000]
+    assert lab.output(spec).split() == [str(number) for number in range(1, 20001)]
+
+
+@pytest.mark.kernel
+def test_a_full_disk_stops_nobody(lab: Lab) -> None:
+    spec = lab.spec(shell("echo lost; exit 5"))
+    Path(spec.log).symlink_to("/dev/full")
+
+    lab.spawner.create(spec)
+    lab.spawner.start(spec.id)
+
+    assert lab.ended(spec).exit_code == 5
+
+
+@pytest.mark.kernel
+def test_following_ends_with_what_came_before_the_stop(lab: Lab) -> None:
+    spec = lab.start(shell("for i in 1 2 3; do echo $i; sleep 0.02; done"))
+    stop = StopSignal()
+    lab.spawner.on_exit = lambda _: stop.set()
+
+    text = "".join(entry.log for entry in logs.follow(Path(spec.log), stop))
+
+    assert text == "1\n2\n3\n"
+    stop.close()
+
+
+def pump(tmp_path: Path, *writes: bytes) -> list[LogEntry]:
+    """Send writes through a pipe into a log, one at a time."""
+    read, write = os.pipe()
+    path = tmp_path / "log"
+    pumped = LogPump(Loop(), str(path))
+    pumped.add("stdout", read)
+    for data in writes:
+        os.write(write, data)
+        pumped._streams[0].pump()
+    os.close(write)
+    pumped.close()
+    return list(logs.read(path))
+
+
+def test_lines_that_come_in_parts_are_joined(tmp_path: Path) -> None:
+    assert [entry.log for entry in pump(tmp_path, b"a", b"b\nc", b"\n\nd")] == ["ab\n", "c\n", "\n", "d"]
+
+
+def test_long_lines_are_cut_between_characters(tmp_path: Path) -> None:
+    line = "x" + "é" * 20_000
+    entries = pump(tmp_path, line.encode() + b"\n")
+
+    assert "".join(entry.log for entry in entries) == line + "\n"
+    assert [len(entry.log.encode()) for entry in entries] == [16 * 1024 - 1, 16 * 1024, 7235]
+    assert [entry.log.endswith("\n") for entry in entries] == [False, False, True]
+
+
+def test_bytes_that_are_no_text_are_kept_readable(tmp_path: Path) -> None:
+    (entry,) = pump(tmp_path, b'\xff"\\\x01\n')
+
+    assert entry.log == '\ufffd"\\\x01\n'
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    path = tmp_path / "log"
+    entries = [
+        {"time": timestamp(second * 10**9 + 5), "stream": ("stdout", "stderr")[second % 2], "log": f"{second}\n"}
+        for second in range(10)
+    ]
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return path
+
+
+@pytest.mark.parametrize("tail", [0, 1, 3, 10, 11])
+def test_the_last_lines(written: Path, tail: int) -> None:
+    assert [int(entry.log) for entry in logs.read(written, tail=tail)] == list(range(10))[10 - min(tail, 10) :]
+
+
+def test_the_last_lines_of_a_long_log(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("".join(f'{{"time":"t","stream":"stdout","log":"{number}\\n"}}\n' for number in range(9000)))
+
+    assert [int(entry.log) for entry in logs.read(path, tail=4000)] == list(range(5000, 9000))
+
+
+def test_a_span_of_time_and_one_stream(written: Path) -> None:
+    since, until = (datetime.fromtimestamp(second, UTC) for second in (3, 8))
+
+    assert [int(entry.log) for entry in logs.read(written, since=since, until=until)] == [3, 4, 5, 6, 7, 8]
+    assert [int(e.log) for e in logs.read(written, since=since, until=until, streams=["stderr"])] == [3, 5, 7]
+    assert [int(e.log) for e in logs.read(written, tail=2, until=until, streams=["stderr"])] == [5, 7]
+
+
+def test_no_log_is_an_empty_one(tmp_path: Path) -> None:
+    assert list(logs.read(tmp_path / "none")) == []
+
+
+def test_a_torn_line_is_skipped_and_a_half_written_one_waited_for(written: Path) -> None:
+    stop = threading.Event()
+    whole = written.read_bytes()
+    written.write_bytes(whole[:100] + b"\n" + whole)
+    with open(written, "ab") as file:
+        file.write(b'{"time":"2')
+        file.flush()
+        seen: list[str] = []
+        reader = threading.Thread(target=lambda: seen.extend(entry.log for entry in logs.follow(written, stop)))
+        reader.start()
+        eventually(lambda: len(seen) == 11)
+        file.write(b'020-","stream":"stdout","log":"late\\n"}\n')
+        file.flush()
+        eventually(lambda: seen[-1] == "late\n")
+    stop.set()
+    reader.join(5)
+    assert not reader.is_alive()
