@@ -162,11 +162,9 @@ def rm(session: Session, networks: tuple[str, ...], force: bool) -> int:
 
 @network.command(cls=Verb)
 @click.option("-f", "--force", is_flag=True, hidden=True, help="Docker asks without it; we do not")
-@filter_option
+@click.option("--filter", "wanted", multiple=True, help="Only those with NAME=VALUE")
 @click.pass_obj
-def prune(session: Session, force: bool, filters: tuple[str, ...]) -> None:
+def prune(session: Session, force: bool, wanted: tuple[str, ...]) -> None:
     """Remove networks that no container is on; prints their names."""
-    from netmodel.cli.filters import filters as parse
-
-    for name in session.client.post("/networks/prune", filters=parse(filters))["NetworksDeleted"] or ():
+    for name in session.client.post("/networks/prune", filters=filters(wanted))["NetworksDeleted"] or ():
         print(name)

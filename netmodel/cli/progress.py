@@ -41,14 +41,6 @@ class Progress:
         finally:
             self._clear()
 
-    def counts(self) -> dict[tuple[str, str], int]:
-        """How often each action was done to each kind of thing."""
-        found: dict[tuple[str, str], int] = {}
-        for step in self.steps:
-            key = (step["action"], step["kind"])
-            found[key] = found.get(key, 0) + 1
-        return found
-
     def _step(self, step: dict[str, Any]) -> None:
         if step["state"] == "started":
             self._status(step)

@@ -56,8 +56,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         missing = NotFound(f"page not found: {request.method} {request.path}")
         return failure(request, missing) if error.status in (404, 405) else failure(request, Invalid(error.reason))
-    except (ConnectionError, asyncio.CancelledError):
-        raise
+    except ConnectionError:
+        return web.Response(status=499)  # the client has left; nobody reads this
     except NetmodelError as error:
         if error.kind == "internal":
             log.exception("%s %s failed", request.method, request.path)
