@@ -21,9 +21,9 @@ from drivers import options as read
 from drivers.api import Attachment, Endpoint, IPAddress, Network, PortBinding
 from drivers.errors import CannotPublish, DriverError, LinkTaken, NetworkFull, PortInUse
 from drivers.firewall import Firewall, NetworkRules, Publication
+from drivers.forgetter import Forgetter
 from drivers.kernel.address import IPInterface, add_address, delete_address, link_local
 from drivers.kernel.bridge import add_bridge, port_settings, set_port
-from drivers.kernel.conntrack import PROTOCOLS, Connection, Conntrack
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import (
     Link,
@@ -98,7 +98,7 @@ class Bridge:
         self._firewall = firewall
         self._reaper = reaper
         self._root_id = root_id
-        self._conntrack = Conntrack()
+        self._forgetter = Forgetter()
         self._ports = HeldPorts()
         self._forwarding_changed: list[str] = []
         self._ipv6 = Path("/proc/sys/net/ipv6").exists()
@@ -290,7 +290,7 @@ class Bridge:
                 raise
             undo.callback(self._firewall.unpublish, publications)
             self._prepare_turnaround(endpoint)
-            self._forget_early(publications)
+            self._forgetter.published(publications)
             undo.pop_all()
         return held
 
@@ -299,7 +299,7 @@ class Bridge:
         publications = publications_of(endpoint, ports)
         self._firewall.unpublish(publications)
         self._ports.release(endpoint.id, ports)
-        self._forget(publications)
+        self._forgetter.withdraw(publications)
 
     def _contradiction(self, held: Sequence[PortBinding], publications: Sequence[Publication]) -> PortInUse:
         """Which port the firewall sends elsewhere already, or would send to two places."""
@@ -320,27 +320,9 @@ class Bridge:
         if read_sysctl("net/bridge/bridge-nf-call-iptables") == "1" and self._host.link(veth_name(endpoint)):
             self._host.apply([set_port(veth_name(endpoint), hairpin=True)])
 
-    def _forget_early(self, publications: Sequence[Publication]) -> None:
-        """A sender that was there before the rule has an entry without translation that would live on."""
-        for version in (4, 6):
-            for protocol in ("udp", "sctp"):
-                early = {
-                    one.host_port for one in publications if one.protocol == protocol and one.target.version == version
-                }
-                if early:
-                    self._conntrack.flush_untranslated(PROTOCOLS[protocol], early, version)
-
-    def _forget(self, publications: Sequence[Publication]) -> None:
-        targets = {one.target for one in publications}
-        gone = {(PROTOCOLS[one.protocol], one.target, one.target_port, one.host_port) for one in publications}
-
-        def used(connection: Connection) -> bool:
-            asked, answered = connection.original, connection.reply
-            port = (asked.protocol, answered.source, answered.source_port, asked.destination_port)
-            return connection.translated and port in gone
-
-        for target in targets:
-            self._conntrack.flush(target, used)
+    def settle(self) -> None:
+        """Return when the conversations of withdrawn ports are forgotten, which otherwise takes place soon after."""
+        self._forgetter.settle()
 
     # --- what an engine that starts needs ---------------------------------------------------------
 
@@ -383,7 +365,7 @@ class Bridge:
     def close(self) -> None:
         """Let go of ports and sockets; networks, links and rules stay."""
         self._ports.close()
-        self._conntrack.close()
+        self._forgetter.close()
 
     def _hold_again(self, endpoint: Endpoint, ports: Sequence[PortBinding]) -> list[DriverError]:
         failures = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import ip_address
 
 import pytest
 
@@ -22,35 +21,32 @@ table inet t {
 """
 
 
-def test_connections_are_found_and_forgotten(host: Box, nft: NftWorker) -> None:
+def test_translated_connections_are_found_and_forgotten(host: Box, nft: NftWorker) -> None:
     nft.run(TRACK)
-    answering = ip_address("127.0.0.1")
     with Conntrack() as table:
         with serving(host):
             assert ask(host, "127.0.0.2", 8080, udp=True) == "host heard 127.0.0.1"
-        untranslated = len([one for one in table.connections(answering) if not one.translated])
 
-        [found] = [one for one in table.connections(answering) if one.translated]
+        [found] = table.translated()
         assert (str(found.original.destination), found.original.destination_port) == ("127.0.0.2", 8080)
-        assert found.reply.source_port == 80
+        assert (str(found.reply.source), found.reply.source_port) == ("127.0.0.1", 80)
+        others = [one for one in table.connections() if one != found]
+        for _ in range(2):
+            table.forget([found])
+        assert table.translated() == []
+        assert others
+        assert table.connections() == others
 
-        assert table.connections(ip_address("127.0.0.2")) == []
-        assert table.flush(answering, lambda one: one.original.destination_port == 1) == 0
-        assert table.flush(answering, lambda one: one.translated) == 1
-        assert not any(one.translated for one in table.connections())
-        assert table.flush(answering) == untranslated
 
-
-def test_only_the_untranslated_of_a_protocol_and_port(host: Box, nft: NftWorker) -> None:
+def test_untranslated_ones_by_protocol(host: Box, nft: NftWorker) -> None:
     nft.run(TRACK)
     with Conntrack() as table, serving(host):
         ask(host, "127.0.0.2", 8080, udp=True)
         ask(host, "127.0.0.1", 80, udp=True)
         ask(host, "127.0.0.1", 80)
 
-        assert table.flush_untranslated(socket.IPPROTO_UDP, {80, 8080}) == 1
-        assert table.flush_untranslated(socket.IPPROTO_UDP, {80, 8080}) == 0
-        assert {one.original.protocol for one in table.connections()} == {socket.IPPROTO_TCP, socket.IPPROTO_UDP}
+        assert [one.original.destination_port for one in table.untranslated(socket.IPPROTO_UDP)] == [80]
+        assert [one.original.destination_port for one in table.untranslated(socket.IPPROTO_TCP)] == [80]
 
 
 def test_ipv6_connections_too(host: Box, nft: NftWorker) -> None:
@@ -59,7 +55,8 @@ def test_ipv6_connections_too(host: Box, nft: NftWorker) -> None:
         with serving(host):
             ask(host, "::1", 80, udp=True)
 
-        assert len(table.connections(ip_address("::1"))) == 1
-        assert table.connections(ip_address("::2")) == []
-        assert table.flush(ip_address("::1")) == 1
-        assert table.connections(family=6) == []
+        [found] = table.untranslated(socket.IPPROTO_UDP, 6)
+        assert str(found.reply.source) == "::1"
+        assert table.translated(6) == []
+        table.forget([found])
+        assert table.connections(6) == []

@@ -1,0 +1,103 @@
+"""Ending the conversations that a withdrawn port carried, and those that began before a port was published.
+
+The kernel translates a connection's first packet by our rules and all later ones by what it
+remembers, so changing a rule changes nothing for a sender that goes on. UDP above all: there, a
+sender goes on for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Sequence
+
+from drivers.firewall import Publication
+from drivers.kernel.conntrack import PROTOCOLS, Connection, Conntrack
+from drivers.kernel.errors import KernelError
+
+_PAUSE_S = 0.1
+
+Early = tuple[int, int, int]  # IP version, protocol, host port
+
+
+class Forgetter:
+    """Goes through the kernel's connections in a thread of its own.
+
+    One look costs 5 ms however little it finds, so nobody waits for it, and what is asked for in
+    the meantime is one look together: removing a thousand containers is a handful of looks.
+    """
+
+    def __init__(self) -> None:
+        self._conntrack = Conntrack()
+        self._wake = threading.Condition()
+        self._withdrawn: set[Publication] = set()
+        self._early: set[Early] = set()
+        self._busy = self._closed = False
+        self._thread = threading.Thread(target=self._work, name="forgetter", daemon=True)
+        self._thread.start()
+
+    def withdraw(self, publications: Iterable[Publication]) -> None:
+        """Forget soon what goes through these ports; their rules are gone already."""
+        with self._wake:
+            self._withdrawn.update(publications)
+            self._wake.notify_all()
+
+    def published(self, publications: Sequence[Publication]) -> None:
+        """Forget soon what was sent to these ports before; their rules are in place.
+
+        A connection that came too early is refused, and its sender begins another. A datagram has
+        left an entry without translation, which all later ones follow past the new rule.
+        """
+        early = {
+            (one.target.version, PROTOCOLS[one.protocol], one.host_port)
+            for one in publications
+            if one.protocol != "tcp"
+        }
+        with self._wake:
+            self._withdrawn.difference_update(publications)
+            self._early.update(early)
+            self._wake.notify_all()
+
+    def settle(self) -> None:
+        """Return when all that was asked for is forgotten."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._closed or not (self._busy or self._withdrawn or self._early))
+
+    def close(self) -> None:
+        """Finish what was asked for and end the thread."""
+        self.settle()
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        self._thread.join()
+        self._conntrack.close()
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._closed or self._withdrawn or self._early)
+                if self._closed:
+                    return
+                withdrawn, early = self._withdrawn, self._early
+                self._withdrawn, self._early, self._busy = set(), set(), True
+            # What cannot be forgotten ends by itself when it falls silent; there is nobody to tell.
+            with contextlib.suppress(KernelError):
+                self._forget(withdrawn, early)
+            with self._wake:
+                self._busy = False
+                self._wake.notify_all()
+                self._wake.wait_for(lambda: self._closed, _PAUSE_S)
+
+    def _forget(self, withdrawn: set[Publication], early: set[Early]) -> None:
+        for family in {one.target.version for one in withdrawn}:
+            gone = {(PROTOCOLS[one.protocol], one.host_port, one.target, one.target_port) for one in withdrawn}
+            self._conntrack.forget([one for one in self._conntrack.translated(family) if _key(one) in gone])
+        for version, protocol in {(version, protocol) for version, protocol, _port in early}:
+            found = self._conntrack.untranslated(protocol, version)
+            ports = {port for v, p, port in early if (v, p) == (version, protocol)}
+            self._conntrack.forget([one for one in found if one.original.destination_port in ports])
+
+
+def _key(connection: Connection) -> tuple[int, int, object, int]:
+    asked, answered = connection.original, connection.reply
+    return asked.protocol, asked.destination_port, answered.source, answered.source_port
