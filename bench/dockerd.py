@@ -71,4 +71,4 @@ def _client() -> str:
 
 def _memory(home: Path) -> float:
     """dockerd, containerd and a shim for each container."""
-    return machine.pss_mb(machine.processes(str(home)))
+    return machine.memory_mb(machine.processes(str(home)))

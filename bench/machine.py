@@ -35,6 +35,8 @@ PACKAGES = {
 }
 COMMANDS = ("sh", "sleep", "true", "cat", "ls")
 
+_HELD = ("Pss_Anon:", "Pss_Shmem:")
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -136,13 +138,17 @@ def runs(pid: int, module: str) -> bool:
     return False
 
 
-def pss_mb(pids: list[int]) -> float:
-    """Memory of processes, what they share counted once."""
+def memory_mb(pids: list[int]) -> float:
+    """Memory that processes hold for themselves; what they share by fork is counted once.
+
+    Not the pages of their programs' files: how much of those a process is charged depends on who else
+    on the machine runs the same program.
+    """
     total = 0
     for pid in pids:
         with suppress(OSError):
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+            total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(_HELD))
     return total / 1024
 
 

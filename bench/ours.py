@@ -98,7 +98,7 @@ def _memory(root: Path) -> float:
     """The engine, its nft worker and the spawner."""
     own = set(machine.processes(str(root)))
     workers = {pid for parent in own for pid in machine.children(parent) if machine.runs(pid, "nft_worker")}
-    return machine.pss_mb(sorted(own | workers))
+    return machine.memory_mb(sorted(own | workers))
 
 
 def _remove_cgroups(root: Path) -> None:

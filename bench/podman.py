@@ -130,6 +130,6 @@ def _measure_ports(podman: _Podman, clock: Clock) -> None:
 def _measure_memory(podman: _Podman, clock: Clock, containers: int = 10) -> None:
     """One conmon a container; podman itself has gone."""
     made = [podman.run(f"mem{index}") for index in range(containers)]
-    clock.add("memory", machine.pss_mb(machine.processes(str(podman.home))) / containers)
+    clock.add("memory", machine.memory_mb(machine.processes(str(podman.home))) / containers)
     for container in made:
         podman.remove(container)
