@@ -40,6 +40,7 @@ from netmodel.engine.recover import Recovery
 from netmodel.engine.root import Root
 from netmodel.engine.sandbox import Sandboxes
 from netmodel.engine.volumes import EngineVolumes
+from netmodel.errors import translate
 from netmodel.store import SqliteStore
 from runtime.cgroups import Cgroups
 from runtime.client import Spawner
@@ -99,6 +100,11 @@ def assemble(path: Path, events: EventBus, warnings: list[str]) -> Parts:
         opened.callback(events.close)
         opened.callback(lifecycle.close)
         lifecycle.open()
+        projects = Projects(core, networks, containers, volumes, lifecycle)
+        try:
+            projects.recover()
+        except Exception as error:  # an image is gone, a port is taken: the user's to repair, by another up or down
+            warnings.append(f"a project is left half up: {translate(error)}")
         return Parts(
             core=core,
             networks=networks,
@@ -108,7 +114,7 @@ def assemble(path: Path, events: EventBus, warnings: list[str]) -> Parts:
             execs=Execs(core, containers),
             logs=Logs(containers, lifecycle),
             volumes=volumes,
-            projects=Projects(core, networks, containers, volumes, lifecycle),
+            projects=projects,
             _open=opened.pop_all(),
         )
 

@@ -33,7 +33,8 @@ from netmodel.model import (
 )
 from netmodel.topology.plan import Step, plan
 
-_META = "project/"
+# Keys of the store: what was declared, and which up or down is under way.
+_PROJECT, _UP, _DOWN = "project/", "up/", "down/"
 # More do not help: the work is Python's, under one lock, and the kernel's, under another.
 _STARTERS = 2
 _STOPPERS = 4
@@ -64,36 +65,70 @@ class Projects:
 
     def up(self, project: Project, tell: Tell | None) -> None:
         """Make it stand. What this call created is taken back when it fails."""
-        with self._alone(project.name):
+        records = self._core.records
+        name = project.name
+        with self._alone(name):
             for declared in project.containers:
                 check_container(_resolved(declared, project).config)
                 self._core.images.resolve(declared.config.image)
             steps = self.plan(project)
-            # First of all, so that a project half up can be taken down by its name.
-            self._core.records.write(meta={_META + project.name: codec.dumps(project).decode()})
-            _Up(self, project, steps, tell).run()
+            containers, networks, volumes = self._members(name)
+            before = records.meta(_PROJECT + name).get(_PROJECT + name)
+            is_new = not containers and not networks
+            # The intent: a crash from here is undone if the project is new, else finished.
+            intent = ["new", *(volume.name for volume in volumes)] if is_new else ["update"]
+            records.write(meta={_PROJECT + name: codec.dumps(project).decode(), _UP + name: " ".join(intent)})
+            try:
+                _Up(self, project, steps, tell).run()
+            except BaseException:
+                records.write(meta={_PROJECT + name: before, _UP + name: None})
+                raise
+            records.write(meta={_UP + name: None})
 
     # --- down ---------------------------------------------------------------------------------
 
     def down(self, name: str, volumes: bool, tell: Tell | None) -> None:
         """Take everything of a project away; what cannot be is told together, at the end."""
+        records = self._core.records
         with self._alone(name):
-            containers, networks, owned = self._members(name)
-            if not containers and not networks and not self._core.records.meta(_META + name):
+            if name not in self.names():
                 raise NotFound(f"no such project: {name}", f"there are: {', '.join(self.names()) or 'none'}")
-            steps = Telling(tell, len(containers) + len(networks) + (len(owned) if volumes else 0))
-            with every_step(f"cannot take down all of project {name}") as step:
-                with step:
-                    self._stop_and_remove(containers, steps, project=self.declared(name))
-                for network in networks:
-                    with step, steps.step("remove", "network", network.name):
-                        self._networks.remove(network.id)
-                for volume in owned if volumes else ():
-                    with step, steps.step("remove", "volume", volume.name):
-                        self._volumes.remove(volume.name)
-                if not step.failures:
-                    with step:
-                        self._core.records.write(meta={_META + name: None})
+            records.write(meta={_DOWN + name: "volumes" if volumes else ""})
+            owned = self._members(name)[2] if volumes else []
+            try:
+                self._take_down(name, owned, tell)
+            except BaseException:
+                records.write(meta={_DOWN + name: None})
+                raise
+            records.write(meta={_PROJECT + name: None, _UP + name: None, _DOWN + name: None})
+
+    def _take_down(self, name: str, volumes: Sequence[Volume], tell: Tell | None) -> None:
+        containers, networks, _ = self._members(name)
+        steps = Telling(tell, len(containers) + len(networks) + len(volumes))
+        with every_step(f"cannot take down all of project {name}") as step:
+            with step:
+                self._stop_and_remove(containers, steps, project=self.declared(name))
+            for network in networks:
+                with step, steps.step("remove", "network", network.name):
+                    self._networks.remove(network.id)
+            for volume in volumes:
+                with step, steps.step("remove", "volume", volume.name):
+                    self._volumes.remove(volume.name)
+
+    def recover(self) -> None:
+        """Undo or finish what an engine that died was doing: no project is left half up or half down."""
+        records = self._core.records
+        for key, intent in records.meta(_UP).items():
+            name, (kind, *kept) = key.removeprefix(_UP), intent.split(" ")
+            project = self.declared(name)
+            if kind == "update" and project is not None:
+                self.up(project, None)
+                continue
+            owned = [volume for volume in self._members(name)[2] if volume.name not in kept]
+            self._take_down(name, owned, None)
+            records.write(meta={_PROJECT + name: None, key: None})
+        for key, intent in records.meta(_DOWN).items():
+            self.down(key.removeprefix(_DOWN), intent == "volumes", None)
 
     def _stop_and_remove(self, containers: Sequence[Container], steps: Telling, project: Project | None) -> None:
         """Who needs others ends before them; all that may end together get their signal together."""
@@ -115,12 +150,12 @@ class Projects:
 
     def declared(self, name: str) -> Project | None:
         """What the last up() declared."""
-        stored = self._core.records.meta(_META + name).get(_META + name)
+        stored = self._core.records.meta(_PROJECT + name).get(_PROJECT + name)
         return None if stored is None else codec.loads(Project, stored)
 
     def names(self) -> list[str]:
         records = self._core.records
-        stored = {key.removeprefix(_META) for key in records.meta(_META)}
+        stored = {key.removeprefix(_PROJECT) for key in records.meta(_PROJECT)}
         labels = (one.config.labels.get(PROJECT_LABEL) for one in (*records.containers, *records.networks))
         return sorted(stored | {label for label in labels if label})
 
