@@ -11,17 +11,16 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from ipaddress import IPv4Address, ip_interface
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Literal
 
-from drivers import options as read
 from drivers.api import Attachment, Endpoint, IPAddress, Network, PortBinding
-from drivers.errors import CannotPublish, DriverError, LinkTaken, NetworkFull, PortInUse
+from drivers.bridge_options import NAME, Options, parse
+from drivers.errors import DriverError, LinkTaken, NetworkFull
 from drivers.firewall import Firewall, NetworkRules, Publication
-from drivers.forgetter import Forgetter
 from drivers.kernel.address import IPInterface, add_address, delete_address, link_local
 from drivers.kernel.bridge import add_bridge, port_settings, set_port
 from drivers.kernel.errors import KernelError
@@ -40,45 +39,13 @@ from drivers.kernel.link import (
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.reaper import Reaper
 from drivers.kernel.sysctl import read_sysctl, write_sysctl
-from drivers.ports import HeldPorts, show
-
-_PREFIX = "com.docker.network."
-NAME = _PREFIX + "bridge.name"
-ICC = _PREFIX + "bridge.enable_icc"
-MASQUERADE = _PREFIX + "bridge.enable_ip_masquerade"
-HOST_BINDING = _PREFIX + "bridge.host_binding_ipv4"
-INHIBIT_IPV4 = _PREFIX + "bridge.inhibit_ipv4"
-DEFAULT_BRIDGE = _PREFIX + "bridge.default_bridge"
-MTU = _PREFIX + "driver.mtu"
-INTERFACE_PREFIX = _PREFIX + "container_iface_prefix"
-_KNOWN = (NAME, ICC, MASQUERADE, HOST_BINDING, INHIBIT_IPV4, DEFAULT_BRIDGE, MTU, INTERFACE_PREFIX)
+from drivers.publishing import Publisher, publications_of
 
 # Marks a gateway's address as given by us (IFA_PROTO), so that one that an adopted bridge had
 # before is kept when the network goes.
 _ORIGIN = 0x6E
 
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What a bridge network may be asked for.
-
-    Args:
-        name: Of the link on the host; "" takes one made of the network's id.
-        icc: Inter-container communication within the network.
-        host_binding: The host's address for ports published without one.
-        mtu: In bytes; 0 is the kernel's.
-        inhibit_ipv4: The bridge does not get the IPv4 gateway's address: something else has it.
-    """
-
-    name: str = ""
-    icc: bool = True
-    masquerade: bool = True
-    host_binding: IPv4Address | None = None
-    mtu: int = 0
-    inhibit_ipv4: bool = False
-    interface_prefix: str = "eth"
 
 
 class Bridge:
@@ -98,8 +65,7 @@ class Bridge:
         self._firewall = firewall
         self._reaper = reaper
         self._root_id = root_id
-        self._forgetter = Forgetter()
-        self._ports = HeldPorts()
+        self._publisher = Publisher(firewall)
         self._forwarding_changed: list[str] = []
         self._ipv6 = Path("/proc/sys/net/ipv6").exists()
 
@@ -109,17 +75,7 @@ class Bridge:
         return tuple(self._forwarding_changed)
 
     def parse(self, options: Mapping[str, str]) -> Options:
-        read.refuse_unknown(self.name, options, _KNOWN)
-        # The kernel's own bounds of a bridge's MTU; IPv4 needs 68 (RFC 791).
-        return Options(
-            name=read.link_name(options, NAME, ""),
-            icc=read.flag(options, ICC, True),
-            masquerade=read.flag(options, MASQUERADE, True),
-            host_binding=read.ipv4(options, HOST_BINDING),
-            mtu=0 if options.get(MTU) == "0" else read.number(options, MTU, 0, 68, 65535),
-            inhibit_ipv4=read.flag(options, INHIBIT_IPV4, False),
-            interface_prefix=read.link_name(options, INTERFACE_PREFIX, "eth", limit=10),
-        )
+        return parse(self.name, options)
 
     # --- networks -----------------------------------------------------------------------------
 
@@ -277,38 +233,15 @@ class Bridge:
         self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]
     ) -> tuple[PortBinding, ...]:
         ports = [_with_default_address(network, port) for port in ports]
-        for port in ports:
-            publications_of(endpoint, [port])  # raises before anything is held
         with ExitStack() as undo:
-            held = self._ports.hold(endpoint.id, ports, undo)
-            publications = publications_of(endpoint, held)
-            try:
-                self._firewall.publish(publications)
-            except KernelError as error:
-                if error.errno == errno.EEXIST:
-                    raise self._contradiction(held, publications) from error
-                raise
-            undo.callback(self._firewall.unpublish, publications)
+            published = self._publisher.publish(endpoint, ports)
+            undo.callback(self._publisher.unpublish, endpoint, published)
             self._prepare_turnaround(endpoint)
-            self._forgetter.published(publications)
             undo.pop_all()
-        return held
+        return published
 
     def unpublish(self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
-        ports = [_with_default_address(network, port) for port in ports]
-        publications = publications_of(endpoint, ports)
-        self._firewall.unpublish(publications)
-        self._ports.release(endpoint.id, ports)
-        self._forgetter.withdraw(publications)
-
-    def _contradiction(self, held: Sequence[PortBinding], publications: Sequence[Publication]) -> PortInUse:
-        """Which port the firewall sends elsewhere already, or would send to two places."""
-        taken = {(one.map, one.key): one for one in self._firewall.published()}
-        for one in publications:
-            if taken.setdefault((one.map, one.key), one) != one:
-                [port, *_] = [port for port in held if port.host_port == one.host_port]
-                return PortInUse(show(port), f"what is published for {taken[one.map, one.key].target}")
-        return PortInUse(show(held[0]))
+        self._publisher.unpublish(endpoint, [_with_default_address(network, port) for port in ports])
 
     def _prepare_turnaround(self, endpoint: Endpoint) -> None:
         """Let a container reach itself through a published port.
@@ -322,7 +255,7 @@ class Bridge:
 
     def settle(self) -> None:
         """Return when the conversations of withdrawn ports are forgotten, which otherwise takes place soon after."""
-        self._forgetter.settle()
+        self._publisher.settle()
 
     # --- what an engine that starts needs ---------------------------------------------------------
 
@@ -345,7 +278,7 @@ class Bridge:
             for endpoint, declared in endpoints:
                 ports = [_with_default_address(network, port) for port in declared]
                 publications += publications_of(endpoint, ports)
-                failures += self._hold_again(endpoint, ports)
+                failures += self._publisher.hold_again(endpoint, ports)
         self._firewall.restore(rules, publications)
         return failures
 
@@ -364,17 +297,7 @@ class Bridge:
 
     def close(self) -> None:
         """Let go of ports and sockets; networks, links and rules stay."""
-        self._ports.close()
-        self._forgetter.close()
-
-    def _hold_again(self, endpoint: Endpoint, ports: Sequence[PortBinding]) -> list[DriverError]:
-        failures = []
-        for port in ports:
-            try:
-                self._ports.hold(endpoint.id, [port])
-            except DriverError as error:
-                failures.append(error)
-        return failures
+        self._publisher.close()
 
     def _tag(self, kind: str, object_id: str) -> str:
         return f"netmodel:{self._root_id}:{kind}:{object_id}"
@@ -395,41 +318,6 @@ def rules_of(network: Network[Options]) -> NetworkRules:
         icc=network.options.icc,
         masquerade=network.options.masquerade,
     )
-
-
-def publications_of(endpoint: Endpoint, ports: Sequence[PortBinding]) -> list[Publication]:
-    """Each binding in each family that both its host address and the endpoint have.
-
-    Raises:
-        CannotPublish: A binding has none.
-    """
-    return [one for port in ports for one in _publications(endpoint, port)]
-
-
-def _publications(endpoint: Endpoint, port: PortBinding) -> list[Publication]:
-    wanted = port.host_address
-    if wanted is not None and wanted.version == 6 and wanted.is_loopback:
-        raise CannotPublish(
-            f"cannot publish {show(port)}: the kernel does not translate what is sent to ::1",
-            hint="publish on 127.0.0.1, or on another IPv6 address of the host",
-        )
-    targets = [one.ip for one in endpoint.addresses if wanted is None or wanted.version == one.version]
-    if not targets:
-        family = "address" if wanted is None else f"IPv{wanted.version} address"
-        raise CannotPublish(
-            f"cannot publish {show(port)}: the endpoint has no {family}",
-            hint="" if wanted is None else f"publish on an IPv{10 - wanted.version} address of the host",
-        )
-    return [
-        Publication(
-            protocol=port.protocol,
-            host_port=port.host_port,
-            target=target,
-            target_port=port.container_port,
-            host_address=None if wanted is None or wanted.is_unspecified else wanted,
-        )
-        for target in targets
-    ]
 
 
 def _with_default_address(network: Network[Options], port: PortBinding) -> PortBinding:

@@ -10,7 +10,7 @@ that are asked for seldom, and, through Request.of(), the way to send what we ha
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -140,6 +140,3 @@ def to_mac(payload: bytes | None) -> str:
 
 def to_address(payload: bytes) -> IPv4Address | IPv6Address:
     return IPv4Address(payload) if len(payload) == 4 else IPv6Address(payload)
-
-
-Reader = Callable[[int, memoryview], Any]

@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from drivers.api import Driver, Publishes
-from drivers.bridge import Bridge, Options
+from drivers.bridge import Bridge
+from drivers.bridge_options import Options
 from drivers.errors import InvalidOption
 from drivers.host import Host
 from drivers.null import Null
