@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from netmodel.cli.names import CONTAINER
+from netmodel.cli.names import ANYTHING
 from netmodel.cli.session import Session, Verb, note, show_json
 from netmodel.client import ApiError, Client
 
@@ -17,7 +17,7 @@ _PATHS = {"container": "/containers/{}/json", "network": "/networks/{}", "volume
 @click.option("--type", "kind", type=click.Choice(list(_PATHS)), help="Look only among these")
 @click.option("-f", "--format", "template", help="Fill in a template: {{.State.Status}}")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as without it")
-@click.argument("names", nargs=-1, required=True, type=CONTAINER)
+@click.argument("names", nargs=-1, required=True, type=ANYTHING)
 @click.pass_obj
 def inspect(session: Session, names: tuple[str, ...], kind: str | None, template: str | None, as_json: bool) -> int:
     """Show all about containers, networks and volumes: a JSON array."""

@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from netmodel.cli.session import Session
 from netmodel.client import Client, ClientError
 
-
-def _known(ctx: click.Context, path: str, **parameters: bool) -> Any:
-    session = ctx.find_object(Session) or Session()
-    try:
-        return Client(session.host, session.root, start=False).get(path, **parameters)
-    except (ClientError, ValueError, OSError):
-        return None  # a shell's prompt is no place for errors
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
-class ContainerName(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5
-    name = "container"
+class Name(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5
+    """Args:
+    known: Asks an engine for names, each with a word about it.
+    """
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        found = _known(ctx, "/containers/json", all=True) or []
-        return [
-            CompletionItem(one["Names"][0][1:], help=one["Status"])
-            for one in found
-            if one["Names"][0][1:].startswith(incomplete)
-        ]
-
-
-class NetworkName(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5
-    name = "network"
+    def __init__(self, name: str, known: Callable[[Client], Iterable[tuple[str, str]]]) -> None:
+        self.name = name
+        self._known = known
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        found = _known(ctx, "/networks") or []
-        return [CompletionItem(one["Name"], help=one["Driver"]) for one in found if one["Name"].startswith(incomplete)]
+        from click.shell_completion import CompletionItem
+
+        session = ctx.find_object(Session) or Session()
+        try:
+            client = Client(session.host, session.root, start=False)
+            found = [pair for pair in self._known(client) if pair[0].startswith(incomplete)]
+        except (ClientError, ValueError, OSError):
+            return []  # a shell's prompt is no place for errors
+        return [CompletionItem(name, help=word) for name, word in found]
 
 
-class VolumeName(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5
-    name = "volume"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        found = (_known(ctx, "/volumes") or {}).get("Volumes") or []
-        return [CompletionItem(one["Name"]) for one in found if one["Name"].startswith(incomplete)]
+def _containers(client: Client) -> Iterator[tuple[str, str]]:
+    for one in client.get("/containers/json", all=True):
+        yield one["Names"][0][1:], one["Status"]
 
 
-CONTAINER, NETWORK, VOLUME = ContainerName(), NetworkName(), VolumeName()
+def _networks(client: Client) -> Iterator[tuple[str, str]]:
+    for one in client.get("/networks"):
+        yield one["Name"], one["Driver"]
+
+
+def _volumes(client: Client) -> Iterator[tuple[str, str]]:
+    for one in client.get("/volumes")["Volumes"] or ():
+        yield one["Name"], one["Driver"]
+
+
+def _things(client: Client) -> Iterator[tuple[str, str]]:
+    yield from _containers(client)
+    yield from _networks(client)
+    yield from _volumes(client)
+
+
+CONTAINER, NETWORK, VOLUME = Name("container", _containers), Name("network", _networks), Name("volume", _volumes)
+ANYTHING = Name("name", _things)

@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
 
 from netmodel import __version__
 from netmodel.client import http
@@ -33,7 +32,7 @@ class Client:
         self._headers = {"Netmodel-Client": __version__}
         if asked:
             # The engine refuses a request meant for another root: two roots must not be mixed up silently.
-            self._headers["Netmodel-Root"] = quote(self.root)
+            self._headers["Netmodel-Root"] = http.quote(self.root, b"/")
         self._start = start
 
     def get(self, path: str, **parameters: Parameter) -> Any:
@@ -81,7 +80,7 @@ class Client:
         self, method: str, path: str, body: Any, parameters: dict[str, Parameter], headers: dict[str, str]
     ) -> http.Response:
         encoded = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        target = http.target(quote(path), _query(parameters))
+        target = http.target(http.quote(path, b"/"), _query(parameters))
         connection = self._connect()
         try:
             response = http.send(connection, method, target, {**self._headers, **headers}, encoded)

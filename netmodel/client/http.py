@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
-from urllib.parse import quote
 
 from netmodel.client.errors import EngineUnavailable
 
@@ -116,8 +115,16 @@ def send(
     return Response(connection)
 
 
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+def quote(text: str, safe: bytes = b"") -> str:
+    """Escape what may not stand in a URL; urllib's own costs each cold command 2 ms to import."""
+    return "".join(chr(b) if b in _PLAIN or b in safe else f"%{b:02X}" for b in text.encode())
+
+
 def target(path: str, parameters: Mapping[str, str]) -> str:
     """Join a path and its query; the values are quoted here, the parts of the path by the caller."""
     if not parameters:
         return path
-    return path + "?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
+    return path + "?" + "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
