@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from drivers.kernel.errors import KernelError
 from drivers.kernel.namespace import new_namespace
 from drivers.kernel.nft import NftWorker
 from netmodel.doctor.finding import Finding, tried
+
+_NETLINK_NETFILTER = 12
 
 # What is tried, a table with it, whether anything works without it, and the loss.
 _TABLES: tuple[tuple[str, str, bool, str], ...] = (
@@ -65,8 +68,10 @@ _TABLES: tuple[tuple[str, str, bool, str], ...] = (
 def firewall() -> Iterator[Finding]:
     """Load each table by the library that the engine uses, in a namespace that dies with its descriptor."""
     try:
+        # libnftables ends its process where the kernel has no netfilter, so that is asked first.
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER).close()
         descriptor = new_namespace()
-    except KernelError as error:
+    except OSError as error:
         yield tried("firewall", "nftables", str(error), _TABLES[0][3], needed=True)
         return
     worker = NftWorker()

@@ -26,18 +26,19 @@ def _nested_link(kind: str, *settings: bytes, parent: int = 0) -> wire.Request:
     return link.new_link(f"make a {kind} link", own)
 
 
-# Kind, the one setting it cannot be made without, whether it stands on another link, and the loss.
+# Kind, the one setting it cannot be made without, the link it stands on, and the loss. macvlan and ipvlan
+# cannot share one: each wants all the frames that arrive on it.
 # Source: Linux include/uapi/linux/if_link.h.
 _VLAN_ID, _MACVLAN_MODE, _IPVLAN_MODE, _VRF_TABLE, _VXLAN_ID = 1, 1, 1, 1, 1
-_LINKS: tuple[tuple[str, bytes, bool, str], ...] = (
-    ("macvlan", wire.u32(_MACVLAN_MODE, 4), True, "networks with driver macvlan are refused"),
-    ("ipvlan", wire.u16(_IPVLAN_MODE, 0), True, "networks with driver ipvlan are refused"),
-    ("vlan", wire.u16(_VLAN_ID, 7), True, "parents like eth0.7 cannot be made"),
-    ("vxlan", wire.u32(_VXLAN_ID, 7), False, "networks that span hosts are refused"),
-    ("vrf", wire.u32(_VRF_TABLE, 7), False, "programs in containers cannot make a VRF"),
-    ("dummy", b"", False, "programs in containers cannot make a dummy link; a bridge without ports serves as well"),
-    ("wireguard", b"", False, "programs in containers cannot make a tunnel by the kernel; one in user space may do"),
-    ("ifb", b"", False, "traffic that arrives cannot be shaped, only traffic that leaves"),
+_LINKS: tuple[tuple[str, bytes, str, str], ...] = (
+    ("macvlan", wire.u32(_MACVLAN_MODE, 4), "p-veth", "networks with driver macvlan are refused"),
+    ("ipvlan", wire.u16(_IPVLAN_MODE, 0), "p-peer", "networks with driver ipvlan are refused"),
+    ("vlan", wire.u16(_VLAN_ID, 7), "p-veth", "parents like eth0.7 cannot be made"),
+    ("vxlan", wire.u32(_VXLAN_ID, 7), "", "networks that span hosts are refused"),
+    ("vrf", wire.u32(_VRF_TABLE, 7), "", "programs in containers cannot make a VRF"),
+    ("dummy", b"", "", "programs in containers cannot make a dummy link; a bridge without ports serves as well"),
+    ("wireguard", b"", "", "programs in containers cannot make a tunnel by the kernel; one in user space may do"),
+    ("ifb", b"", "", "traffic that arrives cannot be shaped, only traffic that leaves"),
 )
 _QDISCS = (
     ("netem", "delay, loss and reordering cannot be declared"),
@@ -70,10 +71,10 @@ def _links(netlink: Netlink) -> Iterator[Finding]:
     yield tried("network", "veth", pair, "no container can be attached to a network", needed=True)
     cost = "networks with driver bridge, the default, are refused"
     yield tried("network", "bridge", _refusal(netlink, add_bridge("p-bridge")), cost, needed=True)
-    parent = 0 if pair else netlink.index("p-veth")
-    for kind, setting, on_parent, cost in _LINKS:
+    for kind, setting, on, cost in _LINKS:
         settings = (setting,) if setting else ()
-        request = _nested_link(kind, *settings, parent=parent if on_parent else 0)
+        parent = netlink.link(on) if on else None
+        request = _nested_link(kind, *settings, parent=parent.index if parent else 0)
         yield tried("network", kind, _refusal(netlink, request), cost)
 
 

@@ -1,8 +1,4 @@
-"""Which device nodes a container may use, as the rules of v1's devices controller.
-
-v2 has no files for this: there it takes a BPF program, so CgroupsV2.supports("devices") is False
-and the caller keeps CAP_MKNOD from containers without a user namespace of their own.
-"""
+"""Which device nodes a container may use: rules as v1's devices controller reads them, and as v2's BPF program."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from runtime.errors import RuntimeFault
+from runtime.kernel.bpf import BLOCK, CHARACTER, MKNOD, READ, WRITE, DeviceRule
 
 # "c MAJOR:MINOR rwm": any node may be made, only these may be opened. As Docker's default.
 # Source: Linux Documentation/admin-guide/devices.txt.
@@ -57,3 +54,11 @@ def rule_of(path: str) -> str:
     else:
         raise NotADevice(path)
     return f"{kind} {os.major(node.st_rdev)}:{os.minor(node.st_rdev)} rwm"
+
+
+def parsed(rule: str) -> DeviceRule:
+    """A rule of v1's notation for v2."""
+    kind, numbers, letters = rule.split()
+    major, minor = (None if number == "*" else int(number) for number in numbers.split(":"))
+    access = sum({"m": MKNOD, "r": READ, "w": WRITE}[letter] for letter in letters)
+    return DeviceRule(BLOCK if kind == "b" else CHARACTER, major, minor, access)

@@ -8,12 +8,15 @@ import math
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Sequence
 
+from runtime.cgroups import devices as device_rules
 from runtime.cgroups import files
 from runtime.cgroups.api import Cgroup, Cgroups, Feature, Stats
 from runtime.cgroups.errors import CgroupBusy, CgroupMissing, FreezeFailed, LimitRefused, LimitUnavailable
+from runtime.kernel import bpf
 from runtime.spec import Resources
 
 CONTROLLERS = ("memory", "cpu", "pids", "io")
@@ -209,6 +212,8 @@ class CgroupsV2(Cgroups):
         self.prefix = files.check_name(prefix)
         self._mount = mount
         self._root = f"{mount}/{prefix}"
+        self._program: int | None = None  # the default rules', shared by all groups; loading takes a millisecond
+        self._programs = threading.Lock()
 
     def create(
         self, name: str, resources: Resources, *, privileged: bool = False, devices: Sequence[str] = ()
@@ -224,6 +229,8 @@ class CgroupsV2(Cgroups):
             os.mkdir(cgroup.directories[0], 0o755)
         try:
             cgroup.update(resources)
+            if not privileged:
+                self._allow_devices(cgroup.directories[0], devices)
         except BaseException:
             files.remove(cgroup.directories[0])
             raise
@@ -253,11 +260,35 @@ class CgroupsV2(Cgroups):
             case "freeze" | "kill":
                 return True
             case "devices":
-                return False
+                return self._default_program() is not None
             case "swap":
                 return self._available("memory") and os.path.exists("/proc/swaps")
             case _:
                 return self._available(_CONTROLLER_OF[feature])
+
+    def _allow_devices(self, directory: str, devices: Sequence[str]) -> None:
+        """Attach the program that decides. Where there are none, a container has only the nodes in its /dev."""
+        program = self._default_program()
+        if program is None:
+            return
+        own = bpf.device_program([device_rules.parsed(rule) for rule in device_rules.rules(devices)]) if devices else -1
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            bpf.attach_to_group(own if devices else program, descriptor)
+        finally:
+            os.close(descriptor)
+            if devices:
+                os.close(own)
+
+    def _default_program(self) -> int | None:
+        with self._programs:
+            if self._program is None:
+                # No BPF in the kernel, or not for us: asked again next time, which costs a system call.
+                with contextlib.suppress(OSError):
+                    self._program = bpf.device_program(
+                        [device_rules.parsed(rule) for rule in device_rules.DEFAULT_RULES]
+                    )
+            return self._program
 
     def _available(self, controller: str) -> bool:
         """Whether a group of ours would have it; found out without changing anything."""

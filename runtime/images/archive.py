@@ -230,6 +230,12 @@ def _path_of(name: str, member: str) -> str:
 def _set_xattrs(descriptor: int, member: tarfile.TarInfo) -> None:
     for key, value in member.pax_headers.items():
         name = key.removeprefix(_XATTR)
-        if name != key and name.startswith(_KEPT_XATTRS):
+        if name == key or not name.startswith(_KEPT_XATTRS):
+            continue
+        try:
             # tarfile decoded the bytes as UTF-8 and kept the others as surrogates.
             os.setxattr(descriptor, name, value.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            # Notes for users may be lost where the file system has no room for them; powers may not.
+            if error.errno != errno.EOPNOTSUPP or not name.startswith("user."):
+                raise

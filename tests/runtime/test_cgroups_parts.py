@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.cgroups import mounts
-from runtime.cgroups.devices import NotADevice, rule_of, rules
+from runtime.cgroups.devices import NotADevice, parsed, rule_of, rules
 from runtime.cgroups.v2 import weight_of
+from runtime.kernel.bpf import BLOCK, CHARACTER, MKNOD, READ, WRITE, DeviceRule
 
 HYBRID = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -52,6 +53,12 @@ def test_more_shares_are_never_less_weight(one: int, other: int) -> None:
 def test_a_device_is_allowed_by_its_numbers() -> None:
     assert rule_of("/dev/null") == "c 1:3 rwm"
     assert "c 1:11 rwm" in list(rules(["/dev/kmsg"]))
+
+
+def test_both_generations_have_the_same_rules() -> None:
+    assert parsed("b *:* m") == DeviceRule(BLOCK, None, None, MKNOD)
+    assert parsed("c 136:* rwm") == DeviceRule(CHARACTER, 136, None, READ | WRITE | MKNOD)
+    assert parsed("c 10:200 r") == DeviceRule(CHARACTER, 10, 200, READ)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/missing"])

@@ -1,0 +1,1 @@
+"""Running chosen tests on kernels other than the machine's own."""
