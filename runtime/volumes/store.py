@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Volumes:
         self._directory = directory
         self._trash = Trash(directory / ".trash")
         self._lock = threading.Lock()
+        self._lock_of: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # held while one is filled
         self._trash.sweep()
         for name in self._entries():
             if name.startswith(".") and name != ".trash":
@@ -113,8 +115,10 @@ class Volumes:
         """
         options = self._parsed(name)
         data = self.path(name)
-        with self._lock:
+        with self._locked(name):
             try:
+                if options.kind == "tmpfs":
+                    self._mount_tmpfs(name, options)
                 if options.kind == "plain":
                     self._finish_copy(name)
                 if not data.is_dir() or os.listdir(data):
@@ -144,6 +148,8 @@ class Volumes:
             if self._parsed(name).kind == "tmpfs":
                 _unmount(volume / "_data")
         self._trash.discard(volume)
+        with self._lock:
+            self._lock_of.pop(name, None)
 
     def list(self) -> tuple[str, ...]:
         """The names of all."""
@@ -160,6 +166,10 @@ class Volumes:
     def drain(self) -> None:
         """Wait until removed volumes have left the disk; see Trash.drain()."""
         self._trash.drain()
+
+    def _locked(self, name: str) -> threading.Lock:
+        with self._lock:
+            return self._lock_of[name]
 
     def _entries(self) -> tuple[str, ...]:
         try:

@@ -299,6 +299,16 @@ def test_a_crash_while_copying_starts_over_and_one_while_moving_goes_on(volumes:
 
 
 @pytest.mark.kernel
+def test_a_tmpfs_is_filled_not_what_lies_below_it(volumes: Volumes, layer: Path) -> None:
+    volumes.create("fast", {"type": "tmpfs", "o": "size=1m"})
+    try:
+        assert volumes.populate("fast", image_of(layer), "/srv/data")
+        assert os.listdir(volumes.mount("fast", "/f").source) == ["file"]
+    finally:
+        volumes.remove("fast")
+
+
+@pytest.mark.kernel
 def test_a_copy_that_fails_leaves_the_volume_empty(volumes: Volumes, layer: Path) -> None:
     volumes.create("small", {"type": "tmpfs", "o": "size=64k"})
     (layer / "srv/data/big").write_bytes(bytes(1 << 20))
