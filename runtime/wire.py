@@ -28,25 +28,31 @@ def send(to: socket.socket, message: object, fds: Sequence[int] = ()) -> None:
     """
     body = _encode(message).encode()
     if len(body) <= _INLINE_BYTES:
-        _send(to, body, fds)
+        send_bytes(to, body, fds)
         return
     memory = os.memfd_create("netmodel-message", os.MFD_CLOEXEC)
     try:
         with open(memory, "wb", closefd=False) as file:
             file.write(body)
-        _send(to, b"", (*fds, memory))
+        send_bytes(to, b"-", (*fds, memory))
     finally:
         os.close(memory)
 
 
-def _send(to: socket.socket, body: bytes, fds: Sequence[int]) -> None:
+def send_bytes(to: socket.socket, body: bytes, fds: Sequence[int] = ()) -> None:
+    """Send a datagram that is not JSON; not an empty one, which looks like the end of the connection."""
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    # An empty datagram looks like the end of the connection to its reader.
-    to.sendmsg([body or b"-"], ancillary, socket.MSG_NOSIGNAL)
+    to.sendmsg([body], ancillary, socket.MSG_NOSIGNAL)
 
 
-def _receive(source: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
-    return source.recvmsg(_INLINE_BYTES + 1, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
+def receive_bytes(source: socket.socket, size: int = _INLINE_BYTES + 1) -> tuple[bytes, list[int]]:
+    """Take the next datagram as it is, and its descriptors; b"" at the end."""
+    body, ancillary, _flags, _address = source.recvmsg(size, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return body, fds.tolist()
 
 
 def receive(source: socket.socket) -> tuple[Any, list[int]] | None:
@@ -56,14 +62,10 @@ def receive(source: socket.socket) -> tuple[Any, list[int]] | None:
         OSError: EAGAIN when a non-blocking socket has none.
     """
     try:
-        body, ancillary, _flags, _address = _receive(source)
+        body, fds = receive_bytes(source)
     except ConnectionResetError:
         # Told once, and before what is still to be read, if the other side left without reading all of ours.
-        body, ancillary, _flags, _address = _receive(source)
-    fds: list[int] = []
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.extend(memoryview(data[: len(data) - len(data) % 4]).cast("i"))
+        body, fds = receive_bytes(source)
     if not body:
         return None
     if body == b"-":

@@ -57,6 +57,24 @@ def enter(fd: int, kinds: int) -> None:
     syscall.libc("setns", fd, kinds)
 
 
+def clone_in_pid_namespace(pidfd: int, home: int) -> int:
+    """Fork a child that is born in the PID namespace of another process; 0 in the child.
+
+    Args:
+        home: Descriptor of the caller's own PID namespace, where its later children are born again.
+
+    Entering a PID namespace only moves the children to come: pid_namespaces(7).
+    """
+    enter(pidfd, CLONE_NEWPID)
+    pid = -1
+    try:
+        pid = clone()
+    finally:
+        if pid != 0:  # the child is where it is to be
+            enter(home, CLONE_NEWPID)
+    return pid
+
+
 def unshare(kinds: int) -> None:
     syscall.libc("unshare", kinds)
 

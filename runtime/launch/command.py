@@ -23,7 +23,7 @@ class Visit:
 
     Args:
         pidfd: The container's first process.
-        namespaces: Those of its to enter, as clone flags.
+        namespaces: Those of its to enter, as clone flags. It was born in that for processes.
         stdio: None for a terminal.
     """
 
@@ -33,28 +33,25 @@ class Visit:
     namespaces: int
     cgroups: tuple[str, ...]
     stdio: tuple[int, int, int] | None
-    nofile: tuple[int, int]
 
 
 def run(visit: Visit) -> NoReturn:
-    """Enter the container, and let a child there become the program.
-
-    A process cannot enter a PID namespace itself, only its children can. The child is the spawner's
-    (CLONE_PARENT), so that this one may end at once.
-    """
-
-    def enter() -> None:
-        clone.enter(visit.pidfd, visit.namespaces)
-
-    def become() -> None:
-        close_all_but(frozenset((visit.control.fileno(), *(visit.stdio or ()))))
+    """Enter the container and become the program."""
+    control = Control(visit.control)
+    try:
+        # The container sees this copy of the spawner already, but must not look into it, not even its root.
+        prctl.set_dumpable(False)
+        prctl.die_with_parent(signal.SIGKILL)
+        join_cgroups(visit.cgroups)
+        clone.enter(visit.pidfd, visit.namespaces & ~clone.CLONE_NEWPID)
+        close_all_but(frozenset((control.fileno(), *(visit.stdio or ()))))
         if visit.namespaces & clone.CLONE_NEWUSER:
             become_root()
-        program.inherit_nothing(visit.nofile)
-        control = Control(visit.control)
         program.execute(program.prepare(visit.process, control, visit.stdio), control)
-
-    fork_inside(visit.control, visit.cgroups, enter, 0, become)
+    except Exception as error:
+        control.fail(as_start_failure(error))
+    finally:
+        os._exit(1)
 
 
 def fork_inside(
@@ -64,10 +61,13 @@ def fork_inside(
     flags: int,
     become: Callable[[], None],
 ) -> NoReturn:
-    """In a process made for it: join control groups, enter namespaces, fork for the spawner, tell it the pid, end."""
+    """In a process made for it: join control groups, enter namespaces, fork for the spawner, tell it the pid, end.
+
+    A new PID namespace belongs to the user namespace that its maker is in, so the spawner cannot make it.
+    """
     control = Control(connection)
     try:
-        # From here on the container must not look into this copy of the spawner, not even its root.
+        # From here on the sandbox's other users must not look into this copy of the spawner.
         prctl.set_dumpable(False)
         join_cgroups(cgroups)
         enter()

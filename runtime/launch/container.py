@@ -12,7 +12,7 @@ from runtime.errors import InvalidSpec, KernelRefused, StartFailed
 from runtime.kernel import clone, mount, prctl
 from runtime.kernel.path import close_all_but, open_in
 from runtime.launch import filesystems, program
-from runtime.launch.control import Control
+from runtime.launch.control import GO, MAPPED, MOUNTS, Control
 from runtime.launch.filesystems import CgroupView
 from runtime.launch.order import ordered_mounts
 from runtime.launch.sysctl import write_sysctls
@@ -27,7 +27,6 @@ class Birth:
         own_network: The network namespace belongs to the container's user namespace.
         own_users: It has a user namespace.
         output: Descriptors for stdout and stderr; None for a terminal.
-        nofile: The spawner's limit of descriptors before it raised it for itself.
     """
 
     spec: ContainerSpec
@@ -36,7 +35,6 @@ class Birth:
     own_users: bool
     output: tuple[int, int] | None
     cgroups: tuple[CgroupView, ...]
-    nofile: tuple[int, int]
 
 
 def run(birth: Birth) -> NoReturn:
@@ -62,9 +60,8 @@ def as_start_failure(error: Exception) -> StartFailed:
 def _run(birth: Birth, control: Control) -> NoReturn:
     spec = birth.spec
     close_all_but(frozenset((control.fileno(), *(birth.output or ()))))
-    program.inherit_nothing(birth.nofile)
     prctl.die_with_parent(signal.SIGKILL)
-    control.expect("mapped")
+    control.expect(MAPPED)
     if birth.own_users:
         become_root()
     if spec.private_cgroup:
@@ -74,7 +71,7 @@ def _run(birth: Birth, control: Control) -> NoReturn:
     mount.make_rprivate("/")
     made = filesystems.make(spec, birth.own_network)
 
-    _, fds = control.expect("mounts")
+    fds = control.expect(MOUNTS)
     root = _build_root(birth, made, fds)
     _build_mounts(spec, root, fds)
     _discard(fds)
@@ -96,13 +93,13 @@ def _run(birth: Birth, control: Control) -> NoReturn:
     stdio = None if birth.output is None else (os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), *birth.output)
     ready = program.prepare(spec.process, control, stdio)
     if not late:
-        control.expect("go")
+        control.expect(GO)
     program.execute(ready, control)
 
 
 def _wait_for_links(control: Control, sysctls: int, late: list[tuple[str, str]]) -> None:
     """Write the parameters of a link's own once the links are there."""
-    control.expect("go")
+    control.expect(GO)
     for name, _value in write_sysctls(sysctls, late):
         raise InvalidSpec(
             f"sysctl {name} does not exist in this container", "check its spelling, and that its link is there"

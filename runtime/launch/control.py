@@ -1,6 +1,6 @@
 """The socket between the spawner and a child that is not its program yet.
 
-The spawner says {"go": ...} step by step; the child says {"error": ...}, or {"exec": true} right
+The spawner says step by step how far it is, a byte each; the child says {"error": ...}, or {"exec": true} right
 before its program takes its place, which closes the socket. A child that dies says nothing.
 """
 
@@ -15,6 +15,9 @@ from typing import Any, NoReturn
 from runtime import wire
 from runtime.errors import RuntimeFault, StartFailed
 
+# Ids are mapped and control groups joined; the mounts are made (and passed); the program may run.
+MAPPED, MOUNTS, GO = b"i", b"m", b"g"
+
 
 class Control:
     """The child's end."""
@@ -25,17 +28,15 @@ class Control:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def expect(self, step: str) -> tuple[dict[str, Any], list[int]]:
-        """Wait until the spawner says so; end this process if it never will."""
+    def expect(self, step: bytes) -> list[int]:
+        """Wait until the spawner says so, and take what it passes; end this process if it never will."""
         try:
-            received = wire.receive(self._socket)
+            said, fds = wire.receive_bytes(self._socket, 1)
         except OSError:
-            received = None
-        if received is None:
+            said = b""
+        if said != step:
             os._exit(1)
-        message, fds = received
-        assert step in message, message
-        return message, fds
+        return fds
 
     def tell(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
         wire.send(self._socket, message, fds)

@@ -62,15 +62,6 @@ def execute(ready: Ready, control: Control) -> NoReturn:
     _execute(ready.argv, ready.environment)
 
 
-def inherit_nothing(nofile: tuple[int, int]) -> None:
-    """Give the program what the spawner changed for itself: signals that it ignores, the descriptors' limit."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
 def _take_stdio(stdio: Sequence[int], user: User) -> None:
     for number, fd in enumerate(stdio):
         # So that the program may open /dev/stdout, which is a link to the pipe that we made as root.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtime.errors import StartFailed
 
 _PASSWD = "/etc/passwd"
 _GROUP = "/etc/group"
+_LIMIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,12 @@ def resolve(user: str, extra_groups: Sequence[str] = (), passwd: str = _PASSWD, 
 
 def _find_user(name: str, passwd: str) -> list[str] | None:
     """A name is looked up before a number is: useradd lets names be digits."""
-    entries = list(_entries(passwd, 7))
-    by_name = (fields for fields in entries if fields[0] == name)
-    by_number = (fields for fields in entries if fields[2] == name)
-    return next(by_name, None) or next(by_number, None)
+    entries = _entries(passwd, 7)
+    for column in (0, 2):
+        for fields in entries:
+            if fields[column] == name:
+                return fields
+    return None
 
 
 def _group_id(name: str, group: str) -> int:
@@ -68,14 +72,17 @@ def _group_id(name: str, group: str) -> int:
     )
 
 
-def _entries(path: str, fields: int) -> Iterator[list[str]]:
+def _entries(path: str, fields: int) -> list[list[str]]:
     """The well-formed lines of a file that may be missing, since the container wrote it."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read(1 << 20).splitlines()
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
-        return
-    for line in lines:
-        entry = line.split(":")
-        if len(entry) >= fields and entry[2].isdigit():
-            yield entry
+        return []
+    try:
+        data = os.read(file, min(os.fstat(file).st_size, _LIMIT_BYTES))
+    except OSError:
+        return []
+    finally:
+        os.close(file)
+    entries = [line.split(":") for line in data.decode(errors="replace").split("\n")]
+    return [entry for entry in entries if len(entry) >= fields and entry[2].isdigit()]

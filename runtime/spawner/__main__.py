@@ -65,8 +65,11 @@ def serve(listener: socket.socket, ready: int) -> None:
     server = Server(loop, listener)
     waker, wakes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Handlers, even of nothing: a clone has its signals at their defaults again then (CLONE_CLEAR_SIGHAND),
+    # while one that is ignored, as Python does with two of these, stays ignored in the program.
+    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def woken() -> None:
         os.read(waker, 512)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from runtime.errors import InvalidSpec, KernelRefused
 from runtime.kernel import clone
 from runtime.launch import command, container
 from runtime.launch.container import Birth
+from runtime.launch.control import MAPPED, MOUNTS
 from runtime.launch.filesystems import CgroupView
 from runtime.launch.order import ordered_mounts
 from runtime.spawner import device, overlay
@@ -73,7 +75,7 @@ class Newborn:
             fds.extend(maker.spent)
             if len(fds) > wire.MAX_FDS:
                 raise InvalidSpec(f"{len(sources)} mounts are more than one container can have", "mount their parents")
-            wire.send(self.control, {"mounts": True}, fds)
+            wire.send_bytes(self.control, MOUNTS, fds)
         finally:
             for fd in {*fds, *maker.spent}:
                 os.close(fd)
@@ -92,6 +94,7 @@ def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], no
 
     Args:
         pin: Of spec.sandbox, where that stands already.
+        nofile: The limit of descriptors to give it; the spawner has raised its own.
 
     Raises:
         RuntimeFault: Nothing is left of it then.
@@ -118,13 +121,12 @@ def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], no
             own_users=spec.idmap is not None,
             output=ends,
             cgroups=views,
-            nofile=nofile,
         )
         try:
             if pin is None:
                 newborn = Newborn(spec, _clone(birth, namespaces), 0, ours, None, False, namespaces)
             else:
-                newborn = Newborn(spec, 0, _clone_into(birth, pin), ours, pin, False, namespaces)
+                newborn = Newborn(spec, 0, _clone_into(birth, pin, nofile), ours, pin, False, namespaces)
         finally:
             theirs.close()
             for end in ends or ():
@@ -132,12 +134,13 @@ def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], no
         undo.callback(_kill, newborn.pid or newborn.messenger)
         if pin is None:
             _map_ids(newborn.pid, spec.idmap)
+            resource.prlimit(newborn.pid, resource.RLIMIT_NOFILE, nofile)
             _join(spec.cgroups, newborn.pid)
             if new_network:
                 newborn.pin = _pin(newborn.pid, spec.idmap)
                 newborn.made_pin = True
                 undo.callback(newborn.pin.close)
-        wire.send(ours, {"mapped": True})
+        wire.send_bytes(ours, MAPPED)
         ours.setblocking(False)
         newborn.output, newborn.sources = output, sources
         undo.pop_all()
@@ -159,10 +162,12 @@ def _clone_hint(error: OSError) -> str:
     return "see /proc/sys/user/max_*_namespaces and ulimit -u" if error.errno in (11, 28) else ""
 
 
-def _clone_into(birth: Birth, pin: Pin) -> int:
+def _clone_into(birth: Birth, pin: Pin, nofile: tuple[int, int]) -> int:
     """Fork a process that enters the sandbox and makes the first one there."""
 
     def enter() -> None:
+        # Here, since nobody knows yet who is to be limited.
+        resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
         if pin.users is not None and birth.own_users:
             clone.enter(pin.users, clone.CLONE_NEWUSER)
         clone.enter(pin.network, clone.CLONE_NEWNET)

@@ -77,9 +77,9 @@ class Visitor:
     """A further process in a container."""
 
     id: str
+    pid: int
     reply: Reply
     control: socket.socket | None
-    pid: int = 0
     executing: bool = False
     started: bool = False
     failure: dict[str, Any] | None = None

@@ -18,7 +18,7 @@ from runtime.kernel import clone
 from runtime.launch import command, terminal
 from runtime.launch.command import Visit
 from runtime.launch.container import as_start_failure
-from runtime.launch.control import describe
+from runtime.launch.control import GO, describe
 from runtime.spawner.birth import Newborn, bear
 from runtime.spawner.hierarchy import Hierarchies
 from runtime.spawner.log import LogPump
@@ -53,6 +53,7 @@ class Service:
         self._messengers: set[int] = set()
         self._unnamed: set[int] = set()
         self._unclaimed: dict[int, int] = {}
+        self._pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._nofile[1], self._nofile[1]))
         self._next_visitor = 0
@@ -156,7 +157,7 @@ class Service:
         container.waiting = reply
         # If it has died, what its socket has to say tells why.
         with suppress(OSError):
-            wire.send(container.control, {"go": True})
+            wire.send_bytes(container.control, GO)
 
     def _hear(self, container: Container) -> None:
         """Take what a container's child says on its way to its program."""
@@ -182,17 +183,12 @@ class Service:
                 container.logs.add("stdout", fds[0])
 
     def _claim(self, container: Container, pid: int) -> None:
-        self._name(container, pid)
+        """Note which process it is, as the one that made it has told."""
+        container.pid = pid
+        self._by_pid[pid] = container
+        self._unnamed.discard(id(container))
         self._tell(container, {})
-        self._end_if_early(pid)
-
-    def _name(self, record: Container | Visitor, pid: int) -> None:
-        record.pid = pid
-        self._by_pid[pid] = record
-        self._unnamed.discard(id(record))
-
-    def _end_if_early(self, pid: int) -> None:
-        """Its status may have come before its name."""
+        # Its status may have come before its name.
         status = self._unclaimed.pop(pid, None)
         if status is not None:
             self._ended(pid, status)
@@ -306,19 +302,19 @@ class Service:
         pidfd = clone.pidfd(container.pid)
         stdio = None if process.terminal else (fds[0], fds[1], fds[2])
         try:
-            messenger = clone.clone()
-            if messenger == 0:
-                command.run(Visit(process, theirs, pidfd, container.namespaces, container.cgroups, stdio, self._nofile))
+            pid = clone.clone_in_pid_namespace(pidfd, self._pid_namespace)
+            if pid == 0:
+                command.run(Visit(process, theirs, pidfd, container.namespaces, container.cgroups, stdio))
         except OSError as error:
             ours.close()
-            raise KernelRefused("fork", error) from None
+            raise KernelRefused(f"fork into container {container.id[:12]}", error) from None
         finally:
             theirs.close()
             os.close(pidfd)
-        self._messengers.add(messenger)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, self._nofile)
         self._next_visitor += 1
-        visitor = Visitor(f"{container.id}.{self._next_visitor}", reply, ours)
-        self._unnamed.add(id(visitor))
+        visitor = Visitor(f"{container.id}.{self._next_visitor}", pid, reply, ours)
+        self._by_pid[pid] = visitor
         ours.setblocking(False)
         self._loop.watch(ours.fileno(), lambda: self._hear_visitor(visitor))
 
@@ -335,10 +331,7 @@ class Service:
                 return
             message, fds = received
             visitor.terminal.extend(fds)
-            if "pid" in message:
-                self._name(visitor, message["pid"])
-                self._end_if_early(visitor.pid)
-            elif "error" in message:
+            if "error" in message:
                 visitor.failure = message["error"]
             elif "exec" in message:
                 visitor.executing = True
@@ -348,7 +341,6 @@ class Service:
             self._loop.forget(visitor.control.fileno())
             visitor.control.close()
             visitor.control = None
-        self._unnamed.discard(id(visitor))
         if visitor.executing and visitor.failure is None:
             visitor.started = True
             visitor.reply({"exec": visitor.id, "pid": visitor.pid, "fds": visitor.terminal})

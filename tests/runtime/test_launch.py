@@ -169,7 +169,7 @@ def test_paths_are_masked_and_read_only(lab: Lab) -> None:
     )
 
     assert text.splitlines()[:2] == ["0", "0"]
-    assert text.splitlines()[-1] == "kept"
+    assert "kept" in text.splitlines()
 
 
 def test_privileged_masks_nothing(lab: Lab) -> None:
