@@ -8,6 +8,8 @@ from typing import IO, Any
 from netmodel.probe.matrix import Cell, Matrix
 from netmodel.probe.result import Outcome, Result, title
 
+UNWRAPPED = 4000  # columns: a line a result in a pipe, for grep
+
 _MARKS = {"held": "✓", "failed": "✗", "inconclusive": "?"}
 _COLOURS = {"held": "green", "failed": "bold red", "inconclusive": "yellow"}
 _CELLS = {"reached": "✓", "closed": "○", "silent": "✗", "refused": "✗", "unknown": "?", "self": "·"}
@@ -24,7 +26,7 @@ def render_table(results: Sequence[Result], out: IO[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=out, highlight=False, soft_wrap=not out.isatty())
+    console = Console(file=out, highlight=False, width=None if out.isatty() else UNWRAPPED)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("", "expectation", "what was sent, what came back"):
         table.add_column(heading, overflow="fold")
@@ -95,12 +97,12 @@ def matrix_table(matrix: Matrix, out: IO[str]) -> None:
     from rich.text import Text
 
     terminal = out.isatty()
-    console = Console(file=out, highlight=False, soft_wrap=not terminal)
+    console = Console(file=out, highlight=False, width=None if terminal else UNWRAPPED)
     marks = _CELLS if terminal else _PLAIN_CELLS
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(f"from \\ to ({matrix.what})", no_wrap=True)
     # Long names across the top would leave no room: numbers stand for them, each row is its own key.
-    numbered = sum(len(name) + 1 for name in matrix.names) > (console.width * 2 // 3 if terminal else 4000)
+    numbered = sum(len(name) + 1 for name in matrix.names) > (console.width * 2 // 3 if terminal else UNWRAPPED)
     for index, name in enumerate(matrix.names):
         table.add_column(str(index + 1) if numbered else name, justify="center", no_wrap=True)
     for index, (name, row) in enumerate(zip(matrix.names, matrix.cells, strict=True)):
