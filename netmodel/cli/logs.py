@@ -25,7 +25,7 @@ def logs(session: Session, /, container: str, **o: Any) -> None:
 
     if o["tail"] != "all" and not o["tail"].isdigit():
         raise click.UsageError(f"--tail {o['tail']!r} is neither a number nor all")
-    response = session.client.open(
+    with session.client.open(
         "GET",
         f"/containers/{container}/logs",
         stdout=True,
@@ -35,8 +35,5 @@ def logs(session: Session, /, container: str, **o: Any) -> None:
         timestamps=o["timestamps"],
         since=moment(o["since"]),
         until=moment(o["until"]),
-    )
-    try:
+    ) as response:
         show_frames(response.body(), tty=response.headers.get("content-type", "").endswith("raw-stream"))
-    finally:
-        response.close()

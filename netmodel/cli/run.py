@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -69,7 +70,7 @@ def _attached(client: Client, container: str, body: dict[str, Any]) -> int:
     )
     condition = "removed" if body["HostConfig"]["AutoRemove"] else "next-exit"
     wait = client.open("POST", f"/containers/{container}/wait", condition=condition)
-    with connection, forwarded_signals(client, container, enabled=not tty):
+    with connection, wait, forwarded_signals(client, container, enabled=not tty):
         client.post(f"/containers/{container}/start")
         talk(
             connection,
@@ -78,17 +79,7 @@ def _attached(client: Client, container: str, body: dict[str, Any]) -> int:
             interactive=interactive,
             resize=lambda rows, columns: client.post(f"/containers/{container}/resize", h=rows, w=columns),
         )
-        answer = next(iter(_json_lines(wait)))
+        answer = json.loads(wait.read())
     if message := (answer.get("Error") or {}).get("Message"):
         raise ClientError(message)
     return int(answer["StatusCode"])
-
-
-def _json_lines(response: Any) -> Any:
-    import json
-
-    try:
-        for line in response.lines():
-            yield json.loads(line)
-    finally:
-        response.close()

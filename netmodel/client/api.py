@@ -46,13 +46,10 @@ class Client:
 
     def stream(self, method: str, path: str, body: Any = None, **parameters: Parameter) -> Iterator[Any]:
         """Yield one JSON value a line, each as soon as it arrives."""
-        response = self.open(method, path, body, **parameters)
-        try:
+        with self.open(method, path, body, **parameters) as response:
             for line in response.lines():
                 if line.strip():
                     yield json.loads(line)
-        finally:
-            response.close()
 
     def open(self, method: str, path: str, body: Any = None, **parameters: Parameter) -> http.Response:
         """Send a request; the body of the answer is the caller's to read, and the response to close.
@@ -69,11 +66,7 @@ class Client:
         return self._send("POST", path, body, parameters, upgrade).hijack()
 
     def _whole(self, method: str, path: str, body: Any, parameters: dict[str, Parameter]) -> Any:
-        response = self._send(method, path, body, parameters, {"Connection": "close"})
-        try:
-            text = response.read()
-        finally:
-            response.close()
+        text = self._send(method, path, body, parameters, {"Connection": "close"}).read()
         return json.loads(text) if text.strip() else None
 
     def _send(

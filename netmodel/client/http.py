@@ -43,7 +43,11 @@ class Response:
             yield from self._until_closed()
 
     def read(self) -> bytes:
-        return b"".join(self.body())
+        """The whole body; the connection is closed then."""
+        try:
+            return b"".join(self.body())
+        finally:
+            self.close()
 
     def lines(self) -> Iterator[bytes]:
         """Yield the body line by line, without the ends of lines."""
@@ -61,6 +65,12 @@ class Response:
 
     def close(self) -> None:
         self._connection.close()
+
+    def __enter__(self) -> Response:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _head(self) -> str:
         while b"\r\n\r\n" not in self._buffer:

@@ -1,0 +1,3 @@
+from tests.support.daemon import daemon
+
+__all__ = ["daemon"]

@@ -1,0 +1,152 @@
+"""What Docker's clients ask for, as a ContainerConfig: honoured, refused by name, or answered with a warning."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import msgspec
+import pytest
+
+from netmodel.daemon.wire.create import read_create
+from netmodel.errors import Invalid
+from netmodel.model import ContainerConfig, EndpointConfig, MountConfig, PortConfig
+
+
+def read(host: dict[str, Any] | None = None, **body: Any) -> ContainerConfig:
+    return read_create(encode(host, **body))[0]
+
+
+def warnings(host: dict[str, Any] | None = None, **body: Any) -> list[str]:
+    return read_create(encode(host, **body))[1]
+
+
+def encode(host: dict[str, Any] | None, **body: Any) -> bytes:
+    return msgspec.json.encode({"Image": "host", "HostConfig": host or {}, **body})
+
+
+def test_null_and_absent_are_the_image_s_own() -> None:
+    config = read(Cmd=None, Entrypoint=None, Env=None, Labels=None)
+
+    assert config == ContainerConfig(image="host")
+
+
+def test_an_empty_entrypoint_does_away_with_the_image_s() -> None:
+    assert read(Entrypoint=[""]).entrypoint == ()
+    assert read(Cmd="true").command == ("true",)
+
+
+def test_limits_become_numbers_and_zero_is_none() -> None:
+    config = read({"Memory": 64 << 20, "NanoCpus": 1_500_000_000, "PidsLimit": 0, "CpuShares": 512})
+
+    assert (config.memory_bytes, config.cpus, config.pids_limit, config.cpu_shares) == (64 << 20, 1.5, None, 512)
+    assert read({"CpuQuota": 50_000, "CpuPeriod": 25_000}).cpus == 2.0
+
+
+def test_the_mode_s_own_network_comes_first() -> None:
+    endpoints = {"b": {"IPAMConfig": {"IPv4Address": "10.0.0.2"}}, "a": None}
+    config = read({"NetworkMode": "a"}, NetworkingConfig={"EndpointsConfig": endpoints})
+
+    assert config.network_mode == "bridge"
+    assert config.networks == (
+        EndpointConfig(network="a"),
+        EndpointConfig(network="b", ipv4_address=IPv4Address("10.0.0.2")),
+    )
+
+
+def test_docker_s_word_default_is_the_default_network() -> None:
+    settings = {"default": {"IPAMConfig": None, "Aliases": None, "MacAddress": ""}}
+
+    assert read({"NetworkMode": "default"}, NetworkingConfig={"EndpointsConfig": settings}).networks == ()
+
+
+def test_an_interface_s_name_is_an_option_of_docker_s() -> None:
+    settings = {"n": {"DriverOpts": {"com.docker.network.endpoint.ifname": "lan0", "x": "y"}, "GwPriority": 3}}
+    (endpoint,) = read({"NetworkMode": "n"}, NetworkingConfig={"EndpointsConfig": settings}).networks
+
+    assert (endpoint.interface_name, dict(endpoint.driver_opts), endpoint.gw_priority) == ("lan0", {"x": "y"}, 3)
+
+
+@pytest.mark.parametrize("mode", ["host", "none", "container:x"])
+def test_modes_without_endpoints(mode: str) -> None:
+    assert read({"NetworkMode": mode}).network_mode == mode
+    with pytest.raises(Invalid, match="exclude each other"):
+        read({"NetworkMode": mode}, NetworkingConfig={"EndpointsConfig": {"other": {}}})
+
+
+def test_ports() -> None:
+    bindings = {
+        "80/tcp": [{"HostIp": "", "HostPort": "8080"}, {"HostIp": "::1", "HostPort": "9000-9005"}],
+        "53/udp": None,
+    }
+    config = read({"PortBindings": bindings, "PublishAllPorts": True}, ExposedPorts={"80/tcp": {}, "90": {}})
+
+    assert config.ports == (
+        PortConfig(container_port=80, host_port=8080),
+        PortConfig(container_port=80, host_address=IPv6Address("::1"), host_port=9000, host_port_end=9005),
+        PortConfig(container_port=53, protocol="udp"),
+        PortConfig(container_port=90),
+    )
+
+
+def test_mounts_in_all_their_forms() -> None:
+    config = read(
+        {
+            "Binds": ["/src:/a:ro,rshared", "data:/b:nocopy"],
+            "Mounts": [{"Type": "bind", "Source": "/m", "Target": "/c", "ReadOnly": True}],
+            "Tmpfs": {"/d": "size=64k,mode=700"},
+        },
+        Volumes={"/e": {}, "/b": {}},
+    )
+
+    assert config.mounts == (
+        MountConfig(type="bind", target="/a", source="/src", read_only=True, propagation="rshared", create_source=True),
+        MountConfig(type="volume", target="/b", source="data", nocopy=True),
+        MountConfig(type="bind", target="/c", source="/m", read_only=True),
+        MountConfig(type="tmpfs", target="/d", tmpfs_size_bytes=65536, tmpfs_mode=0o700),
+        MountConfig(type="volume", target="/e"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ({"Devices": [{"PathOnHost": "/dev/kvm"}]}, "Devices"),
+        ({"CpusetCpus": "0"}, "CpusetCpus"),
+        ({"PidMode": "host"}, "PidMode=host"),
+        ({"IpcMode": "host"}, "IpcMode=host"),
+        ({"VolumesFrom": ["x"]}, "VolumesFrom"),
+        ({"MemoryReservation": 1}, "MemoryReservation"),
+        ({"SecurityOpt": ["seccomp=/x.json"]}, "seccomp"),
+        ({"UsernsMode": "private"}, "private"),
+        ({"Binds": ["a:b"]}, "'a:b'"),
+        ({"Binds": ["/a:/b", "/c:/b"]}, "/b"),
+        ({"Mounts": [{"Type": "npipe", "Target": "/x"}]}, "npipe"),
+        ({"Dns": ["nope"]}, "nope"),
+        ({"PortBindings": {"80/icmp": None}}, "icmp"),
+        ({"PortBindings": {"80/tcp": [{"HostPort": "70000"}]}}, "70000"),
+        ({"ExtraHosts": ["nonsense"]}, "nonsense"),
+        ({"Memory": "much"}, "HostConfig"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(host: dict[str, Any], named: str) -> None:
+    with pytest.raises(Invalid, match=named):
+        read(host)
+
+
+def test_what_only_matters_less_is_answered_with_a_warning() -> None:
+    (policy,) = warnings({"RestartPolicy": {"Name": "always"}})
+    (check,) = warnings(Healthcheck={"Test": ["CMD", "true"]})
+
+    assert "always" in policy
+    assert "health" in check
+    assert warnings({"RestartPolicy": {"Name": "no"}, "MemorySwappiness": -1}, Healthcheck={"Test": ["NONE"]}) == []
+
+
+def test_unknown_keys_are_tolerated_as_docker_does() -> None:
+    assert read({"Isolation": "", "NewThing": 1}, OnBuild=None, AttachStdout=True) == ContainerConfig(image="host")
+
+
+def test_what_is_not_json_says_so() -> None:
+    with pytest.raises(Invalid, match="body is wrong"):
+        read_create(b"{")

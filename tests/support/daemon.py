@@ -1,0 +1,130 @@
+"""An engine as users have it: a process of its own in a box of its own, driven by the command line and by docker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from netmodel.client import Client
+from tests.support.box import Box
+from tests.support.wait import eventually
+
+NETMODEL = str(Path(sys.executable).with_name("netmodel"))
+Done = subprocess.CompletedProcess[str]
+
+
+class Daemon:
+    """`netmodel engine run` on a root of its own; its host is the box."""
+
+    def __init__(self, box: Box, directory: Path) -> None:
+        self.box = box
+        self.root = directory / "root"
+        self.host = directory / "e.sock"
+        self.environment = {
+            **os.environ,
+            "NETMODEL_ROOT": str(self.root),
+            "NETMODEL_HOST": str(self.host),
+            "DOCKER_HOST": f"unix://{self.host}",
+            "DOCKER_CONFIG": str(directory / "docker"),
+        }
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def client(self) -> Client:
+        return Client(str(self.host), str(self.root), start=False)
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        self.process = self.popen(NETMODEL, "engine", "run")
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("ready"), self.process.communicate()[1]
+
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        """End the engine; containers run on. Returns its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signum)
+        self.process.communicate(timeout=30)
+        return self.process.returncode
+
+    def run(self, *argv: str, text: str | None = None) -> Done:
+        """Run a program in the box, with this engine as the one that is meant."""
+        return subprocess.run(
+            argv,
+            input=text,
+            stdin=None if text is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=self.environment,
+            preexec_fn=self.box.setns,
+            cwd="/",
+        )
+
+    def popen(self, *argv: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            preexec_fn=self.box.setns,
+            cwd="/",
+        )
+
+    def netmodel(self, *argv: str, text: str | None = None) -> Done:
+        return self.run(NETMODEL, *argv, text=text)
+
+    def ok(self, *argv: str, text: str | None = None) -> str:
+        """What a netmodel command prints; it must succeed."""
+        done = self.netmodel(*argv, text=text)
+        assert done.returncode == 0, f"netmodel {' '.join(argv)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def clean_up(self) -> None:
+        """Remove everything, end the engine, and see the spawner go."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+        spawner = self.client.get("/netmodel/status")["spawner_pid"]
+        for container in self.client.get("/containers/json", all=True):
+            self.client.delete(f"/containers/{container['Id']}", force=True, v=True)
+        assert self.stop() == 0
+        eventually(lambda: not Path(f"/proc/{spawner}").exists(), what="the spawner's end")
+
+
+@contextmanager
+def running(directory: Path) -> Iterator[Daemon]:
+    box = Box("host")
+    daemon = Daemon(box, directory)
+    try:
+        daemon.start()
+        yield daemon
+        daemon.clean_up()
+    finally:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.process.kill()
+            daemon.process.communicate()
+        box.close()
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One engine for all tests of a module; each uses names of its own."""
+    with running(tmp_path_factory.mktemp("d")) as started:
+        yield started
+
+
+needs_docker = pytest.mark.skipif(shutil.which("docker") is None, reason="missing: the docker command line")
