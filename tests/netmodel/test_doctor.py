@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from drivers.kernel.nft import NftWorker
 from netmodel.doctor import Finding, examine
 from tests.support.box import Box
 
@@ -87,12 +88,13 @@ def test_capabilities_are_those_that_we_have(findings: dict[tuple[str, str], Fin
 
 def test_it_changes_nothing_and_is_quick(host: Box, tmp_path: Path) -> None:
     mountinfo = Path("/proc/self/mountinfo")
+    rules = NftWorker()  # here, where the test is
     groups = [line.split()[4] for line in mountinfo.read_text().splitlines() if " - cgroup" in line]
 
     def state() -> tuple[object, ...]:
         return (
             host.run("ip", "-o", "link").stdout,
-            host.run("nft", "list", "ruleset", check=False).stdout,
+            rules.run("list ruleset\n"),
             [line for line in mountinfo.read_text().splitlines() if str(tmp_path) in line],
             [found for point in groups for found in Path(point).glob("netmodel_doctor*")],
             list(tmp_path.iterdir()),
@@ -105,6 +107,7 @@ def test_it_changes_nothing_and_is_quick(host: Box, tmp_path: Path) -> None:
     assert time.perf_counter() - begin < 1
     assert state() == before
     assert len(list(Path("/proc/self/fd").iterdir())) <= open_before
+    rules.close()
 
 
 def test_without_roots_powers_it_says_so_and_survives() -> None:
