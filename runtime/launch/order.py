@@ -9,6 +9,11 @@ from runtime.spec import BindMount, ContainerSpec, TmpfsMount
 
 def ordered_mounts(spec: ContainerSpec) -> list[BindMount | TmpfsMount]:
     """Mounts and files, from the root downwards. A user's mount on a file of the engine's replaces it."""
-    taken = {posixpath.normpath(wanted.target) for wanted in spec.mounts}
-    files = [file for file in spec.files if posixpath.normpath(file.target) not in taken]
-    return sorted((*spec.mounts, *files), key=lambda wanted: posixpath.normpath(wanted.target).count("/"))
+    taken = {_place(wanted) for wanted in spec.mounts}
+    files = [file for file in spec.files if _place(file) not in taken]
+    return sorted((*spec.mounts, *files), key=lambda wanted: _place(wanted).count("/"))
+
+
+def _place(wanted: BindMount | TmpfsMount) -> str:
+    # One slash in front: normpath keeps two, as POSIX gives them a meaning.
+    return posixpath.normpath("/" + wanted.target.lstrip("/"))

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 
 from runtime.errors import InvalidSpec, KernelRefused
-from runtime.kernel import clone, mount
+from runtime.kernel import clone, mount, probe
 from runtime.kernel.prctl import FileIds
 from runtime.spec import BindMount, RootFs
 
@@ -48,7 +48,11 @@ class MountMaker:
             with FileIds(self._base, self._base) if mapped else FileIds(0, 0):
                 if overlay_takes_descriptors():
                     return _mount_by_descriptor(layers, upper, work)
-                return self._scratch.mount_overlay(opened, len(layers), rootfs)
+                made = self._scratch.mount_overlay(opened, len(layers), rootfs)
+            # Attached and detached again there, they are no burden any more, and nobody may attach them again.
+            while opened:
+                os.close(opened.pop())
+            return made
         finally:
             for fd in directories:
                 os.close(fd)
@@ -161,17 +165,10 @@ _takes_descriptors: bool | None = None
 
 
 def overlay_takes_descriptors() -> bool:
-    """Tell whether overlay takes its layers as descriptors (and detached mounts with them)."""
+    """Ask the kernel, once."""
     global _takes_descriptors
     if _takes_descriptors is None:
-        layer = mount.clone_tree("/")
-        try:
-            os.close(mount.new_filesystem("overlay", (("lowerdir+", layer), ("lowerdir+", layer))))
-            _takes_descriptors = True
-        except KernelRefused as refused:
-            _takes_descriptors = refused.errno == errno.ELOOP  # the same layer twice; it did take it
-        finally:
-            os.close(layer)
+        _takes_descriptors = probe.overlay_by_descriptor()
     return _takes_descriptors
 
 
