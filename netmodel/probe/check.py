@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from netmodel.model import Expectation
+from netmodel.probe import sandbox
+from netmodel.probe.control import Controls
 from netmodel.probe.expectation import prove
 from netmodel.probe.listener import Listeners
 from netmodel.probe.result import Outcome, Result
 from netmodel.probe.target import Aim, NoAim, aims
 from netmodel.probe.view import Node, View, parse, parse_expectations
+
+# Each holds some eight sockets, and makes neighbour entries that all namespaces share the room for.
+AT_ONCE = 200
 
 
 def check(view: Mapping[str, Any], expectations: Sequence[Any] | None = None) -> list[Result]:
@@ -23,37 +29,52 @@ def check(view: Mapping[str, Any], expectations: Sequence[Any] | None = None) ->
         view: What GET /netmodel/projects/NAME answers.
         expectations: Instead of the view's own; values or their JSON.
     """
+    sandbox.allow_many_sockets()
     parsed = parse(view)
     chosen = parsed.expectations if expectations is None else parse_expectations(expectations)
     return asyncio.run(_check(parsed, chosen))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Session:
+    """What the expectations of one check share."""
+
+    view: View
+    controls: Controls
+    listeners: Listeners
+    slots: asyncio.Semaphore
+
+    async def prove(self, source: Node, aim: Aim, expectation: Expectation) -> Outcome:
+        async with self.slots:
+            return await prove(self.controls, source, aim, expectation, self.listeners)
+
+
 async def _check(view: View, expectations: Sequence[Expectation]) -> list[Result]:
-    listeners = Listeners()
+    session = _Session(view=view, controls=Controls(view), listeners=Listeners(), slots=asyncio.Semaphore(AT_ONCE))
     gates = _Gates(expectations)
-    return await asyncio.gather(*(_prove_all(view, each, listeners, gates) for each in expectations))
+    return await asyncio.gather(*(_prove_all(session, each, gates) for each in expectations))
 
 
-async def _prove_all(view: View, expectation: Expectation, listeners: Listeners, gates: _Gates) -> Result:
+async def _prove_all(session: _Session, expectation: Expectation, gates: _Gates) -> Result:
     began = monotonic()
     async with gates.turn(expectation):
-        sources = view.named(expectation.source)
-        each = [_prove_from(view, source, expectation, listeners) for source in sources]
+        sources = session.view.named(expectation.source)
+        each = [_prove_from(session, source, expectation) for source in sources]
         outcomes = [outcome for found in await asyncio.gather(*each) for outcome in found]
     if not sources:
-        outcomes = [_nothing(expectation, f"there is no service {expectation.source} in {view.name}")]
+        outcomes = [_nothing(expectation, f"there is no service {expectation.source} in {session.view.name}")]
     return Result(expectation=expectation, outcomes=tuple(outcomes), took_s=monotonic() - began)
 
 
-async def _prove_from(view: View, source: Node, expectation: Expectation, listeners: Listeners) -> Sequence[Outcome]:
+async def _prove_from(session: _Session, source: Node, expectation: Expectation) -> Sequence[Outcome]:
     try:
-        found = await aims(view, source, expectation)
+        found = await aims(session.view, source, expectation)
     except NoAim as error:
         return [_nothing(expectation, str(error), source.name)]
     except OSError as error:
         return [_nothing(expectation, f"{source.name} cannot be asked: {error}", source.name)]
     others = [aim for aim in found if not _is_itself(source, aim, expectation)] or found
-    return await asyncio.gather(*(prove(view, source, aim, expectation, listeners) for aim in others))
+    return await asyncio.gather(*(session.prove(source, aim, expectation) for aim in others))
 
 
 def _is_itself(source: Node, aim: Aim, expectation: Expectation) -> bool:

@@ -5,8 +5,8 @@ be cut off, our own watching may be broken. So three things are shown first, wit
 probe and the same sockets:
 
 1. *It would be answered.* On the target's address and port something listens: the program that
-   holds the port, or a listener that we place. Somebody who may reach it does: other containers on
-   the target's networks, the host, and at last the target itself over its loopback.
+   holds the port, or a listener that we place. Somebody who may reach it does: the host, other
+   containers on the target's network, and at last the target itself over its loopback.
 2. *It would get there.* If only the target reached itself, its links must be alive as well: some
    neighbour or gateway answers it.
 3. *It could be sent.* Something answers the source: a gateway, a neighbour, its own stack if it has
@@ -23,6 +23,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from netmodel.probe.echo import Echo
@@ -33,8 +34,10 @@ from netmodel.probe.target import Aim
 from netmodel.probe.view import HOST, Node, View
 
 # More would prove no more.
-MOST_VOUCHERS = 4
+MOST_ASKED = 4
 CONTROL_S = 0.8
+# The next one is asked when the last has not answered by then: most often one is enough.
+HEAD_START_S = 0.08
 
 MakeProbe = Callable[[], Probe]
 
@@ -51,23 +54,75 @@ class Control:
     voucher: Node | None = None
 
 
-async def answered(view: View, source: Node, aim: Aim, make_probe: MakeProbe, listener: str) -> Control:
-    """Show that the target answers this probe when somebody who may reach it asks."""
-    outside = list(islice(_vouchers(view, source, aim), MOST_VOUCHERS))
-    reached = await _first([vouch(node, aim, make_probe) for node in outside])
-    if reached is not None:
-        voucher = outside[reached[0]]
-        return Control(shown=True, words=f"{voucher.name} reached {aim} ({listener})", voucher=voucher)
-    if aim.node is None:
-        asked = ", ".join(node.name for node in outside) or "nobody"
-        return Control(shown=False, words=f"nobody who could be asked ({asked}) gets an answer from {aim} either")
-    itself, alive = await asyncio.gather(vouch(aim.node, aim, make_probe), connected(view, aim.node, aim.address))
-    if not itself.reached:
-        return Control(shown=False, words=f"not even {aim.node.name} itself reaches {aim} ({listener})")
-    if not alive.shown:
-        return Control(shown=False, words=f"{aim} is reached from itself only, and {alive.words}")
-    words = f"{aim.node.name} itself reached {aim} ({listener}), and {alive.words}"
-    return Control(shown=True, words=words, voucher=aim.node)
+class Controls:
+    """The controls of one check. That a node is connected is shown once for all that need it."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._connected: dict[tuple[Path | None, int], asyncio.Task[Control]] = {}
+
+    async def answered(self, source: Node, aim: Aim, make_probe: MakeProbe, listener: str) -> Control:
+        """Show that the target answers this probe when somebody who may reach it asks."""
+        outside = list(islice(self._vouchers(source, aim), MOST_ASKED))
+        first = await _first([vouch(node, aim, make_probe) for node in outside])
+        if first is not None:
+            voucher = outside[first]
+            return Control(shown=True, words=f"{voucher.name} reached {aim} ({listener})", voucher=voucher)
+        if aim.node is None:
+            asked = ", ".join(node.name for node in outside) or "nobody"
+            return Control(shown=False, words=f"nobody who could be asked ({asked}) gets an answer from {aim} either")
+        return await self._only_itself(aim, aim.node, make_probe, listener)
+
+    async def _only_itself(self, aim: Aim, node: Node, make_probe: MakeProbe, listener: str) -> Control:
+        itself, alive = await asyncio.gather(vouch(node, aim, make_probe), self.connected(node, aim.address.version))
+        if not itself.reached:
+            return Control(shown=False, words=f"not even {node.name} itself reaches {aim} ({listener})")
+        if not alive.shown:
+            return Control(shown=False, words=f"{aim} is reached from itself only, and {alive.words}")
+        words = f"{node.name} itself reached {aim} ({listener}), and {alive.words}"
+        return Control(shown=True, words=words, voucher=node)
+
+    async def connected(self, node: Node, family: int) -> Control:
+        """Show that a node's stack sends and hears: something answers its echo requests."""
+        key = (node.netns, family)
+        task = self._connected.get(key)
+        if task is None or (task.done() and not task.result().shown):
+            task = self._connected[key] = asyncio.ensure_future(self._connect(node, family))
+        return await asyncio.shield(task)
+
+    async def _connect(self, node: Node, family: int) -> Control:
+        addresses = list(islice(self._near(node, family), MOST_ASKED))
+        first = await _first([ask(node.netns, Echo(), near, within_s=CONTROL_S, patient=False) for near in addresses])
+        if first is None:
+            asked = ", ".join(map(str, addresses)) or "it has no neighbour"
+            return Control(shown=False, words=f"nothing near {node.name} answers it ({asked})")
+        return Control(shown=True, words=f"{addresses[first]} answers {node.name}")
+
+    def _vouchers(self, source: Node, aim: Aim) -> Iterator[Node]:
+        """Who may be able to reach the target, the most likely first; neither the source nor the target."""
+        seen = {source.netns}
+        if aim.node is not None:
+            seen.add(aim.node.netns)
+        if HOST.netns not in seen:
+            seen.add(HOST.netns)
+            yield HOST
+        if aim.node is None:
+            yield from (node for node in self._view.nodes if node.running and node.netns not in seen)
+            return
+        for node, link in self._view.neighbours(aim.node):
+            on_it = any(aim.address in address.network for address in link.addresses)
+            if on_it and node.netns not in seen:
+                seen.add(node.netns)
+                yield node
+
+    def _near(self, node: Node, family: int) -> Iterator[IPAddress]:
+        loopback = ip_address("127.0.0.1" if family == 4 else "::1")
+        if node.netns is None or not node.attachments:
+            yield loopback
+            return
+        yield from (gateway for gateway in self._view.gateways(node) if gateway.version == family)
+        for _neighbour, link in self._view.neighbours(node):
+            yield from (address.ip for address in link.addresses if address.version == family)
 
 
 async def vouch(node: Node, aim: Aim, make_probe: MakeProbe, within_s: float = CONTROL_S) -> Exchange:
@@ -81,59 +136,26 @@ async def vouch(node: Node, aim: Aim, make_probe: MakeProbe, within_s: float = C
         )
 
 
-async def connected(view: View, node: Node, towards: IPAddress) -> Control:
-    """Show that a node's stack sends and hears: something answers its echo requests."""
-    addresses = list(islice(_near(view, node, towards.version), MOST_VOUCHERS))
-    found = await _first([ask(node.netns, Echo(), near, within_s=CONTROL_S, patient=False) for near in addresses])
-    if found is None:
-        asked = ", ".join(map(str, addresses))
-        return Control(shown=False, words=f"nothing near {node.name} answers it ({asked})")
-    return Control(shown=True, words=f"{addresses[found[0]]} answers {node.name}")
-
-
-def _vouchers(view: View, source: Node, aim: Aim) -> Iterator[Node]:
-    """Who may be able to reach the target, the most likely first; neither the source nor the target."""
-    seen = {source.netns}
-    if aim.node is not None:
-        seen.add(aim.node.netns)
-        for node, link in view.neighbours(aim.node):
-            on_it = any(aim.address in address.network for address in link.addresses)
-            if on_it and node.netns not in seen:
-                seen.add(node.netns)
-                yield node
-    if HOST.netns not in seen:
-        yield HOST
-    if aim.node is None:
-        yield from (node for node in view.nodes if node.running and node.netns not in seen)
-
-
-def _near(view: View, node: Node, family: int) -> Iterator[IPAddress]:
-    loopback = ip_address("127.0.0.1" if family == 4 else "::1")
-    if node.netns is None or not node.attachments:
-        yield loopback
-        return
-    yield from (gateway for gateway in view.gateways(node) if gateway.version == family)
-    for _neighbour, link in view.neighbours(node):
-        yield from (address.ip for address in link.addresses if address.version == family)
-
-
-async def _first(asking: Sequence[Coroutine[Any, Any, Exchange]]) -> tuple[int, Exchange] | None:
-    """The first to reach what it asks, and its place in the list; the rest are called off."""
-    tasks = [asyncio.ensure_future(each) for each in asking]
+async def _first(asking: Sequence[Coroutine[Any, Any, Exchange]]) -> int | None:
+    """Start one after the other, each with a head start, until one reaches what it asks; which one it was."""
+    waiting = list(enumerate(asking))
+    running: dict[asyncio.Future[Exchange], int] = {}
     try:
-        for done in asyncio.as_completed(tasks):
-            try:
-                exchange = await done
-            except OSError:  # that place is gone; others may do
-                continue
-            if exchange.reached:
-                return next(index for index, task in enumerate(tasks) if _is(task, exchange)), exchange
+        while waiting or running:
+            if waiting:
+                index, question = waiting.pop(0)
+                running[asyncio.ensure_future(question)] = index
+            timeout_s = HEAD_START_S if waiting else None
+            done, _pending = await asyncio.wait(running, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                index = running.pop(task)
+                # An error is a place that is gone; others may do.
+                if task.exception() is None and task.result().reached:
+                    return index
         return None
     finally:
-        for task in tasks:
+        for _index, question in waiting:
+            question.close()
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _is(task: asyncio.Future[Exchange], exchange: Exchange) -> bool:
-    return task.done() and not task.cancelled() and task.exception() is None and task.result() is exchange
+        await asyncio.gather(*running, return_exceptions=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import ClassVar, Literal
 
-from netmodel.probe.filter import Test
+from netmodel.probe.filter import Test, holds
 from netmodel.probe.packets import ICMP, ICMPv6EchoRequest, Raw
 from netmodel.probe.probe import Answer, IPAddress
 
@@ -42,7 +42,7 @@ class Echo:
         return segment[:1] == bytes([REQUEST[family]]) and segment[8:].startswith(self._token)
 
     def tests_of_answers(self, family: int) -> tuple[Test, ...]:
-        return (Test(0, 1, REPLY[family]),)
+        return (Test(0, 1, REPLY[family]), *holds(8, self._token))
 
     def tests_of_questions(self, family: int) -> tuple[Test, ...]:
-        return (Test(0, 1, REQUEST[family]),)
+        return (Test(0, 1, REQUEST[family]), *holds(8, self._token))

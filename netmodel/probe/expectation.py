@@ -18,8 +18,7 @@ from contextlib import ExitStack
 from time import monotonic
 
 from netmodel.model import Expectation
-from netmodel.probe import control
-from netmodel.probe.control import Control
+from netmodel.probe.control import Control, Controls, vouch
 from netmodel.probe.echo import Echo
 from netmodel.probe.exchange import LONGEST_PAUSE_S, Exchange, ask
 from netmodel.probe.listener import Listeners
@@ -29,7 +28,7 @@ from netmodel.probe.tap import Tap
 from netmodel.probe.target import Aim
 from netmodel.probe.tcp import Syn
 from netmodel.probe.udp import Datagram
-from netmodel.probe.view import Node, View
+from netmodel.probe.view import Node
 
 # As long as TCP waits before it sends a SYN again (RFC 6298, section 2.1): a program would see the same silence.
 SILENCE_S = 1.0
@@ -45,7 +44,7 @@ def make_probe(expectation: Expectation) -> Probe:
             return Datagram(expectation.port)
 
 
-async def prove(view: View, source: Node, aim: Aim, expectation: Expectation, listeners: Listeners) -> Outcome:
+async def prove(controls: Controls, source: Node, aim: Aim, expectation: Expectation, listeners: Listeners) -> Outcome:
     """Put the expectation to the proof between this source and this address."""
     began = monotonic()
     if not source.running:
@@ -53,7 +52,7 @@ async def prove(view: View, source: Node, aim: Aim, expectation: Expectation, li
     try:
         if expectation.reachable:
             return await _reaches(source, aim, expectation, listeners)
-        return await _does_not_reach(view, source, aim, expectation, listeners)
+        return await _does_not_reach(controls, source, aim, expectation, listeners)
     except OSError as error:
         return _outcome(source, aim, "inconclusive", f"the probe could not be set up: {error}", began)
 
@@ -81,7 +80,7 @@ async def _reaches(source: Node, aim: Aim, expectation: Expectation, listeners: 
 
 
 async def _does_not_reach(
-    view: View, source: Node, aim: Aim, expectation: Expectation, listeners: Listeners
+    controls: Controls, source: Node, aim: Aim, expectation: Expectation, listeners: Listeners
 ) -> Outcome:
     began = monotonic()
     deadline = began + expectation.within_s
@@ -91,21 +90,23 @@ async def _does_not_reach(
             placed = listeners.ensure(aim.node.netns, expectation.via, aim.address, expectation.port)
             listener = stack.enter_context(placed)
         while True:
-            outcome = await _once(view, source, aim, expectation, listener, began)
+            outcome = await _once(controls, source, aim, expectation, listener, began)
             if outcome.verdict == "held" or monotonic() >= deadline:
                 return outcome
             # It is reached, or a control is not yet there: give the rules a moment to change, no more.
             await asyncio.sleep(min(LONGEST_PAUSE_S, max(0.0, deadline - monotonic())))
 
 
-async def _once(view: View, source: Node, aim: Aim, expectation: Expectation, listener: str, began: float) -> Outcome:
+async def _once(
+    controls: Controls, source: Node, aim: Aim, expectation: Expectation, listener: str, began: float
+) -> Outcome:
     """Controls, silence, control again."""
 
     def fresh() -> Probe:
         return make_probe(expectation)
 
     shown, sends = await asyncio.gather(
-        control.answered(view, source, aim, fresh, listener), control.connected(view, source, aim.address)
+        controls.answered(source, aim, fresh, listener), controls.connected(source, aim.address.version)
     )
     if not shown.shown:
         return _outcome(source, aim, "inconclusive", shown.words, began, control=shown.words)
@@ -143,7 +144,7 @@ def _got_there(exchange: Exchange, tap: Tap | None) -> bool:
 async def _again(shown: Control, aim: Aim, expectation: Expectation) -> bool:
     if shown.voucher is None:
         return False
-    return (await control.vouch(shown.voucher, aim, lambda: make_probe(expectation))).reached
+    return (await vouch(shown.voucher, aim, lambda: make_probe(expectation))).reached
 
 
 def _success(exchange: Exchange) -> str:

@@ -33,6 +33,11 @@ class Test:
     any_bit: bool = False
 
 
+def holds(offset: int, value: bytes) -> tuple[Test, ...]:
+    """The tests for a text of even length at an offset."""
+    return tuple(Test(offset + at, 2, int.from_bytes(value[at : at + 2], "big")) for at in range(0, len(value), 2))
+
+
 def attach(sock: socket.socket, layout: Layout, protocol: int, tests: Sequence[Test]) -> None:
     """Let only packets of this protocol that pass every test into the socket.
 

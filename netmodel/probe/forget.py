@@ -22,20 +22,36 @@ from drivers.kernel.netlink import Netlink
 from netmodel.probe.probe import IPAddress
 
 GC_THRESH3 = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
+ENTRIES = Path("/proc/1/net/stat/arp_cache")
+SMALLEST_WAVE = 32
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, link, state, flags, type
 _NOARP = 0x40
 
 _Entry = tuple[int, IPAddress]
 
 
-@cache
 def wave_size() -> int:
-    """How many pairs may be asked before their neighbours have to go."""
+    """How many pairs may be asked now before their neighbours have to go.
+
+    A pair and its opposite make two entries, so a third of the room leaves some for everybody else.
+    """
+    return max(SMALLEST_WAVE, (_limit() - _entries()) // 3)
+
+
+@cache
+def _limit() -> int:
     try:
-        limit = int(GC_THRESH3.read_text())
-    except OSError:  # only the first namespace shows it
-        limit = 1024
-    return max(64, limit // 3)
+        return int(GC_THRESH3.read_text())
+    except (OSError, ValueError):  # only the first namespace shows it
+        return 1024
+
+
+def _entries() -> int:
+    """How many there are now, everybody's; told by the first namespace only, which is most often process 1's."""
+    try:
+        return int(ENTRIES.read_text().splitlines()[1].split()[0], 16)
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 class Forgetful:

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from netmodel.model import Expectation
+from netmodel.probe import sandbox
 from netmodel.probe.echo import Echo
 from netmodel.probe.target import NoAim, addresses_of
 from netmodel.probe.tcp import Syn
@@ -63,6 +64,7 @@ def matrix(
         host: Give the host a row and a column.
     """
     began = monotonic()
+    sandbox.allow_many_sockets()
     parsed = parse(view)
     nodes = [*([HOST] if host else []), *parsed.nodes]
     cells: dict[tuple[int, int], Cell] = {}

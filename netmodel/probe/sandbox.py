@@ -9,6 +9,7 @@ ip_protocol_deliver_rcu); a packet socket there sees what came in on its links b
 
 from __future__ import annotations
 
+import resource
 import socket
 import struct
 from collections.abc import Iterable, Sequence
@@ -38,6 +39,12 @@ PROTOCOLS = {
     ("udp", 6): socket.IPPROTO_UDP,
 }
 _LAYOUTS: dict[int, Layout] = {4: "ipv4", 6: "transport"}  # of raw sockets
+
+
+def allow_many_sockets() -> None:
+    """Raise this process's soft limit on descriptors to its hard one: most machines give 1,024 unasked."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def family_of(address: IPAddress) -> socket.AddressFamily:

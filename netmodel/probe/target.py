@@ -71,7 +71,8 @@ def addresses_of(view: View, source: Node, node: Node, expectation: Expectation)
     if not addresses:
         family = f" IPv{expectation.family}" if expectation.family else ""
         where = f" on {expectation.network}" if expectation.network else ""
-        raise NoAim(f"{node.name} has no{family} address{where}")
+        towards = f" that {source.name} could use" if node.netns is None else ""
+        raise NoAim(f"{node.name} has no{family} address{where}{towards}")
     return sorted(addresses, key=lambda address: address.version)[:1] if expectation.reachable else addresses
 
 

@@ -12,7 +12,7 @@ import os
 import struct
 from typing import ClassVar, Literal
 
-from netmodel.probe.filter import Test
+from netmodel.probe.filter import Test, holds
 from netmodel.probe.packets import IP, TCP, IPv6
 from netmodel.probe.probe import Answer, IPAddress
 
@@ -51,11 +51,12 @@ class Syn:
         return len(segment) >= 20 and int.from_bytes(segment[4:8], "big") == self._sequence
 
     def tests_of_answers(self, family: int) -> tuple[Test, ...]:
-        return (Test(0, 2, self.port), Test(13, 1, _SYN | _RST, any_bit=True))
+        acknowledged = (self._sequence + 1) % 2**32
+        return (Test(13, 1, _SYN | _RST, any_bit=True), *holds(8, acknowledged.to_bytes(4, "big")))
 
     def tests_of_questions(self, family: int) -> tuple[Test, ...]:
         # Not by port: where the target publishes it under another, a NAT has changed it on the way.
-        return (Test(13, 1, _SYN, any_bit=True),)
+        return (Test(13, 1, _SYN, any_bit=True), *holds(4, self._sequence.to_bytes(4, "big")))
 
 
 def redirected(segment: bytes, before: IPAddress, after: IPAddress) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -98,7 +98,10 @@ HOST = Node(name="host", service="host", netns=None)
 
 def parse(data: Mapping[str, Any]) -> View:
     """Read the answer of GET /netmodel/projects/NAME."""
-    nodes = [_node(container) for container in data.get("containers") or ()]
+    containers = data.get("containers") or ()
+    # Whatever path leads to it: the host's stack is the one we are in ourselves.
+    hosts = {container.get("netns") for container in containers if container.get("network_mode") == "host"}
+    nodes = [_node(container, hosts) for container in containers]
     return View(
         name=data.get("name", ""),
         nodes=tuple(_with_shared_links(node, nodes) for node in nodes),
@@ -113,14 +116,14 @@ def parse_expectations(data: Sequence[Any]) -> tuple[Expectation, ...]:
     )
 
 
-def _node(container: Mapping[str, Any]) -> Node:
+def _node(container: Mapping[str, Any], hosts: Set[str | None]) -> Node:
     name = container["name"].lstrip("/")
     state = container.get("state") or "running"
     netns = container.get("netns")
     return Node(
         name=name,
         service=container.get("service") or name,
-        netns=Path(netns) if netns else None,
+        netns=Path(netns) if netns and netns not in hosts else None,
         # A stopped container's namespace may still be pinned, but nobody is at home.
         running=state in ("running", "paused", "restarting"),
         state=state,
