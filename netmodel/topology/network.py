@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from netmodel.model import IPAddress, NetworkConfig, PoolConfig, VolumeConfig
 from netmodel.topology import names, units
@@ -66,8 +67,8 @@ def read_network(key: str, value: Value, project: str) -> Network:
         labels={**identity.labels, **names.network_labels(project, key)},
         internal=fields.flag("internal"),
         attachable=fields.flag("attachable"),
-        enable_ipv4=fields.flag("enable_ipv4", True),
-        enable_ipv6=_enable_ipv6(fields, [pool for pool, _ in pools]),
+        enable_ipv4=_enabled(fields, 4, [pool for pool, _ in pools]),
+        enable_ipv6=_enabled(fields, 6, [pool for pool, _ in pools]),
         ipam_driver=ipam.text("driver", "default") or "default",
         ipam_options=ipam.words("options"),
         pools=tuple(pool for pool, _ in pools),
@@ -151,12 +152,13 @@ def _pool(item: Value) -> PoolConfig:
     return PoolConfig(subnet=subnet, ip_range=ip_range, gateway=gateway, auxiliary=auxiliary)
 
 
-def _enable_ipv6(fields: Fields, pools: list[PoolConfig]) -> bool:
-    """An IPv6 subnet asks for IPv6 by itself; refusing it beside one contradicts."""
-    has_subnet = any(pool.subnet is not None and pool.subnet.version == 6 for pool in pools)
-    enabled = fields.flag("enable_ipv6", has_subnet)
+def _enabled(fields: Fields, family: Literal[4, 6], pools: list[PoolConfig]) -> bool:
+    """IPv4 unless it is refused; IPv6 if it is asked for, as a subnet does by itself."""
+    name = f"enable_ipv{family}"
+    has_subnet = any(pool.subnet is not None and pool.subnet.version == family for pool in pools)
+    enabled = fields.flag(name, family == 4 or has_subnet)
     if has_subnet and not enabled:
-        fields["enable_ipv6"].error("is false, but an IPv6 subnet is given below", "drop one of the two")
+        fields[name].error(f"is false, but an IPv{family} subnet is given", "drop one of the two")
     return enabled
 
 

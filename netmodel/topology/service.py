@@ -126,7 +126,8 @@ def _image(name: str, value: Value, fields: Fields, project: str, directory: Pat
     whole = value.pairs() if value.is_mapping else {}
     if "build" in whole:
         return f"{project}-{name}"  # what Compose would call the result
-    if value.is_mapping or value.is_null:
+    misspelt = any(did_you_mean(key, ("image",)) for key in whole if key not in SERVICE.all)
+    if not misspelt and (value.is_mapping or value.is_null):
         hint = "image: host is this machine's own root file system"
         if "extends" in whole:
             hint = "extends is not supported yet; copy the image here"

@@ -33,7 +33,6 @@ def test_all_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
             internl: true
         """,
     ) == [
-        "2:3: services.web: lacks image (image: host is this machine's own root file system)",
         '3:5: services.web.imge: unknown key "imge" (did you mean "image"?)',
         "4:12: services.web.ports: must be a list, not a number",
         '5:16: services.web.networks[0]: there is no network "lna" under networks: (did you mean "lan"?)',
@@ -149,6 +148,7 @@ def test_service(tmp_path: Path, keys: str, message: str) -> None:
         ("networks: {a: {ipam: {config: [{subnet: 10.1.0.0/24, aux_addresses: {x: 10.2.0.1}}]}}}", "aux_addresses.x: 10.2.0.1 is outside"),
         ("networks: {a: {enable_ipv6: false, ipam: {config: [{subnet: 'fd00::/64'}]}}}", "is false, but an IPv6 subnet is given"),
         ("networks: {a: {ipam: {config: [{subnet: 10.1.0.0/16}]}}, b: {ipam: {config: [{subnet: 10.1.7.0/24}]}}}", '10.1.7.0/24 overlaps 10.1.0.0/16 of network "a" (line 1)'),
+        ("networks: {a: {enable_ipv4: false, ipam: {config: [{subnet: 10.1.0.0/24}]}}}", "is false, but an IPv4 subnet is given"),
         ("networks: {a: {name: xx}, b: {name: xx}}", 'has the name "xx", and so has network "a"'),
         ("networks: {a: {external: true, driver: bridge}}", "driver: has no place beside external"),
         ("networks: {'a b': }", "is no name"),
