@@ -219,6 +219,18 @@ class Spawner:
         """Set the size of its first process's terminal, in characters."""
         self._ask("resize", id=id_, rows=rows, columns=columns)
 
+    def input(self, id_: str) -> int:
+        """A descriptor that writes to its first process: to its terminal, or to the stdin it was given open.
+
+        The caller closes it; what it reads is the log's. The process sees the end of its input once
+        all such descriptors are closed and close_input() was called.
+        """
+        return self._ask("input", id=id_)[1][0]
+
+    def close_input(self, id_: str) -> None:
+        """Let go of the stdin that the spawner has held open for input(). A terminal stays open."""
+        self._ask("close_input", id=id_)
+
     def forget(self, id_: str) -> None:
         """Drop the record of a container that has ended, or undo one that was created and not started.
 

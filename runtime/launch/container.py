@@ -26,14 +26,14 @@ class Birth:
     Args:
         own_network: The network namespace belongs to the container's user namespace.
         own_users: It has a user namespace.
-        output: Descriptors for stdout and stderr; None for a terminal.
+        stdio: Descriptors for stdin, stdout and stderr, stdin -1 for /dev/null; None for a terminal.
     """
 
     spec: ContainerSpec
     control: socket.socket
     own_network: bool
     own_users: bool
-    output: tuple[int, int] | None
+    stdio: tuple[int, int, int] | None
     cgroups: tuple[CgroupView, ...]
 
 
@@ -59,7 +59,7 @@ def as_start_failure(error: Exception) -> StartFailed:
 
 def _run(birth: Birth, control: Control) -> NoReturn:
     spec = birth.spec
-    close_all_but(frozenset((control.fileno(), *(birth.output or ()))))
+    close_all_but(frozenset((control.fileno(), *(birth.stdio or ()))))
     prctl.die_with_parent(signal.SIGKILL)
     control.expect(MAPPED)
     if birth.own_users:
@@ -90,7 +90,9 @@ def _run(birth: Birth, control: Control) -> NoReturn:
         _wait_for_links(control, sysctls, late)
     os.close(sysctls)
     os.close(root)
-    stdio = None if birth.output is None else (os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), *birth.output)
+    stdio = birth.stdio
+    if stdio is not None and stdio[0] < 0:
+        stdio = (os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), *stdio[1:])
     ready = program.prepare(spec.process, control, stdio)
     if not late:
         control.expect(GO)

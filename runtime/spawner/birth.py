@@ -33,6 +33,7 @@ class Newborn:
         messenger: The process in between, which makes the first one in a sandbox that stands.
         pin: The sandbox, made by this or before it; None for the host's.
         output: Where its stdout and stderr can be read; empty for a terminal.
+        stdin: Where its stdin can be written to; -1 if that is /dev/null or a terminal.
         sources: Its binds, in the order of their attaching, as copies of the host's mounts.
     """
 
@@ -44,6 +45,7 @@ class Newborn:
     made_pin: bool
     namespaces: int
     output: dict[str, int] = field(default_factory=dict)
+    stdin: int = -1
     sources: list[tuple[BindMount, int]] = field(default_factory=list)
 
     @property
@@ -109,7 +111,7 @@ def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], no
         sources = _open_sources(spec, undo)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         undo.callback(ours.close)
-        output, ends = _open_output(spec, undo)
+        pipes = _open_stdio(spec, undo)
         new_network = pin is None and spec.sandbox != "host"
         namespaces = _ALWAYS | (clone.CLONE_NEWCGROUP if spec.private_cgroup else 0)
         namespaces |= clone.CLONE_NEWUSER if spec.idmap is not None else 0
@@ -119,7 +121,7 @@ def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], no
             control=theirs,
             own_network=new_network or owns_network(spec, pin),
             own_users=spec.idmap is not None,
-            output=ends,
+            stdio=pipes.ends,
             cgroups=views,
         )
         try:
@@ -129,8 +131,7 @@ def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], no
                 newborn = Newborn(spec, 0, _clone_into(birth, pin, nofile), ours, pin, False, namespaces)
         finally:
             theirs.close()
-            for end in ends or ():
-                os.close(end)
+            pipes.close_ends()
         undo.callback(_kill, newborn.pid or newborn.messenger)
         if pin is None:
             _map_ids(newborn.pid, spec.idmap)
@@ -142,7 +143,7 @@ def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], no
                 undo.callback(newborn.pin.close)
         wire.send_bytes(ours, MAPPED)
         ours.setblocking(False)
-        newborn.output, newborn.sources = output, sources
+        newborn.output, newborn.stdin, newborn.sources = pipes.output, pipes.stdin, sources
         undo.pop_all()
     return newborn
 
@@ -190,21 +191,40 @@ def _open_sources(spec: ContainerSpec, undo: ExitStack) -> list[tuple[BindMount,
     return sources
 
 
-def _open_output(spec: ContainerSpec, undo: ExitStack) -> tuple[dict[str, int], tuple[int, int] | None]:
-    """Make the pipes of stdout and stderr: the spawner's ends by name, and the child's."""
+@dataclass(slots=True)
+class _Pipes:
+    """The spawner's ends, and the child's for 0, 1 and 2."""
+
+    output: dict[str, int] = field(default_factory=dict)
+    stdin: int = -1
+    ends: tuple[int, int, int] | None = None
+
+    def close_ends(self) -> None:
+        for end in self.ends or ():
+            if end >= 0:
+                os.close(end)
+
+
+def _open_stdio(spec: ContainerSpec, undo: ExitStack) -> _Pipes:
+    pipes = _Pipes()
     if spec.process.terminal:
-        return {}, None
-    ours: dict[str, int] = {}
-    theirs = []
+        return pipes
+    read_in = -1
+    if spec.open_stdin:
+        read_in, pipes.stdin = os.pipe2(os.O_CLOEXEC)
+        undo.callback(os.close, pipes.stdin)
+    writes = []
     for name in ("stdout", "stderr"):
-        read, write = os.pipe2(os.O_CLOEXEC)
-        ours[name] = read
-        undo.callback(os.close, read)
-        theirs.append(write)
-        if spec.idmap is not None:
-            # So that the container may open its own /dev/stdout again.
-            os.fchown(write, spec.idmap.base, spec.idmap.base)
-    return ours, (theirs[0], theirs[1])
+        pipes.output[name], write = os.pipe2(os.O_CLOEXEC)
+        undo.callback(os.close, pipes.output[name])
+        writes.append(write)
+    pipes.ends = (read_in, writes[0], writes[1])
+    if spec.idmap is not None:
+        # So that the container may open its own /dev/stdout again.
+        for end in pipes.ends:
+            if end >= 0:
+                os.fchown(end, spec.idmap.base, spec.idmap.base)
+    return pipes
 
 
 def _map_ids(pid: int, idmap: IdMap | None) -> None:

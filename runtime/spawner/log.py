@@ -20,8 +20,9 @@ _READ_BYTES = 64 * 1024
 class Stream:
     """One pipe (or terminal) and the log it goes to."""
 
-    def __init__(self, name: str, fd: int, log: int) -> None:
+    def __init__(self, name: str, fd: int, log: int, joined: bool) -> None:
         self.fd = fd
+        self._joined = joined
         self._name = name
         self._log = log
         self._rest = b""
@@ -43,6 +44,9 @@ class Stream:
             size = _boundary(self._rest)
             entries.append(self._rest[:size])
             self._rest = self._rest[size:]
+        if self._rest and not self._joined:
+            entries.append(self._rest)
+            self._rest = b""
         self._write(entries)
         return True
 
@@ -83,10 +87,14 @@ class LogPump:
         self._log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         self._streams: list[Stream] = []
 
-    def add(self, name: str, fd: int) -> None:
-        """Take over a descriptor to read from."""
+    def add(self, name: str, fd: int, joined: bool = True) -> None:
+        """Take over a descriptor to read from.
+
+        Args:
+            joined: The start of a line waits for its end; False for a terminal, whose prompts have none.
+        """
         os.set_blocking(fd, False)
-        stream = Stream(name, fd, self._log)
+        stream = Stream(name, fd, self._log, joined)
         self._streams.append(stream)
 
         def pump() -> None:

@@ -51,6 +51,7 @@ class Container:
     control: socket.socket | None = None
     logs: LogPump | None = None
     terminal: int = -1
+    stdin: int = -1
     failure: dict[str, Any] | None = None
     waiting: Reply | None = None
     executing: bool = False

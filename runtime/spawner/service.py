@@ -64,6 +64,8 @@ class Service:
             "status": self._status,
             "exec": self._exec,
             "resize": self._resize,
+            "input": self._input,
+            "close_input": self._close_input,
             "sandbox": self._sandbox,
             "pins": lambda _request, _fds, reply: reply({"pins": list(self._pins)}),
             "unpin": self._unpin,
@@ -127,6 +129,7 @@ class Service:
             id=spec.id, sandbox=spec.sandbox, namespaces=newborn.namespaces, cgroups=spec.cgroups, pid=newborn.pid
         )
         container.control = newborn.control
+        container.stdin = newborn.stdin
         self._containers[spec.id] = container
         if newborn.messenger:
             self._messengers.add(newborn.messenger)
@@ -180,7 +183,7 @@ class Service:
                 container.executing = True
             elif "terminal" in message and container.logs is not None:
                 container.terminal = fds[0]
-                container.logs.add("stdout", fds[0])
+                container.logs.add("stdout", fds[0], joined=False)
 
     def _claim(self, container: Container, pid: int) -> None:
         """Note which process it is, as the one that made it has told."""
@@ -244,6 +247,12 @@ class Service:
             container.logs.close()
             container.logs = None
             container.terminal = -1
+        self._shut_input(container)
+
+    def _shut_input(self, container: Container) -> None:
+        if container.stdin >= 0:
+            os.close(container.stdin)
+            container.stdin = -1
 
     def _signal(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
         container = self._find(request["id"])
@@ -260,6 +269,17 @@ class Service:
         if container.terminal < 0:
             raise WrongState(f"container {container.id[:12]} has no terminal")
         terminal.resize(container.terminal, request["rows"], request["columns"])
+        reply({})
+
+    def _input(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
+        container = self._find(request["id"])
+        fd = container.terminal if container.terminal >= 0 else container.stdin
+        if fd < 0:
+            raise WrongState(f"container {container.id[:12]} takes no input", "create it with an open stdin (-i)")
+        reply({"fds": [os.dup(fd)]})
+
+    def _close_input(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
+        self._shut_input(self._find(request["id"]))
         reply({})
 
     def _forget(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runtime import logs
+from runtime.errors import RuntimeFault
 from runtime.logs import LogEntry, StopSignal
 from runtime.spawner.log import LogPump, timestamp
 from runtime.spawner.loop import Loop
@@ -75,6 +76,42 @@ def test_following_ends_with_what_came_before_the_stop(lab: Lab) -> None:
 
     assert text == "1\n2\n3\n"
     stop.close()
+
+
+@pytest.mark.kernel
+def test_input_through_an_open_stdin(lab: Lab) -> None:
+    spec = lab.start(shell("cat; echo end"), open_stdin=True)
+    for line in (b"one\n", b"two\n"):
+        fd = lab.spawner.input(spec.id)
+        os.write(fd, line)
+        os.close(fd)
+    eventually(lambda: lab.output(spec) == "one\ntwo\n")
+
+    lab.spawner.close_input(spec.id)
+
+    lab.ended(spec)
+    assert lab.output(spec) == "one\ntwo\nend\n"
+
+
+@pytest.mark.kernel
+def test_input_through_a_terminal_shows_prompts_at_once(lab: Lab) -> None:
+    spec = lab.start(shell("stty -echo; printf 'name? '; read name; echo hello $name", terminal=True))
+    eventually(lambda: lab.output(spec) == "name? ")
+    fd = lab.spawner.input(spec.id)
+
+    os.write(fd, b"you\n")
+    os.close(fd)
+
+    lab.ended(spec)
+    assert lab.output(spec) == "name? hello you\r\n"
+
+
+@pytest.mark.kernel
+def test_without_an_open_stdin_there_is_none(lab: Lab) -> None:
+    spec = lab.start(shell("cat; exec sleep infinity"))
+
+    with pytest.raises(RuntimeFault, match="takes no input"):
+        lab.spawner.input(spec.id)
 
 
 def pump(tmp_path: Path, *writes: bytes) -> list[LogEntry]:
