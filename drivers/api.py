@@ -149,6 +149,18 @@ class Driver(Protocol):
 
 
 @runtime_checkable
+class Carries(Protocol):
+    """A driver whose link carries frames only a moment after the sandbox has brought it up."""
+
+    def wait_until_carried(self, network: Network[Any], endpoint: Endpoint) -> None:
+        """Return when what the sandbox sends arrives on the segment.
+
+        The sandbox calls it after it brought the link up and before it sends anything itself
+        (announcements) or lets a process run: a lost first packet of TCP costs a second.
+        """
+
+
+@runtime_checkable
 class Publishes(Protocol):
     """A driver that can publish ports of an endpoint on the host."""
 

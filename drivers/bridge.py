@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -44,6 +45,9 @@ from drivers.publishing import Publisher, publications_of
 # Marks a gateway's address as given by us (IFA_PROTO), so that one that an adopted bridge had
 # before is kept when the network goes.
 _ORIGIN = 0x6E
+
+# Not an error when it passes: the peer may be down for reasons of its own.
+_CARRIER_S = 0.5
 
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 
@@ -190,6 +194,21 @@ class Bridge:
             mtu=network.options.mtu,
             interface_prefix=network.options.interface_prefix,
         )
+
+    def wait_until_carried(self, network: Network[Options], endpoint: Endpoint) -> None:
+        """Return when the bridge forwards what the endpoint sends.
+
+        Its port waits until the kernel's link watch, a work queue behind the lock that all changes
+        of the network need, has noticed that the peer is up: one first packet in twelve was lost.
+        Asking for the link makes recent kernels look at once.
+        """
+        # Source: Linux net/core/rtnetlink.c, rtnl_getlink(): linkwatch_sync_dev().
+        deadline = time.monotonic() + _CARRIER_S
+        while time.monotonic() < deadline:
+            link = self._host.link(veth_name(endpoint))
+            if link is None or link.running:
+                return
+            time.sleep(0.001)
 
     def leave(self, network: Network[Options], endpoint: Endpoint) -> None:
         self._reaper.retire([veth_name(endpoint)])

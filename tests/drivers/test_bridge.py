@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from drivers.api import Network, Publishes
+from drivers.api import Carries, Network, Publishes
 from drivers.bridge import bridge_name, veth_name
 from drivers.errors import LinkTaken, NetworkFull
 from drivers.kernel.address import add_address
+from drivers.kernel.announce import announce, frame
 from drivers.kernel.bridge import add_bridge
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import add_veth, set_up
@@ -45,6 +47,22 @@ def test_a_network_without_ipv6_gives_the_bridge_no_ipv6_address(stack: Stack) -
 
     index = stack.netlink.index(bridge_name(network))
     assert [str(one.interface) for one in stack.netlink.addresses() if one.link == index] == ["10.1.0.1/24"]
+
+
+def test_the_first_packet_arrives(stack: Stack, host: Box, box: Boxes) -> None:
+    """A link that has just come up is not yet a port that forwards; without waiting, one in twelve is lost."""
+    network = stack.network("n", "10.1.0.0/24")
+    assert isinstance(stack.bridge, Carries)
+    with host.open(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))) as heard:
+        heard.bind((bridge_name(network), 0x0806))
+        heard.settimeout(2)
+        for number in range(2, 22):
+            a = box(f"a{number}")
+            endpoint = stack.attach(network, a, f"10.1.0.{number}/24")
+            with Netlink(a.path) as inside:
+                name = next(link.name for link in inside.links() if link.name != "lo")
+            announce(a.path, name, endpoint.mac, endpoint.addresses)
+            assert heard.recv(100) == frame(bytes.fromhex(endpoint.mac.replace(":", "")), endpoint.addresses[0])
 
 
 def test_every_verb_may_be_repeated(stack: Stack, box: Boxes) -> None:

@@ -35,6 +35,16 @@ def test_endpoints_on_one_bridge_reach_each_other(stack: Stack, box: Boxes) -> N
         assert ask(a, "fd01::3", udp=True) == "b heard fd01::2"
 
 
+def test_what_turns_around_at_the_gateway_keeps_its_address(stack: Stack, box: Boxes) -> None:
+    network, a, b = stack.network("n", "10.1.0.0/24"), box("a"), box("b")
+    stack.attach(network, a, "10.1.0.2/24")
+    stack.attach(network, b, "10.1.0.3/24")
+    route(a, "10.1.0.3/32", "10.1.0.1")
+
+    with serving(b):
+        assert ask(a, "10.1.0.3") == "b heard 10.1.0.2"
+
+
 def test_networks_do_not_reach_each_other(stack: Stack, host: Box, box: Boxes) -> None:
     a, b = box("a"), box("b")
     stack.attach(stack.network("one", "10.1.0.0/24", "fd01::/64"), a, "10.1.0.2/24", "fd01::2/64")
@@ -66,6 +76,7 @@ def test_without_masquerade_the_outside_sees_the_container(stack: Stack, remote:
 
 
 def test_internal_reaches_its_own_gateway_and_nothing_else(stack: Stack, host: Box, remote: Box, box: Boxes) -> None:
+    stack.network("other", "10.9.0.0/24")  # or the host would not forward at all
     network, a, b = stack.network("n", "10.1.0.0/24", internal=True), box("a"), box("b")
     stack.attach(network, a, "10.1.0.2/24")
     stack.attach(network, b, "10.1.0.3/24")
@@ -199,6 +210,7 @@ def test_a_port_may_be_published_at_one_address_of_the_host(stack: Stack, remote
 
 
 def test_an_internal_network_publishes_to_the_host_only(stack: Stack, host: Box, remote: Box, box: Boxes) -> None:
+    stack.network("other", "10.9.0.0/24")  # or the host would not forward at all
     network, a = stack.network("n", "10.1.0.0/24", internal=True), box("a")
     endpoint = stack.attach(network, a, "10.1.0.2/24")
     stack.bridge.publish(network, endpoint, [anywhere(8080)])

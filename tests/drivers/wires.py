@@ -79,6 +79,7 @@ class Stack:
         )
         self.bridge.create_endpoint(network, endpoint)
         configure(box, endpoint, self.bridge.join(network, endpoint, box.path))
+        self.bridge.wait_until_carried(network, endpoint)
         return endpoint
 
     def links(self) -> set[str]:
