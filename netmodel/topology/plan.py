@@ -100,16 +100,15 @@ class _Planner:
             self._first.setdefault(container.service, container.name)
         self._remade: dict[str, str] = {}  # names of networks made anew, and why
         self._replaced: set[str] = set()  # names of containers made anew
-        self._problems: list[str] = []
+        self._problems: list[tuple[str, str]] = []  # what is in the way, and the way out
 
     def steps(self) -> tuple[Step, ...]:
         network_steps = [step for network in self._project.networks if (step := self._network(network))]
         volume_steps = [step for volume in self._project.volumes if (step := self._volume(volume))]
         container_steps = [self._container(container) for container in in_order(self._project.containers)]
         if self._problems:
-            raise Conflict(
-                "\n".join(self._problems), "give the project or the thing another name, or remove what is there"
-            )
+            hints = dict.fromkeys(hint for _, hint in self._problems)
+            raise Conflict("\n".join(message for message, _ in self._problems), "; ".join(hints))
         return (
             *self._orphaned_containers(),
             *network_steps,
@@ -125,13 +124,16 @@ class _Planner:
         there = self._networks.get(name)
         if declared.external:
             if there is None:
-                self._problems.append(f'network "{name}" is declared external and does not exist')
+                self._problem(f'network "{name}" is declared external and does not exist', "create it first")
             return None
         if there is None:
             self._remade[name] = ""
             return Step("create", "network", name, "it does not exist yet")
         if not self._is_ours(there.config.labels):
-            self._problems.append(f'a network "{name}" exists and does not belong to project "{self._project.name}"')
+            self._problem(
+                f'a network "{name}" exists and does not belong to project "{self._project.name}"',
+                "give it another name:, or use it as it is with external: true",
+            )
             return None
         reason = "it was left half-made" if there.state != "ready" else _difference(there.config, declared.config)
         if not reason:
@@ -149,15 +151,16 @@ class _Planner:
             if container.id in users and not self._is_ours(container.config.labels)
         )
         if strangers:
-            self._problems.append(
-                f'network "{network.name}" has changed, but {", ".join(strangers)} of another project uses it'
+            self._problem(
+                f'network "{network.name}" has changed, but {", ".join(strangers)} of another project uses it',
+                "disconnect what is not of this project",
             )
 
     def _volume(self, declared: ProjectVolume) -> Step | None:
         name = declared.config.name
         there = self._volumes.get(name)
         if there is None and declared.external:
-            self._problems.append(f'volume "{name}" is declared external and does not exist')
+            self._problem(f'volume "{name}" is declared external and does not exist', "create it first")
             return None
         if declared.external:
             return None
@@ -184,8 +187,9 @@ class _Planner:
             self._replaced.add(declared.name)
             return Step("create", "container", declared.name, "it does not exist yet")
         if not self._is_ours(there.config.labels):
-            self._problems.append(
-                f'a container "{declared.name}" exists and does not belong to project "{self._project.name}"'
+            self._problem(
+                f'a container "{declared.name}" exists and does not belong to project "{self._project.name}"',
+                "remove or rename the one that is there, or choose another container_name",
             )
         reason = self._why_recreate(declared, there)
         if reason:
@@ -238,6 +242,9 @@ class _Planner:
             )
             steps.append(Step("remove", "container", container.name, reason, container.id))
         return steps
+
+    def _problem(self, message: str, hint: str) -> None:
+        self._problems.append((message, hint))
 
     def _is_ours(self, labels: Mapping[str, str]) -> bool:
         return labels.get(PROJECT_LABEL) == self._project.name

@@ -141,6 +141,46 @@ def test_only_what_changed_is_made_anew(netmodel: Cli, tmp_path: Path) -> None:
     assert {name for name, step in steps.items() if step["action"] != "keep"} == {"quickstart-app-1"}
 
 
+def test_what_hangs_on_a_changed_network_is_made_anew_with_it(netmodel: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "change.yaml"
+    idle = "image: host, command: sleep infinity, stop_signal: SIGKILL"
+    file.write_text(f"""
+services:
+  a: {{{idle}, networks: [lan]}}
+  side: {{{idle}, network_mode: "service:a"}}
+  b: {{{idle}, networks: [lan], scale: 2}}
+  gone: {{{idle}, networks: [old]}}
+  away: {{{idle}, network_mode: none}}
+networks: {{lan: {{}}, old: {{}}}}
+""")
+    netmodel.up(file)
+
+    file.write_text(f"""
+services:
+  a: {{{idle}, networks: [lan]}}
+  side: {{{idle}, network_mode: "service:a"}}
+  b: {{{idle}, networks: [lan], scale: 1}}
+  away: {{{idle}, network_mode: none}}
+networks: {{lan: {{internal: true}}}}
+x-expect: [side -> b, b -> side]
+""")
+    planned = {step["name"]: step["action"] for step in netmodel.json("plan", str(file))}
+    netmodel.up(file)
+
+    assert planned == {
+        "change-b-2": "remove",
+        "change-gone-1": "remove",
+        "change_lan": "recreate",
+        "change-a-1": "recreate",
+        "change-side-1": "recreate",
+        "change-b-1": "recreate",
+        "change-away-1": "keep",
+        "change_old": "remove",
+    }
+    netmodel("check", str(file))
+    assert {step["action"] for step in netmodel.json("plan", str(file))} == {"keep"}
+
+
 def test_the_shop_counts_and_its_replicas_take_turns(netmodel: Cli) -> None:
     file = DIRECTORY / "shop.yaml"
     _require_programs(file)

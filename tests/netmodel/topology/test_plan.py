@@ -221,6 +221,7 @@ def test_what_is_external_must_be_there(tmp_path: Path) -> None:
         'network "lan" is declared external and does not exist',
         'volume "v" is declared external and does not exist',
     ]
+    assert caught.value.hint == "create it first"
 
     there = Network(id="n", config=NetworkConfig(name="lan"), created_at=NOW)
     volume = Volume(config=VolumeConfig(name="v"), created_at=NOW)
