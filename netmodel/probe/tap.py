@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -42,10 +43,12 @@ class Tap:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def _watch(self, sock: socket.socket, react: object) -> None:
-        self._open.callback(sock.close)
+    def _watch(self, sock: socket.socket, react: Callable[[socket.socket], None]) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_reader(sock, react, sock)  # type: ignore[arg-type]
+        # Closing a packet socket waits for a grace period (10 ms; net/packet/af_packet.c, packet_release()),
+        # which many can wait for together, but not in the loop.
+        self._open.callback(loop.run_in_executor, None, sock.close)
+        loop.add_reader(sock, react, sock)
         self._open.callback(loop.remove_reader, sock)
 
     def _on_delivered(self, sock: socket.socket) -> None:
