@@ -15,13 +15,13 @@ from drivers.api import Carries, Network, Publishes
 from drivers.bridge import bridge_name, veth_name
 from drivers.errors import LinkTaken, NetworkFull
 from drivers.kernel.address import add_address
-from drivers.kernel.announce import announce, frame
+from drivers.kernel.announce import frame
 from drivers.kernel.bridge import add_bridge
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import add_veth, set_up
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.sysctl import read_sysctl
-from tests.drivers.wires import ROOT, Stack, an_id, anywhere, ask, serving
+from tests.drivers.wires import ROOT, Stack, an_endpoint, an_id, anywhere, ask, configure, serving
 from tests.support.box import Box
 from tests.support.wait import eventually
 
@@ -56,13 +56,16 @@ def test_the_first_packet_arrives(stack: Stack, host: Box, box: Boxes) -> None:
     with host.open(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))) as heard:
         heard.bind((bridge_name(network), 0x0806))
         heard.settimeout(2)
-        for number in range(2, 22):
+        for number in range(2, 42):
             a = box(f"a{number}")
-            endpoint = stack.attach(network, a, f"10.1.0.{number}/24")
-            with Netlink(a.path) as inside:
-                name = next(link.name for link in inside.links() if link.name != "lo")
-            announce(a.path, name, endpoint.mac, endpoint.addresses)
-            assert heard.recv(100) == frame(bytes.fromhex(endpoint.mac.replace(":", "")), endpoint.addresses[0])
+            endpoint = an_endpoint(network, a, f"10.1.0.{number}/24")
+            announcement = frame(bytes.fromhex(endpoint.mac.replace(":", "")), endpoint.addresses[0])
+            with a.open(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)) as sender:
+                configure(a, endpoint, stack.bridge.join(network, endpoint, a.path))
+                stack.bridge.wait_until_carried(network, endpoint)
+                sender.bind(("eth2", 0))
+                sender.send(announcement)
+            assert heard.recv(100) == announcement
 
 
 def test_every_verb_may_be_repeated(stack: Stack, box: Boxes) -> None:

@@ -32,6 +32,14 @@ def an_id(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
+def an_endpoint(network: Network[Any], box: Box, *addresses: str) -> Endpoint:
+    return Endpoint(
+        id=an_id(f"{network.name} {box.name}"),
+        mac="02:42:" + hashlib.sha256(box.name.encode()).digest()[:4].hex(":"),
+        addresses=tuple(ip_interface(address) for address in addresses),
+    )
+
+
 def loopback(port: int, at: str = "127.0.0.1", to: int = 80, protocol: Any = "tcp") -> PortBinding:
     return PortBinding(protocol=protocol, host_address=ip_address(at), host_port=port, container_port=to)
 
@@ -72,11 +80,7 @@ class Stack:
 
     def attach(self, network: Network[Any], box: Box, *addresses: str) -> Endpoint:
         """Give a box an endpoint, configured as the sandbox would; its default routes are this network's."""
-        endpoint = Endpoint(
-            id=an_id(f"{network.name} {box.name}"),
-            mac="02:42:" + hashlib.sha256(box.name.encode()).digest()[:4].hex(":"),
-            addresses=tuple(ip_interface(address) for address in addresses),
-        )
+        endpoint = an_endpoint(network, box, *addresses)
         self.bridge.create_endpoint(network, endpoint)
         configure(box, endpoint, self.bridge.join(network, endpoint, box.path))
         self.bridge.wait_until_carried(network, endpoint)
