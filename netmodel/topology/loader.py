@@ -27,6 +27,9 @@ from netmodel.topology.service import Service
 from netmodel.topology.value import Fields, Source, Value
 
 
+MAX_BYTES = 16 << 20  # some 100,000 services
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     project: Project
@@ -88,7 +91,11 @@ def find(path: Path) -> Path:
 
 def _open(file: Path, environment: Mapping[str, str]) -> tuple[Source, Value | None]:
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        with file.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)  # /dev/zero has no end
+        if len(data) > MAX_BYTES:
+            raise TopologyError([Diagnostic(str(file), 0, 0, "", f"is larger than {MAX_BYTES >> 20} MiB")])
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise TopologyError([Diagnostic(str(file), line, 1, "", "is not UTF-8 text")]) from error

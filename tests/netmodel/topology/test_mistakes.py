@@ -231,6 +231,11 @@ def test_bad_dotenv_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_without_an_end_is_not_read_to_it() -> None:
+    with pytest.raises(TopologyError, match="is larger than 16 MiB"):
+        load(Path("/dev/zero"), {})
+
+
 @pytest.mark.parametrize("make", ["missing", "directory", "binary"])
 def test_a_file_that_cannot_be_read(tmp_path: Path, make: str) -> None:
     file = tmp_path / "lab.yaml"
