@@ -132,6 +132,20 @@ def reserve(netns: Path | None, probe: Probe, source: IPAddress) -> socket.socke
     return open_in(netns, make)
 
 
+def has_address(netns: Path | None, address: IPAddress) -> bool:
+    """Whether one of the sandbox's links has the address."""
+
+    def try_it() -> bool:
+        with socket.socket(family_of(address), socket.SOCK_DGRAM) as sock:
+            try:
+                sock.bind((str(address), 0))
+            except OSError:
+                return False
+            return True
+
+    return open_in(netns, try_it)
+
+
 def delivered(netns: Path | None, probe: Probe, family: int) -> socket.socket:
     """A raw socket that sees the probe's questions once they are past the sandbox's own firewall."""
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from netmodel.model import Expectation
-from netmodel.probe import names
+from netmodel.probe import names, sandbox
 from netmodel.probe.probe import IPAddress
-from netmodel.probe.view import Attachment, Node, View
+from netmodel.probe.view import HOST, Attachment, Node, View
 
 
 class NoAim(Exception):
@@ -48,13 +48,20 @@ async def aims(view: View, source: Node, expectation: Expectation) -> list[Aim]:
         ]
     with suppress(ValueError):
         address = ip_address(expectation.target)
-        return [Aim(address=address, node=view.owner(address), name=expectation.target)]
+        return [Aim(address=address, node=_owner(view, source, address), name=expectation.target)]
     try:
         addresses = await names.resolve(source.netns, expectation.target, expectation.family, expectation.within_s)
     except names.Unresolved as error:
         raise NoAim(str(error)) from error
     chosen = addresses[:1] if expectation.reachable else addresses
-    return [Aim(address=address, node=view.owner(address), name=expectation.target) for address in chosen]
+    return [Aim(address=address, node=_owner(view, source, address), name=expectation.target) for address in chosen]
+
+
+def _owner(view: View, source: Node, address: IPAddress) -> Node | None:
+    """Whose address it is; None is a stranger's, where we can neither watch nor place a listener."""
+    if address.is_loopback:
+        return source
+    return view.owner(address) or (HOST if sandbox.has_address(HOST.netns, address) else None)
 
 
 def addresses_of(view: View, source: Node, node: Node, expectation: Expectation) -> list[IPAddress]:

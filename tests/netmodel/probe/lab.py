@@ -13,17 +13,17 @@ class Lab:
     """Segments and nodes, and the same as the engine's API would show them."""
 
     def __init__(self, host: Box, box: Callable[[str], Box]) -> None:
-        self._host, self._box = host, box
+        self.host, self._box = host, box
         self._networks: list[dict[str, Any]] = []
         self._containers: dict[str, dict[str, Any]] = {}
         self.boxes: dict[str, Box] = {}
 
     def segment(self, name: str, *gateways: str) -> None:
         """A bridge; the host has these addresses on it."""
-        self._host.run("ip", "link", "add", f"br-{name}", "type", "bridge", "mcast_snooping", "0")
+        self.host.run("ip", "link", "add", f"br-{name}", "type", "bridge", "mcast_snooping", "0")
         for gateway in gateways:
-            self._host.run("ip", "addr", "add", gateway, "dev", f"br-{name}", *_nodad(gateway))
-        self._host.run("ip", "link", "set", f"br-{name}", "up")
+            self.host.run("ip", "addr", "add", gateway, "dev", f"br-{name}", *_nodad(gateway))
+        self.host.run("ip", "link", "set", f"br-{name}", "up")
         pools = [
             {"subnet": str(ip_interface(gateway).network), "gateway": str(ip_interface(gateway).ip)}
             for gateway in gateways
@@ -70,8 +70,8 @@ class Lab:
         port = f"{box.name}-{segment}"
         # Made with its peer where it belongs: moving it later would cost a grace period.
         inside = ["peer", "name", name, "netns", str(box.path)]
-        self._host.run("ip", "link", "add", port, "type", "veth", *inside)
-        self._host.run("ip", "link", "set", port, "master", f"br-{segment}", "up")
+        self.host.run("ip", "link", "add", port, "type", "veth", *inside)
+        self.host.run("ip", "link", "set", port, "master", f"br-{segment}", "up")
         box.run("ip", "link", "set", name, "up")
         for address in addresses:
             box.run("ip", "addr", "add", address, "dev", name, *_nodad(address))

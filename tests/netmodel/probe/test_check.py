@@ -287,6 +287,15 @@ def test_a_stranger_that_answers_nobody_is_inconclusive(two_lans: Lab) -> None:
     assert one(two_lans, "h1", "-/>", "203.0.113.9").verdict == "inconclusive"
 
 
+def test_an_address_of_the_host_is_watched_there(two_lans: Lab) -> None:
+    """The host answers db at its address on h1's network as well: the weak host model of Linux."""
+    result = one(two_lans, "db", "-/>", "10.1.0.1", "tcp", 2222)
+
+    assert result.verdict == "failed"
+    rules(two_lans.host, "input", 'iifname "br-back" ip daddr 10.1.0.1 drop')
+    assert one(two_lans, "db", "-/>", "10.1.0.1", "tcp", 2222).verdict == "held"
+
+
 def test_a_stopped_source_shows_nothing(two_lans: Lab) -> None:
     [result] = check(two_lans.view(h1="exited"), [expect("h1", "-/>", "db")])
 
