@@ -26,7 +26,6 @@ from netmodel.topology.network import Network, Volume
 from netmodel.topology.service import Service
 from netmodel.topology.value import Fields, Source, Value
 
-
 MAX_BYTES = 16 << 20  # some 100,000 services
 
 
