@@ -365,7 +365,7 @@ class Spawner:
                 if callback is None:
                     self._held.append(exited)
             if callback is not None:
-                callback(exited)
+                _shielded(callback, exited)
         elif event["event"] == "exec_exit":
             with self._lock:
                 ended = self._execs.pop(event["exec"], None)
@@ -374,7 +374,7 @@ class Spawner:
             if ended is not None:
                 ended.set_result(event["exit_code"])
         elif event["event"] == "warnings" and self.on_warning is not None:
-            self.on_warning(event["id"], event["warnings"])
+            _shielded(self.on_warning, event["id"], event["warnings"])
 
     def _lose(self) -> None:
         """The spawner is gone, or has another engine: nobody is left waiting."""
@@ -387,6 +387,14 @@ class Spawner:
             future.set_exception(_lost())
         if not asked_for and self.on_lost is not None:
             self.on_lost()
+
+
+def _shielded(callback: Callable[..., None], *values: Any) -> None:
+    """Call back; the reader must go on whatever the callback's mistake."""
+    try:
+        callback(*values)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
 
 
 def _lost() -> SpawnerUnavailable:

@@ -9,6 +9,7 @@ Source: open_tree(2), move_mount(2), fsopen(2), mount_setattr(2).
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -114,6 +115,10 @@ def new_filesystem(kind: str, options: Sequence[tuple[str, str | int | None]] = 
         syscall.call(syscall.FSCONFIG, context, _CREATE, None, None, 0)
         return syscall.call(syscall.FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes)
     except OSError as error:
+        if error.errno == errno.ENODEV:
+            raise KernelRefused(
+                f"mount {kind}", error, detail="this kernel has no such file system", hint=f"modprobe {kind}"
+            ) from None
         raise KernelRefused(f"mount {kind}{option}", error, detail=_messages(context)) from None
     finally:
         if context >= 0:

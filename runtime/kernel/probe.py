@@ -9,7 +9,6 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from runtime.errors import KernelRefused
 from runtime.kernel import clone, mount, prctl
@@ -129,7 +128,8 @@ def _user_namespace() -> Iterator[int]:
         if not os.read(made, 1):
             raise OSError(errno.EPERM, "no user namespace")
         for name in ("uid_map", "gid_map"):
-            Path(f"/proc/{pid}/{name}").write_text("0 100000 65536")
+            with open(f"/proc/{pid}/{name}", "w") as file:
+                file.write("0 100000 65536")
         fd = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         try:
             yield fd

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from runtime.errors import KernelRefused
 from runtime.kernel import clone, prctl
 from runtime.kernel.path import close_all_but
 from runtime.launch import program
@@ -85,8 +86,11 @@ def fork_inside(
 def join_cgroups(directories: Sequence[str], pid: int = 0) -> None:
     """Move a process (0 is the caller) into control groups."""
     for directory in directories:
-        file = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(file, b"%d" % pid)
-        finally:
-            os.close(file)
+            file = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(file, b"%d" % pid)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise KernelRefused(f"put a process into control group {directory}", error) from None

@@ -136,7 +136,7 @@ def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], no
         if pin is None:
             _map_ids(newborn.pid, spec.idmap)
             resource.prlimit(newborn.pid, resource.RLIMIT_NOFILE, nofile)
-            _join(spec.cgroups, newborn.pid)
+            command.join_cgroups(spec.cgroups, newborn.pid)
             if new_network:
                 newborn.pin = _pin(newborn.pid, spec.idmap)
                 newborn.made_pin = True
@@ -240,13 +240,6 @@ def _map_ids(pid: int, idmap: IdMap | None) -> None:
                 error,
                 hint="CAP_SETUID and CAP_SETGID are needed, and ids below 4294967295",
             ) from None
-
-
-def _join(directories: tuple[str, ...], pid: int) -> None:
-    try:
-        command.join_cgroups(directories, pid)
-    except OSError as error:
-        raise KernelRefused("put the container into its control groups", error) from None
 
 
 def _write(path: str, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import sys
 import time
 from collections.abc import Callable
 
@@ -41,8 +42,15 @@ class Loop:
                 # One callback may have ended what the next event is about.
                 callback = self._callbacks.get(fd)
                 if callback is not None:
-                    callback()
+                    self._call(callback)
             self._pass_deadline()
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception:
+            # A mistake of ours about one container must not end all the others: it goes to the spawner's log.
+            sys.excepthook(*sys.exc_info())
 
     def _wait_s(self) -> float:
         return -1 if self._deadline is None else max(0.0, self._deadline[0] - time.monotonic())
@@ -51,4 +59,4 @@ class Loop:
         if self._deadline is not None and time.monotonic() >= self._deadline[0]:
             callback = self._deadline[1]
             self._deadline = None
-            callback()
+            self._call(callback)

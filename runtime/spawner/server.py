@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -101,7 +102,9 @@ class Server:
 
         try:
             self._service.verbs[request["verb"]](request, fds, reply)
-        except (RuntimeFault, OSError, KeyError) as error:
+        except Exception as error:
+            if not isinstance(error, RuntimeFault):
+                sys.excepthook(*sys.exc_info())
             reply({"error": describe(error)})
 
     def _send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
