@@ -368,8 +368,10 @@ class Lifecycle:
     def settle_exit(self, news: Exited) -> None:
         """Do what has to be done when a container ended by itself."""
         with self._core.locks.containers([news.id]):
-            container = self._core.records.containers.get(news.id)
-            if container is not None and container.state.running:
+            container, run = self._core.records.containers.get(news.id), self.runs.get(news.id)
+            # The news may be of a life before this one: a restart settles that itself, and begins another.
+            this_life = run is not None and run.exited.done() and run.exited.result() == news
+            if container is not None and container.state.running and this_life:
                 self.settle(container, news)
 
     def settle(self, container: Container, news: Exited, error: str = "") -> None:
