@@ -8,7 +8,7 @@ if [ -z "${NETMODEL_DEMO:-}" ]; then
     test "$(id -u)" = 0 || { echo "error: make demo needs root: it makes namespaces" >&2; exit 1; }
     root=$(mktemp -d /var/tmp/netmodel-demo.XXXXXX)
     trap 'rm -rf "$root"' EXIT
-    NETMODEL_DEMO=1 NETMODEL_ROOT="$root" NETMODEL_HOST="$root/engine.sock" unshare --net sh "$0"
+    NETMODEL_DEMO=1 NETMODEL_ROOT="$root" NETMODEL_HOST="$root/engine.sock" unshare --net sh ./demo.sh
     exit
 fi
 
