@@ -63,4 +63,5 @@ def execute(session: Session, /, container: str, command: tuple[str, ...], **o: 
             interactive=interactive,
             resize=lambda rows, columns: client.post(f"/exec/{exec_id}/resize", h=rows, w=columns),
         )
-    return int(client.get(f"/exec/{exec_id}/json")["ExitCode"])
+    # Another engine would know nothing of it, so none is started for this.
+    return int(session.connect(start=False).get(f"/exec/{exec_id}/json")["ExitCode"])

@@ -21,7 +21,7 @@ def request(
     method: str,
     target: str,
     body: bytes | None = None,
-    headers: Mapping[str, str] = MappingProxyType({}),
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Ask as a stranger does: without the headers of our own client."""
     connection = socket.socket(socket.AF_UNIX)

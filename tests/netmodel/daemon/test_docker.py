@@ -1,0 +1,147 @@
+"""Docker's own command line drives the engine."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.daemon import Daemon, Done, needs_docker
+
+pytestmark = [pytest.mark.kernel, needs_docker]
+
+
+def docker(daemon: Daemon, *argv: str, text: str | None = None) -> str:
+    done = attempt(daemon, *argv, text=text)
+    assert done.returncode == 0, f"docker {' '.join(argv)}: {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def attempt(daemon: Daemon, *argv: str, text: str | None = None) -> Done:
+    return daemon.run("docker", *argv, text=text)
+
+
+def test_a_web_server_s_life(daemon: Daemon) -> None:
+    docker(daemon, "network", "create", "--subnet", "10.77.1.0/24", "shop")
+    serve = ("python3", "-m", "http.server", "80", "--bind", "0.0.0.0")
+    made = docker(daemon, "run", "-d", "--name", "web", "--network", "shop", "-p", "8081:80", "host", *serve)
+
+    line = json.loads(docker(daemon, "ps", "--no-trunc", "--filter", "name=web", "--format", "json"))
+    assert (line["ID"], line["State"], line["Networks"]) == (made, "running", "shop")
+    assert "0.0.0.0:8081->80/tcp" in line["Ports"]
+    assert docker(daemon, "port", "web", "80").splitlines()[0] == "0.0.0.0:8081"
+    address = docker(daemon, "inspect", "-f", "{{.NetworkSettings.Networks.shop.IPAddress}}", "web")
+    assert address == "10.77.1.2"
+
+    docker(daemon, "rename", "web", "www")
+    docker(daemon, "pause", "www")
+    assert "(Paused)" in docker(daemon, "ps", "--filter", "name=www", "--format", "{{.Status}}")
+    docker(daemon, "unpause", "www")
+    docker(daemon, "restart", "-t", "0", "www")
+    assert docker(daemon, "inspect", "-f", "{{.NetworkSettings.Networks.shop.IPAddress}}", "www") == address
+    docker(daemon, "stop", "-t", "1", "www")
+    assert docker(daemon, "wait", "www") in ("137", "143")
+    docker(daemon, "start", "www")
+    docker(daemon, "kill", "www")
+    docker(daemon, "rm", "www")
+    docker(daemon, "network", "rm", "shop")
+    assert docker(daemon, "ps", "-aq", "--filter", "name=www") == ""
+
+
+def test_run_in_the_foreground(daemon: Daemon) -> None:
+    both = attempt(daemon, "run", "--rm", "host", "sh", "-c", "echo out; echo err >&2; exit 7")
+
+    assert (both.stdout, both.stderr, both.returncode) == ("out\n", "err\n", 7)
+    assert docker(daemon, "ps", "-aq", "--filter", "status=exited") == ""
+
+
+@pytest.mark.parametrize(("command", "code"), [("/nonexistent", 127), ("/etc/passwd", 126)])
+def test_what_cannot_be_run(daemon: Daemon, command: str, code: int) -> None:
+    done = attempt(daemon, "run", "--rm", "host", command)
+
+    assert done.returncode == code
+    assert command in done.stderr
+
+
+def test_exec(daemon: Daemon) -> None:
+    docker(daemon, "run", "-d", "--name", "tools", "host", "sleep", "infinity")
+
+    piped = attempt(
+        daemon, "exec", "-i", "-e", "A=1", "-w", "/tmp", "tools", "sh", "-c", "cat; pwd; echo $A", text="x\n"
+    )
+    failed = attempt(daemon, "exec", "tools", "sh", "-c", "echo no >&2; exit 3")
+
+    assert piped.stdout == "x\n/tmp\n1\n"
+    assert (failed.returncode, failed.stderr) == (3, "no\n")
+    assert attempt(daemon, "exec", "tools", "/nonexistent").returncode == 127
+    assert docker(daemon, "exec", "-d", "tools", "true") == ""
+
+
+def test_logs_to_their_end(daemon: Daemon) -> None:
+    docker(daemon, "run", "-d", "--name", "talk", "host", "sh", "-c", "echo 1; echo 2 >&2; sleep 0.3; echo 3")
+
+    followed = attempt(daemon, "logs", "-f", "talk")
+
+    assert (followed.stdout, followed.stderr) == ("1\n3\n", "2\n")
+    assert docker(daemon, "logs", "-n", "1", "talk") == "3"
+
+
+def test_networks(daemon: Daemon) -> None:
+    docker(daemon, "network", "create", "--internal", "--label", "a=b", "--subnet", "10.77.2.0/24", "--gateway",
+           "10.77.2.9", "inner")  # fmt: skip
+    docker(daemon, "run", "-d", "--name", "guest", "host", "sleep", "infinity")
+
+    docker(daemon, "network", "connect", "--ip", "10.77.2.5", "--alias", "also", "inner", "guest")
+    (found,) = json.loads(docker(daemon, "network", "inspect", "inner"))
+    assert found["IPAM"]["Config"] == [{"Subnet": "10.77.2.0/24", "Gateway": "10.77.2.9"}]
+    assert [one["IPv4Address"] for one in found["Containers"].values()] == ["10.77.2.5/24"]
+    assert "eth1" in docker(daemon, "exec", "guest", "ip", "-br", "link")
+    docker(daemon, "network", "disconnect", "inner", "guest")
+    assert "eth1" not in docker(daemon, "exec", "guest", "ip", "-br", "link")
+
+    assert docker(daemon, "network", "ls", "-q", "--filter", "label=a=b", "--no-trunc") == found["Id"]
+    refused = attempt(daemon, "network", "connect", "--ip", "10.99.0.1", "inner", "guest")
+    assert "outside of pool 10.77.2.0/24" in refused.stderr
+    assert "inner" in docker(daemon, "network", "prune", "-f")
+
+
+def test_volumes(daemon: Daemon) -> None:
+    docker(daemon, "volume", "create", "--label", "kept=yes", "data")
+    docker(daemon, "run", "--rm", "-v", "data:/data", "host", "sh", "-c", "echo kept > /data/file")
+
+    assert docker(daemon, "run", "--rm", "-v", "data:/data:ro", "host", "cat", "/data/file") == "kept"
+    assert docker(daemon, "volume", "ls", "-q", "--filter", "label=kept=yes") == "data"
+    assert docker(daemon, "volume", "inspect", "-f", "{{.Driver}}", "data") == "local"
+    assert docker(daemon, "volume", "rm", "data") == "data"
+
+
+def test_events_and_the_engine_itself(daemon: Daemon) -> None:
+    docker(daemon, "network", "create", "noted")
+
+    told = docker(daemon, "events", "--since", "1h", "--until", "-1s", "--filter", "type=network", "--format", "json")
+    assert ("create", "noted") in [
+        (event["Action"], event["Actor"]["Attributes"]["name"]) for event in map(json.loads, told.splitlines())
+    ]
+    assert docker(daemon, "version", "-f", "{{.Server.Version}}")
+    assert docker(daemon, "info", "-f", "{{.Driver}}") == "overlayfs"
+    assert docker(daemon, "image", "ls", "-q", "host")
+
+
+def test_limits_reach_the_kernel(daemon: Daemon) -> None:
+    docker(daemon, "run", "-d", "--name", "small", "-m", "48m", "--pids-limit", "33", "host", "sleep", "infinity")
+
+    used = json.loads(docker(daemon, "stats", "--no-stream", "--format", "json", "small"))
+
+    assert used["MemUsage"].endswith("/ 48MiB")
+    assert used["PIDs"] == "1"
+
+
+def test_what_we_have_not_is_refused_or_warned_of(daemon: Daemon) -> None:
+    image = attempt(daemon, "run", "nosuch")
+    device = attempt(daemon, "create", "--device", "/dev/null", "host")
+    policy = attempt(daemon, "create", "--restart", "always", "host")
+
+    assert "registries are not supported yet" in image.stderr
+    assert "HostConfig.Devices is not supported" in device.stderr
+    assert policy.returncode == 0
+    assert "restart policy" in policy.stderr
