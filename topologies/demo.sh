@@ -12,7 +12,7 @@ if [ -z "${NETMODEL_DEMO:-}" ]; then
     exit
 fi
 
-trap 'netmodel down quickstart >/dev/null 2>&1; netmodel engine stop >/dev/null 2>&1' EXIT
+trap 'netmodel down quickstart >/dev/null 2>&1 || true; netmodel engine stop >/dev/null 2>&1 || true' EXIT
 ip link set lo up
 
 show() { printf '\n\033[1m$ %s\033[0m\n' "$*"; "$@"; }
