@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 from collections.abc import Iterable
 
 from runtime.kernel import syscall
@@ -65,6 +66,7 @@ CAPABILITIES = (
     "CAP_BPF",
     "CAP_CHECKPOINT_RESTORE",
 )
+_ZERO = ctypes.c_ulong(0)
 _NUMBERS = {name: number for number, name in enumerate(CAPABILITIES)}
 
 
@@ -78,9 +80,8 @@ class _CapData(ctypes.Structure):
     )
 
 
-def _prctl(option: int, *args: int) -> int:
-    padded = [ctypes.c_ulong(arg) for arg in (*args, 0, 0, 0, 0)[:4]]
-    return syscall.libc("prctl", option, *padded)
+def _prctl(option: int, first: int = 0, second: int = 0) -> int:
+    return syscall.libc("prctl", option, ctypes.c_ulong(first), ctypes.c_ulong(second), _ZERO, _ZERO)
 
 
 def die_with_parent(signum: int) -> None:
@@ -120,17 +121,22 @@ def has_capability(name: str) -> bool:
 
 
 def limit_capabilities(names: Iterable[str]) -> frozenset[str]:
-    """Shrink the bounding set to those of names that are in it, and return them. Needs CAP_SETPCAP."""
+    """Shrink the bounding set to names, and return those of them that this process has. Needs CAP_SETPCAP."""
+    header, data = _CapHeader(version=_CAPABILITY_VERSION_3, pid=0), _CapData()
+    syscall.libc("capget", syscall.pointer(header), syscall.pointer(data))
+    permitted = data.permitted0 | data.permitted1 << 32
     wanted = frozenset(names)
-    kept = set()
-    for number, name in enumerate(CAPABILITIES):
-        if not has_capability(name):
+    # Also those that a newer kernel may have and we do not know; EINVAL tells where it knows no more.
+    for number in range(64):
+        if number < len(CAPABILITIES) and CAPABILITIES[number] in wanted:
             continue
-        if name in wanted:
-            kept.add(name)
-        else:
+        try:
             _prctl(_CAPBSET_DROP, number)
-    return frozenset(kept)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                break
+            raise
+    return frozenset(name for name in wanted if permitted >> _NUMBERS[name] & 1)
 
 
 def set_capabilities(names: Iterable[str]) -> None:
