@@ -19,6 +19,7 @@ from ipam import DefaultIpam, NullIpam
 from ipam.api import IpamDriver
 from ipam.subnets import ula_pool
 from netmodel.dns import DnsServer, Zone
+from netmodel.engine.announcer import Announcer
 from netmodel.engine.attach import Attachments
 from netmodel.engine.connections import Connections
 from netmodel.engine.containers import Containers
@@ -82,7 +83,9 @@ def assemble(path: Path, events: EventBus, warnings: list[str]) -> Parts:
         volumes = EngineVolumes(core)
         sandboxes = Sandboxes(core)
         opened.callback(sandboxes.close_all)
-        attachments = Attachments(core, networks, endpoints, sandboxes)
+        announcer = Announcer()
+        opened.callback(announcer.close)
+        attachments = Attachments(core, networks, endpoints, sandboxes, announcer)
         containers = Containers(core, endpoints, volumes)
         lifecycle = Lifecycle(core, containers, volumes, attachments, sandboxes)
         Recovery(

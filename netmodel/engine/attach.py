@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from drivers.api import Attachment, PortBinding, Publishes
+from drivers.api import Attachment, Carries, PortBinding, Publishes
+from netmodel.engine.announcer import Announcer
 from netmodel.engine.core import Core
-from netmodel.engine.endpoints import Endpoints, as_driver
+from netmodel.engine.endpoints import Endpoints, as_driver, needs_announcement
 from netmodel.engine.networks import Networks
 from netmodel.engine.routing import Joined, publishing_endpoint
 from netmodel.engine.sandbox import Sandbox, Sandboxes
@@ -23,7 +24,10 @@ from netmodel.model import Container, Endpoint, PortConfig
 class Attachments:
     """Joins and leaves whole sandboxes, and publishes their ports. The caller holds the container's lock."""
 
-    def __init__(self, core: Core, networks: Networks, endpoints: Endpoints, sandboxes: Sandboxes) -> None:
+    def __init__(
+        self, core: Core, networks: Networks, endpoints: Endpoints, sandboxes: Sandboxes, announcer: Announcer
+    ) -> None:
+        self._announcer = announcer
         self._core = core
         self._networks = networks
         self._endpoints = endpoints
@@ -31,8 +35,12 @@ class Attachments:
 
     # --- links --------------------------------------------------------------------------------
 
-    def join(self, container: Container, netns: Path, undo: ExitStack) -> None:
-        """Attach the owner of a sandbox to all its networks; one that is attached already stays so."""
+    def join(self, container: Container, netns: Path, fresh: bool, undo: ExitStack) -> None:
+        """Attach the owner of a sandbox to all its networks; one that is attached already stays so.
+
+        Args:
+            fresh: The namespace has just been made.
+        """
         sandbox = self._sandboxes.open(container.sandbox, netns, container.config)
         if sandbox.links:
             return
@@ -44,9 +52,23 @@ class Attachments:
         undo.callback(self.leave, container)
         for endpoint in sorted(endpoints, key=lambda one: -one.config.priority):
             joined[endpoint.id] = self._join_one(endpoint, netns)
-        self._sandboxes.configure(sandbox, [joined[one.id] for one in endpoints], container.config)
+        self._sandboxes.configure(sandbox, [joined[one.id] for one in endpoints], container.config, fresh)
         for endpoint in endpoints:
             self._endpoints.resolvable(container, endpoint)
+
+    def wait_until_carried(self, container: Container) -> None:
+        """Return when what the sandbox sends arrives; tell the neighbours where its addresses are now."""
+        sandbox = self._sandboxes.get(container.sandbox)
+        if sandbox is not None:
+            for link in sandbox.links.values():
+                self._wait_for(link, sandbox.netns)
+
+    def _wait_for(self, link: Joined, netns: Path) -> None:
+        driver = self._core.driver(link.network.config.driver)
+        if isinstance(driver, Carries):
+            driver.wait_until_carried(self._networks.as_driver(link.network), as_driver(link.endpoint))
+        if needs_announcement(link.endpoint):
+            self._announcer.announce(netns, link.endpoint)
 
     def _join_one(self, endpoint: Endpoint, netns: Path) -> Joined:
         attachment = self._endpoints.join(endpoint, netns)
@@ -91,6 +113,7 @@ class Attachments:
         joined = self._join_one(endpoint, sandbox.netns)
         undo.callback(self._sandboxes.remove, sandbox, endpoint.id)
         self._sandboxes.add(sandbox, joined)
+        self._wait_for(joined, sandbox.netns)
         undo.callback(self._endpoints.unresolvable, endpoint)
         self._endpoints.resolvable(container, endpoint)
 

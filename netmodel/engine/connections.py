@@ -48,7 +48,7 @@ class Connections:
             container = self._containers.find(container.id)
             present = core.records.endpoints_of(container.id)
             _check(container, network, present)
-            [interface] = interface_names([config], [endpoint.interface for endpoint in present])
+            [interface] = interface_names([config], [network], [endpoint.interface for endpoint in present])
             with ExitStack() as undo:
                 before = self._attachments.publisher(container)
                 endpoint = self._endpoints.reserve(container.id, config, network, interface)

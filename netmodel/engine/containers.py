@@ -130,7 +130,7 @@ class Containers:
         wishes = _wishes(container.config)
         endpoints: list[Endpoint] = []
         # Addresses that were asked for go first: an automatic one must not take them.
-        names = interface_names(wishes)
+        names = interface_names(wishes, networks)
         for wish, network, interface in zip(wishes, networks, names, strict=True):
             endpoint = self._endpoints.reserve(container.id, wish, network, interface)
             failed.callback(self._endpoints.give_back, endpoint)

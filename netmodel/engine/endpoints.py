@@ -17,6 +17,7 @@ from netmodel.engine.undo import every_step
 from netmodel.errors import Invalid
 from netmodel.model import Container, Endpoint, EndpointConfig, IPAddress, IPInterface, Network
 
+PREFIX_OPTION = "com.docker.network.container_iface_prefix"
 IFNAME_OPTION = "com.docker.network.endpoint.ifname"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # Linux net/core/dev.c, dev_valid_name()
@@ -140,7 +141,9 @@ def dns_names(container: Container, endpoint: Endpoint) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def interface_names(configs: Sequence[EndpointConfig], taken: Iterable[str] = ()) -> list[str]:
+def interface_names(
+    configs: Sequence[EndpointConfig], networks: Sequence[Network], taken: Iterable[str] = ()
+) -> list[str]:
     """Name the links of a container: as asked for, the others eth0, eth1, ... in the order declared.
 
     Raises:
@@ -157,9 +160,10 @@ def interface_names(configs: Sequence[EndpointConfig], taken: Iterable[str] = ()
             raise Invalid(f"interface name {name!r} is used twice", "give each network's interface its own name")
         used.add(name)
     names: list[str] = []
-    for name in asked:
+    for name, network in zip(asked, networks, strict=True):
         if name is None:
-            name = next(free for number in range(len(used) + 1) if (free := f"eth{number}") not in used)
+            prefix = network.config.options.get(PREFIX_OPTION, "eth")
+            name = next(free for number in range(len(used) + 1) if (free := f"{prefix}{number}") not in used)
             used.add(name)
         names.append(name)
     return names
@@ -184,5 +188,16 @@ def _mac_for(addresses: Sequence[IPInterface]) -> str:
     """
     for address in addresses:
         if isinstance(address, IPv4Interface):
-            return "02:42:" + address.ip.packed.hex(":")
+            return _mac_of(address)
     return "02:42:" + secrets.token_bytes(4).hex(":")
+
+
+def _mac_of(address: IPv4Interface) -> str:
+    return "02:42:" + address.ip.packed.hex(":")
+
+
+def needs_announcement(endpoint: Endpoint) -> bool:
+    """Whether a neighbour could know one of its addresses at another MAC."""
+    return any(
+        not isinstance(address, IPv4Interface) or _mac_of(address) != endpoint.mac for address in endpoint.addresses
+    )

@@ -106,9 +106,10 @@ class Lifecycle:
         undo.callback(self.discard, container.id)
         ports = container.ports  # kept over a restart
         if container.sandbox == container.id:
-            self._attachments.join(container, created.netns, undo)
+            self._attachments.join(container, created.netns, created.new_sandbox, undo)
             if not ports:
                 ports = self._attachments.publish(container, container.config.ports, undo)
+            self._attachments.wait_until_carried(container)
         core.spawner.start(container.id)
         state = ContainerState(status="running", pid=created.pid, started_at=datetime.now(UTC))
         return replace(container, state=state, ports=ports)

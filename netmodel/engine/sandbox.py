@@ -19,7 +19,6 @@ from pathlib import Path
 
 from drivers.dns_redirect import redirect_dns
 from drivers.kernel.address import add_address
-from drivers.kernel.announce import frame
 from drivers.kernel.link import no_link_local, rename, set_down, set_mtu, set_up
 from drivers.kernel.namespace import open_in
 from drivers.kernel.netlink import Netlink
@@ -39,24 +38,6 @@ _LOOPBACK = 1  # the index of lo in every namespace
 _DNS_BACKLOG = 32
 
 
-class Door:
-    """What is needed inside a namespace to configure it: made in there, closed when that is done."""
-
-    def __init__(self) -> None:
-        self.netlink = Netlink()
-        self.packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-
-    def close(self) -> None:
-        self.netlink.close()
-        self.packets.close()
-
-    def __enter__(self) -> Door:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 @dataclass(slots=True)
 class Sandbox:
     """One network stack that we configure.
@@ -64,16 +45,18 @@ class Sandbox:
     Args:
         name: The id of the container that owns it.
         udp, tcp: The name server's, at 127.0.0.11.
-        fresh: The door through which a new one is configured, so that its namespace is entered once.
+        fresh: The netlink socket that a new one is configured by, so that its namespace is entered once.
         links: By endpoint id, in the order they joined.
         routes: Those declared with x-routes.
+        redirected: Queries for port 53 go to our sockets.
     """
 
     name: str
     netns: Path
     udp: socket.socket
     tcp: socket.socket
-    fresh: Door | None = None
+    fresh: Netlink | None = None
+    redirected: bool = False
     routes: tuple[RouteConfig, ...] = ()
     links: dict[str, Joined] = field(default_factory=dict)
 
@@ -85,10 +68,10 @@ class Sandbox:
             return None
         return int(_IFREQ.unpack(answer)[1])
 
-    def door(self) -> Door:
-        """The caller closes it."""
-        door, self.fresh = self.fresh, None
-        return door or open_in(self.netns, Door)
+    def netlink(self) -> Netlink:
+        """The caller closes it: a thousand sandboxes need no thousand sockets more."""
+        netlink, self.fresh = self.fresh, None
+        return netlink or Netlink(self.netns)
 
     def close(self) -> None:
         if self.fresh is not None:
@@ -117,27 +100,31 @@ class Sandboxes:
             return found
         self.close(name)
         # One thread enters once for all that we need in there.
-        door, udp, tcp = open_in(netns, _enter)
-        sandbox = Sandbox(name=name, netns=netns, udp=udp, tcp=tcp, fresh=door, routes=config.routes)
+        netlink, udp, tcp = open_in(netns, _enter)
+        sandbox = Sandbox(name=name, netns=netns, udp=udp, tcp=tcp, fresh=netlink, routes=config.routes)
         with self._lock:
             self._open[name] = sandbox
         return sandbox
 
-    def configure(self, sandbox: Sandbox, links: Sequence[Joined], config: ContainerConfig) -> None:
+    def configure(
+        self, sandbox: Sandbox, links: Sequence[Joined], config: ContainerConfig, fresh: bool = False
+    ) -> None:
         """Bring up these links, and name service with them."""
         requests: list[Request] = []
         for link in links:
             requests += self._link_requests(sandbox, link)
             sandbox.links[link.endpoint.id] = link
         requests += self._route_requests(sandbox)
-        with sandbox.door() as door:
-            door.netlink.apply(requests)
-            for link in links:
-                _announce(door, link)
-        self.serve_dns(sandbox, config)
+        with sandbox.netlink() as netlink:
+            netlink.apply(requests)
+        self.serve_dns(sandbox, config, fresh)
 
-    def serve_dns(self, sandbox: Sandbox, config: ContainerConfig) -> None:
-        """Answer at 127.0.0.11, port 53, in there."""
+    def serve_dns(self, sandbox: Sandbox, config: ContainerConfig, fresh: bool = False) -> None:
+        """Answer at 127.0.0.11, port 53, in there.
+
+        Args:
+            fresh: Nobody did before.
+        """
         self._core.dns.serve(
             sandbox.name,
             sandbox.udp,
@@ -146,7 +133,11 @@ class Sandboxes:
             self._forwards(sandbox),
             [str(server) for server in config.dns] or None,
         )
-        redirect_dns(self._core.nft, sandbox.netns, sandbox.udp.getsockname()[1], sandbox.tcp.getsockname()[1])
+        if sandbox.redirected:
+            return
+        ports = sandbox.udp.getsockname()[1], sandbox.tcp.getsockname()[1]
+        redirect_dns(self._core.nft, sandbox.netns, *ports, fresh=fresh)
+        sandbox.redirected = True
 
     def close(self, name: str) -> None:
         """Let go of a sandbox that ends, or whose namespace is another now."""
@@ -167,9 +158,8 @@ class Sandboxes:
         """Configure one more link and choose the default gateways anew."""
         sandbox.links[link.endpoint.id] = link
         try:
-            with sandbox.door() as door:
-                door.netlink.apply([*self._link_requests(sandbox, link), *self._route_requests(sandbox)])
-                _announce(door, link)
+            with sandbox.netlink() as netlink:
+                netlink.apply([*self._link_requests(sandbox, link), *self._route_requests(sandbox)])
         except BaseException:
             sandbox.links.pop(link.endpoint.id, None)
             raise
@@ -181,11 +171,11 @@ class Sandboxes:
         if link is None:
             return
         with every_step(f"cannot take {link.endpoint.interface} out of the sandbox") as step:
-            with step, sandbox.door() as door:
+            with step, sandbox.netlink() as netlink:
                 index = sandbox.index(link.endpoint.interface)
                 # Its name is free at once; the link itself goes with the host's end of it.
                 away = [] if index is None else [set_down(index), rename(index, f"gone{index}")]
-                door.netlink.apply([*away, *self._route_requests(sandbox)])
+                netlink.apply([*away, *self._route_requests(sandbox)])
             with step:
                 self._core.dns.update(sandbox.name, networks=self._networks(sandbox), forward=self._forwards(sandbox))
 
@@ -267,14 +257,14 @@ def _carrier(route: RouteConfig, links: Iterable[Joined]) -> Joined | None:
     return None
 
 
-def _enter() -> tuple[Door, socket.socket, socket.socket]:
+def _enter() -> tuple[Netlink, socket.socket, socket.socket]:
     """Bring the loopback up in the calling thread's namespace and open our sockets there."""
     with ExitStack() as undo:
-        door = undo.enter_context(Door())
+        netlink = undo.enter_context(Netlink())
         # Before the sockets are bound: 127.0.0.11 is an address of ours only with the loopback, and
         # IP_FREEBIND does not help, for it leaves a socket in a new namespace without a source address.
         # Source: Linux net/ipv4/fib_frontend.c, __inet_dev_addr_type(): RTN_BROADCAST without a local table.
-        door.netlink.apply([set_up(_LOOPBACK)])
+        netlink.apply([set_up(_LOOPBACK)])
         udp = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
         tcp = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
         for opened in (udp, tcp):
@@ -282,12 +272,4 @@ def _enter() -> tuple[Door, socket.socket, socket.socket]:
             opened.setblocking(False)
         tcp.listen(_DNS_BACKLOG)
         undo.pop_all()
-    return door, udp, tcp
-
-
-def _announce(door: Door, link: Joined) -> None:
-    """Correct the neighbours' caches, which may know the address at another MAC."""
-    mac = bytes.fromhex(link.endpoint.mac.replace(":", ""))
-    door.packets.bind((link.endpoint.interface, 0))
-    for address in link.endpoint.addresses:
-        door.packets.send(frame(mac, address))
+    return netlink, udp, tcp
