@@ -1,0 +1,200 @@
+"""Containers from the command line, on a real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import NETMODEL, Daemon
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.kernel
+
+
+def test_run_in_the_foreground_shows_both_outputs_and_exits_with_the_code(daemon: Daemon) -> None:
+    done = daemon.netmodel("run", "--rm", "--name", "brief", "host", "sh", "-c", "echo out; echo err >&2; exit 7")
+
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 7)
+    assert daemon.ok("ps", "-aq", "--filter", "name=brief") == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (("host", "/nonexistent"), 127),
+        (("host", "nonexistent-command"), 127),
+        (("host", "/etc/passwd"), 126),
+        (("nosuch-image", "true"), 125),
+        (("--network", "nosuch-network", "host", "true"), 125),
+    ],
+)
+def test_what_cannot_run_says_why_and_leaves_nothing(daemon: Daemon, argv: tuple[str, ...], code: int) -> None:
+    before = daemon.ok("ps", "-aq")
+
+    done = daemon.netmodel("run", "--rm", *argv)
+
+    assert done.returncode == code
+    assert done.stderr.startswith("error: ")
+    assert daemon.ok("ps", "-aq") == before
+
+
+def test_a_signal_is_passed_on(daemon: Daemon) -> None:
+    script = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done"
+    client = daemon.popen(NETMODEL, "run", "--rm", "host", "sh", "-c", script)
+    assert client.stdout is not None
+    assert client.stdout.readline() == "ready\n"
+
+    client.send_signal(signal.SIGINT)
+
+    output, _ = client.communicate(timeout=20)
+    assert (output, client.returncode) == ("caught\n", 3)
+
+
+def test_the_life_of_a_container(daemon: Daemon) -> None:
+    made = daemon.ok("create", "--name", "life", "host", "sh", "-c", "trap 'exit 4' TERM; while :; do sleep 0.05; done")
+    assert daemon.ok("ps", "-a", "--filter", "name=life", "--format", "{{.State}}") == "created"
+    assert daemon.ok("start", "life") == "life"
+    assert daemon.ok("ps", "-q", "--no-trunc", "--filter", "name=life") == made
+    daemon.ok("pause", "life")
+    assert daemon.ok("inspect", "-f", "{{.State.Status}}", "life") == "paused"
+    daemon.ok("unpause", "life")
+    address = daemon.ok("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "life")
+    daemon.ok("restart", "-t", "0", "life")
+    assert daemon.ok("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "life") == address
+    daemon.ok("rename", "life", "second")
+    daemon.ok("stop", "second")
+    assert daemon.ok("wait", "second") == "4"
+    daemon.ok("rm", "second")
+    assert daemon.netmodel("inspect", "second").returncode == 1
+
+
+def test_one_failure_does_not_keep_the_rest_from_being_done(daemon: Daemon) -> None:
+    daemon.ok("create", "--name", "there", "host", "true")
+
+    done = daemon.netmodel("rm", "nosuch", "there")
+
+    assert (done.stdout, done.returncode) == ("there\n", 1)
+    assert done.stderr.startswith("error: no such container: nosuch")
+
+
+def test_exec(daemon: Daemon) -> None:
+    daemon.ok("run", "-d", "--name", "tools", "-e", "A=1", "host", "sleep", "infinity")
+
+    script = "cat; pwd; echo $A$B >&2; exit 3"
+    done = daemon.netmodel("exec", "-i", "-e", "B=2", "-w", "/tmp", "tools", "sh", "-c", script, text="in\n")
+
+    assert (done.stdout, done.stderr, done.returncode) == ("in\n/tmp\n", "12\n", 3)
+    missing = daemon.netmodel("exec", "tools", "/nonexistent")
+    assert (missing.returncode, missing.stderr.startswith("error: ")) == (127, True)
+    assert daemon.netmodel("exec", "nosuch", "true").returncode == 1
+    assert daemon.netmodel("exec", "-it", "tools", "true").returncode == 2  # our input is no terminal
+
+
+def test_exec_with_a_terminal(daemon: Daemon) -> None:
+    """Raw keys, the window's size and its changes, the exit code; and our terminal is as it was."""
+    daemon.ok("run", "-d", "--name", "typist", "host", "sleep", "infinity")
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (33, 77))
+    before = termios.tcgetattr(slave)
+    client = subprocess.Popen(
+        [NETMODEL, "exec", "-it", "typist", "sh"],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=daemon.environment,
+        preexec_fn=daemon.box.setns,
+    )
+    screen = Screen(master)
+
+    screen.type("stty size\n")
+    screen.wait_for("33 77")
+    termios.tcsetwinsize(master, (20, 50))
+    client.send_signal(signal.SIGWINCH)  # ours to send: the terminal is not the client's controlling one
+
+    def resized() -> bool:
+        screen.type("stty size\n")
+        return "20 50" in screen.text(0.2)
+
+    eventually(resized)
+    screen.type("exit 6\n")
+
+    assert client.wait(10) == 6
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)
+
+
+class Screen:
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._seen = ""
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def text(self, for_s: float) -> str:
+        """All that was shown, after waiting for more for a while."""
+        while select.select([self._master], [], [], for_s)[0]:
+            self._seen += os.read(self._master, 65536).decode(errors="replace")
+        return self._seen
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + 10
+        while text not in self.text(0.05):
+            assert time.monotonic() < deadline, self._seen
+
+
+def test_logs(daemon: Daemon) -> None:
+    daemon.ok("run", "-d", "--name", "told", "host", "sh", "-c", "echo 1; echo 2 >&2; sleep 0.3; echo 3")
+
+    followed = daemon.netmodel("logs", "-f", "told")
+
+    assert (followed.stdout, followed.stderr) == ("1\n3\n", "2\n")
+    assert daemon.ok("logs", "-n", "1", "told") == "3"
+    time_, _, line = daemon.ok("logs", "-t", "-n", "1", "told").partition(" ")
+    assert (line, time_[-1]) == ("3", "Z")
+    assert daemon.ok("logs", "--since", "1h", "--until", time_, "told") in ("1", "1\n3")
+    assert daemon.netmodel("logs", "-n", "some", "told").returncode == 2
+
+
+def test_json_is_docker_s(daemon: Daemon) -> None:
+    daemon.ok("run", "-d", "--name", "shaped", "-p", "127.0.0.1:8095:80", "-l", "a=b", "host", "sleep", "infinity")
+
+    (line,) = json.loads(daemon.ok("ps", "--json", "--filter", "label=a=b"))
+    (whole,) = json.loads(daemon.ok("inspect", "shaped"))
+
+    assert line["Names"] == ["/shaped"]
+    assert line["Ports"] == [{"IP": "127.0.0.1", "PrivatePort": 80, "PublicPort": 8095, "Type": "tcp"}]
+    assert (whole["Id"], whole["Config"]["Labels"]) == (line["Id"], {"a": "b"})
+    assert daemon.ok("port", "shaped") == "80/tcp -> 127.0.0.1:8095"
+    assert daemon.netmodel("port", "shaped", "81").returncode == 1
+    (used,) = json.loads(daemon.ok("stats", "--json", "shaped"))
+    assert used["pids_stats"]["current"] == 1
+
+
+def test_an_image_beside_us(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "rootfs" / "bin").mkdir(parents=True)
+    busybox = Path("/bin/busybox")
+    if not busybox.exists():
+        pytest.skip("missing: busybox")
+    (tmp_path / "rootfs" / "bin" / "sh").write_bytes(busybox.read_bytes())
+    (tmp_path / "rootfs" / "bin" / "sh").chmod(0o755)
+    done = subprocess.run(
+        [NETMODEL, "run", "--rm", "./rootfs", "/bin/sh", "-c", "echo small"],
+        cwd=tmp_path,
+        env=daemon.environment,
+        capture_output=True,
+        text=True,
+        preexec_fn=daemon.box.setns,
+    )
+
+    assert done.stdout == "small\n", done.stderr

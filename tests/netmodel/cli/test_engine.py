@@ -1,0 +1,94 @@
+"""The engine as the command line starts and stops it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netmodel import __version__
+from tests.support.box import Box
+from tests.support.daemon import NETMODEL, Daemon
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def cold(tmp_path: Path) -> Iterator[Daemon]:
+    """No engine yet; whatever starts one, it is ended afterwards."""
+    box = Box("host")
+    daemon = Daemon(box, tmp_path)
+    yield daemon
+    assert daemon.netmodel("engine", "stop").returncode == 0
+    assert not daemon.host.exists()
+    box.close()
+
+
+def test_the_first_command_starts_it(cold: Daemon) -> None:
+    assert cold.netmodel("engine", "status").returncode == 1
+
+    assert "bridge" in cold.ok("network", "ls")
+
+    status = json.loads(cold.ok("engine", "status", "--json"))
+    assert (status["root"], status["host"], status["version"]) == (str(cold.root), str(cold.host), __version__)
+    assert Path(f"/proc/{status['pid']}/cwd").readlink() == Path("/")
+    assert cold.netmodel("engine", "start").stderr.startswith("engine runs already")
+
+
+def test_many_first_commands_start_one(cold: Daemon) -> None:
+    clients = [cold.popen(NETMODEL, "network", "ls", "-q") for _ in range(5)]
+
+    told = {client.communicate(timeout=60)[0] for client in clients}
+
+    assert {client.returncode for client in clients} == {0}
+    assert len(told) == 1
+
+
+def test_an_engine_of_another_version_is_named_and_can_be_stopped(cold: Daemon) -> None:
+    cold.ok("network", "ls")
+    code = "import netmodel, sys; netmodel.__version__ = '9.9'; import netmodel.cli; sys.exit(netmodel.cli.main())"
+
+    def other(*argv: str) -> subprocess.CompletedProcess[str]:
+        return cold.run(sys.executable, "-c", code, *argv)
+
+    refused = other("network", "ls")
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"error: the engine is netmodel {__version__}, this client 9.9")
+    assert other("engine", "stop").returncode == 0
+
+
+def test_why_it_does_not_start(cold: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    root = cold.netmodel("--root", str(tmp_path / "file"), "ps")
+    host = cold.netmodel("--host", str(tmp_path), "ps")
+
+    assert root.returncode == host.returncode == 1
+    assert root.stderr.startswith(f"error: cannot use {tmp_path}/file as the state root")
+    assert host.stderr.startswith(f"error: cannot reach an engine at {tmp_path}") or host.stderr.startswith(
+        f"error: {tmp_path} is a directory"
+    )
+
+
+def test_another_root_s_engine_is_not_taken_for_ours(cold: Daemon, tmp_path: Path) -> None:
+    cold.ok("network", "ls")
+
+    done = cold.netmodel("--root", str(tmp_path / "other"), "ps")
+
+    assert done.returncode == 1
+    assert f"has the root {cold.root}, not {tmp_path}/other" in done.stderr
+
+
+def test_a_path_of_any_length(tmp_path: Path) -> None:
+    box = Box("host")
+    daemon = Daemon(box, tmp_path / ("x" * 110))
+
+    assert "bridge" in daemon.ok("network", "ls")
+
+    assert daemon.netmodel("engine", "stop").returncode == 0
+    box.close()

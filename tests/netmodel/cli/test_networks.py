@@ -1,0 +1,97 @@
+"""Networks, volumes, events and completion from the command line, on a real engine."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.daemon import NETMODEL, Daemon
+
+pytestmark = pytest.mark.kernel
+
+
+def test_a_network_s_life(daemon: Daemon) -> None:
+    made = daemon.ok("network", "create", "--subnet", "10.88.1.0/24", "--gateway", "10.88.1.9", "--internal", "back")
+    daemon.ok("run", "-d", "--name", "db", "--network", "back", "host", "sleep", "infinity")
+    daemon.ok("run", "-d", "--name", "app", "host", "sleep", "infinity")
+
+    daemon.ok("network", "connect", "--ip", "10.88.1.50", "--alias", "also", "--interface", "lan0", "back", "app")
+    assert "lan0" in daemon.ok("exec", "app", "ip", "-br", "link")
+    assert "1 received" in daemon.ok("exec", "db", "ping", "-c1", "-W2", "also")
+
+    (found,) = json.loads(daemon.ok("network", "inspect", "back"))
+    assert found["Id"] == made
+    assert {one["Name"]: one["IPv4Address"] for one in found["Containers"].values()} == {
+        "db": "10.88.1.1/24",
+        "app": "10.88.1.50/24",
+    }
+    row = next(line for line in daemon.ok("network", "ls").splitlines() if " back " in line)
+    assert row.split() == [made[:12], "back", "bridge", "10.88.1.0/24", "internal"]
+
+    busy = daemon.netmodel("network", "rm", "back")
+    assert (busy.returncode, "active endpoints" in busy.stderr) == (1, True)
+    daemon.ok("network", "disconnect", "back", "app")
+    daemon.ok("rm", "-f", "db")
+    daemon.ok("network", "rm", "back")
+    assert daemon.ok("network", "ls", "-q", "--filter", "name=back") == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "told"),
+    [
+        (("network", "create", "--subnet", "10.88.2.1/24", "x"), 2, "hint: write 10.88.2.0/24"),
+        (("network", "create", "--subnet", "10.88.2", "x"), 2, "not in CIDR notation"),
+        (("network", "create", "-d", "nosuch", "x"), 2, "nosuch"),
+        (("network", "create", "-o", "com.docker.network.bridge.nmae=x", "x"), 2, "nmae"),
+        (("network", "connect", "nosuch", "nobody"), 1, "no such"),
+        (("network", "rm", "bridge"), 1, "error: "),
+        (("network", "create", "bridge"), 1, "bridge"),
+        (("volume", "create", "-d", "nosuch", "x"), 2, "nosuch"),
+        (("volume", "rm", "nosuch"), 1, "nosuch"),
+    ],
+)
+def test_what_cannot_be(daemon: Daemon, argv: tuple[str, ...], code: int, told: str) -> None:
+    done = daemon.netmodel(*argv)
+
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert told in done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+def test_volumes(daemon: Daemon) -> None:
+    assert daemon.ok("volume", "create", "--label", "a=b", "kept") == "kept"
+    daemon.ok("run", "--rm", "-v", "kept:/data", "host", "sh", "-c", "echo here > /data/file")
+
+    assert daemon.ok("run", "--rm", "-v", "kept:/data:ro", "host", "cat", "/data/file") == "here"
+    assert [one["Name"] for one in json.loads(daemon.ok("volume", "ls", "--json", "--filter", "label=a=b"))] == ["kept"]
+    (whole,) = json.loads(daemon.ok("volume", "inspect", "kept"))
+    assert whole["Labels"] == {"a": "b"}
+    assert daemon.ok("volume", "rm", "kept") == "kept"
+
+
+def test_events(daemon: Daemon) -> None:
+    daemon.ok("network", "create", "heard")
+
+    told = daemon.ok("events", "--since", "1h", "--until", "0s", "--filter", "network=heard", "--json")
+
+    assert [json.loads(line)["Action"] for line in told.splitlines()] == ["create"]
+
+
+def test_the_shell_completes_names(daemon: Daemon) -> None:
+    daemon.ok("network", "create", "completed")
+    daemon.ok("create", "--name", "complete-me", "host", "true")
+
+    def complete(*words: str) -> list[str]:
+        done = daemon.run(
+            "env",
+            f"COMP_WORDS={' '.join(words)}",
+            f"COMP_CWORD={len(words) - 1}",
+            "_NETMODEL_COMPLETE=bash_complete",
+            NETMODEL,
+        )
+        return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+    assert complete("netmodel", "rm", "compl") == ["complete-me"]
+    assert complete("netmodel", "network", "rm", "compl") == ["completed"]
+    assert "network" in complete("netmodel", "net")
