@@ -11,7 +11,7 @@ SYSTEM_PACKAGES := libnftables1 iproute2 python3-venv
 TEST_PACKAGES   := nginx-light redis-server curl iputils-ping
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo test test-kernels check bench clean
 
 help:  ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,6 +23,9 @@ demo: install  ## A topology stands up, packets prove it, all is removed again
 
 test: install $(VENV)/.test-packages  ## All tests: real namespaces, real packets (root)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+test-kernels: install $(VENV)/.kernel-packages  ## What this kernel lacks (cgroup v2 controllers, ...), on user-mode Linux
+	$(BIN)/python -m tests.kernels.uml
 
 check: install  ## ruff, strict mypy, import-linter
 	$(BIN)/ruff check .
@@ -47,6 +50,10 @@ $(VENV)/.system-packages: Makefile
 
 $(VENV)/.test-packages: Makefile
 	$(call apt_install,$(TEST_PACKAGES))
+	touch $@
+
+$(VENV)/.kernel-packages: Makefile
+	$(call apt_install,user-mode-linux)
 	touch $@
 
 # Installs only what is missing. policy-rc.d (Debian policy 9.11.3) keeps a package's own service from
