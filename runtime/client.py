@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -176,7 +177,8 @@ class Spawner:
         """Hang up. Containers run on, and the spawner keeps them."""
         with self._lock:
             self._gone = True
-        self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it was the other side that went
+            self._socket.shutdown(socket.SHUT_RDWR)
         if threading.current_thread() is not self._reader:
             self._reader.join()
         self._socket.close()

@@ -57,7 +57,7 @@ def enter(fd: int, kinds: int) -> None:
     syscall.libc("setns", fd, kinds)
 
 
-def clone_in_pid_namespace(pidfd: int, home: int) -> int:
+def clone_in_pid_namespace(pidfd: int, home: int, flags: int = 0) -> int:
     """Fork a child that is born in the PID namespace of another process; 0 in the child.
 
     Args:
@@ -68,7 +68,7 @@ def clone_in_pid_namespace(pidfd: int, home: int) -> int:
     enter(pidfd, CLONE_NEWPID)
     pid = -1
     try:
-        pid = clone()
+        pid = clone(flags)
     finally:
         if pid != 0:  # the child is where it is to be
             enter(home, CLONE_NEWPID)

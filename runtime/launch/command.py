@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -29,7 +28,7 @@ class Visit:
     """
 
     process: Process
-    control: socket.socket
+    control: int
     pidfd: int
     namespaces: int
     cgroups: tuple[str, ...]
@@ -56,7 +55,7 @@ def run(visit: Visit) -> NoReturn:
 
 
 def fork_inside(
-    connection: socket.socket,
+    connection: int,
     cgroups: Sequence[str],
     enter: Callable[[], None],
     flags: int,

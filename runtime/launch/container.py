@@ -30,7 +30,7 @@ class Birth:
     """
 
     spec: ContainerSpec
-    control: socket.socket
+    control: int
     own_network: bool
     own_users: bool
     stdio: tuple[int, int, int] | None

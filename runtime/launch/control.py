@@ -22,8 +22,8 @@ MAPPED, MOUNTS, GO = b"i", b"m", b"g"
 class Control:
     """The child's end."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=fd)
 
     def fileno(self) -> int:
         return self._socket.fileno()

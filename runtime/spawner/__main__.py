@@ -61,25 +61,27 @@ def serve(listener: socket.socket, ready: int) -> None:
 
     prctl.become_subreaper()
     prctl.set_name("netmodel-spawn")
+    # What is here now stays: a collection would only write to pages that a child shares with its maker.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    # A clone of ours then has all its signals at their defaults (CLONE_CLEAR_SIGHAND) but for those that
+    # are ignored, as Python does with these two.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     loop = Loop()
     server = Server(loop, listener)
     waker, wakes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-    # Handlers, even of nothing: a clone has its signals at their defaults again then (CLONE_CLEAR_SIGHAND),
-    # while one that is ignored, as Python does with two of these, stays ignored in the program.
-    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
 
     def woken() -> None:
         os.read(waker, 512)
         server.reap()
 
     loop.watch(waker, woken)
-    # What is here now stays: a collection in a child would only copy the pages it shares with us.
-    gc.collect()
-    gc.freeze()
-    gc.disable()
     os.write(ready, b"ok")
     os.close(ready)
     loop.run()

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from runtime import wire
 from runtime.errors import InvalidSpec, KernelRefused
 from runtime.kernel import clone
-from runtime.launch import command, container
+from runtime.launch import command
 from runtime.launch.container import Birth
 from runtime.launch.control import MAPPED, MOUNTS
 from runtime.launch.filesystems import CgroupView
 from runtime.launch.order import ordered_mounts
 from runtime.spawner import device, overlay
+from runtime.spawner.forker import Forker
 from runtime.spawner.overlay import MountMaker, Scratch
 from runtime.spawner.record import Pin
 from runtime.spec import BindMount, ContainerSpec, IdMap
@@ -91,12 +92,14 @@ def owns_network(spec: ContainerSpec, pin: Pin | None) -> bool:
     return pin is not None and (spec.idmap is None or pin.users is not None)
 
 
-def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], nofile: tuple[int, int]) -> Newborn:
+def bear(
+    forker: Forker, spec: ContainerSpec, order: dict[str, Any], pin: Pin | None, views: tuple[CgroupView, ...]
+) -> Newborn:
     """Clone a container's first process; it waits until it gets its mounts.
 
     Args:
+        order: The spec as JSON.
         pin: Of spec.sandbox, where that stands already.
-        nofile: The limit of descriptors to give it; the spawner has raised its own.
 
     Raises:
         RuntimeFault: Nothing is left of it then.
@@ -118,7 +121,7 @@ def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], no
         namespaces |= clone.CLONE_NEWNET if spec.sandbox != "host" else 0
         birth = Birth(
             spec=spec,
-            control=theirs,
+            control=theirs.fileno(),
             own_network=new_network or owns_network(spec, pin),
             own_users=spec.idmap is not None,
             stdio=pipes.ends,
@@ -126,16 +129,21 @@ def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], no
         )
         try:
             if pin is None:
-                newborn = Newborn(spec, _clone(birth, namespaces), 0, ours, None, False, namespaces)
+                # The cgroup namespace comes later: the child makes it once it is in its groups.
+                pid = forker.container(birth, order, namespaces & ~clone.CLONE_NEWCGROUP)
+                newborn = Newborn(spec, pid, 0, ours, None, False, namespaces)
             else:
-                newborn = Newborn(spec, 0, _clone_into(birth, pin, nofile), ours, pin, False, namespaces)
+                users = pin.users if birth.own_users else None
+                messenger = forker.sandboxed(birth, order, _ALWAYS, pin.network, users)
+                newborn = Newborn(spec, 0, messenger, ours, pin, False, namespaces)
+        except OSError as error:
+            raise KernelRefused("make the container's namespaces", error, hint=_clone_hint(error)) from None
         finally:
             theirs.close()
             pipes.close_ends()
         undo.callback(_kill, newborn.pid or newborn.messenger)
         if pin is None:
             _map_ids(newborn.pid, spec.idmap)
-            resource.prlimit(newborn.pid, resource.RLIMIT_NOFILE, nofile)
             command.join_cgroups(spec.cgroups, newborn.pid)
             if new_network:
                 newborn.pin = _pin(newborn.pid, spec.idmap)
@@ -148,38 +156,8 @@ def bear(spec: ContainerSpec, pin: Pin | None, views: tuple[CgroupView, ...], no
     return newborn
 
 
-def _clone(birth: Birth, namespaces: int) -> int:
-    # The cgroup namespace comes later: the child makes it once it is in its groups.
-    try:
-        pid = clone.clone(namespaces & ~clone.CLONE_NEWCGROUP)
-    except OSError as error:
-        raise KernelRefused("make the container's namespaces", error, hint=_clone_hint(error)) from None
-    if pid == 0:
-        container.run(birth)
-    return pid
-
-
 def _clone_hint(error: OSError) -> str:
     return "see /proc/sys/user/max_*_namespaces and ulimit -u" if error.errno in (11, 28) else ""
-
-
-def _clone_into(birth: Birth, pin: Pin, nofile: tuple[int, int]) -> int:
-    """Fork a process that enters the sandbox and makes the first one there."""
-
-    def enter() -> None:
-        # Here, since nobody knows yet who is to be limited.
-        resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
-        if pin.users is not None and birth.own_users:
-            clone.enter(pin.users, clone.CLONE_NEWUSER)
-        clone.enter(pin.network, clone.CLONE_NEWNET)
-
-    def become() -> None:
-        container.run(birth)
-
-    messenger = clone.clone()
-    if messenger == 0:
-        command.fork_inside(birth.control, birth.spec.cgroups, enter, _ALWAYS, become)
-    return messenger
 
 
 def _open_sources(spec: ContainerSpec, undo: ExitStack) -> list[tuple[BindMount, int]]:

@@ -15,11 +15,12 @@ from runtime import wire
 from runtime.codec import decode_container, decode_process
 from runtime.errors import InvalidSpec, KernelRefused, NoSuchContainer, RuntimeFault, WrongState
 from runtime.kernel import clone
-from runtime.launch import command, terminal
+from runtime.launch import terminal
 from runtime.launch.command import Visit
 from runtime.launch.container import as_start_failure
 from runtime.launch.control import GO, describe
 from runtime.spawner.birth import Newborn, bear
+from runtime.spawner.forker import Forker
 from runtime.spawner.hierarchy import Hierarchies
 from runtime.spawner.log import LogPump
 from runtime.spawner.loop import Loop
@@ -53,9 +54,10 @@ class Service:
         self._messengers: set[int] = set()
         self._unnamed: set[int] = set()
         self._unclaimed: dict[int, int] = {}
-        self._pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        self._nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self._nofile[1], self._nofile[1]))
+        self._forker = Forker()
+        # A container takes some descriptors.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._next_visitor = 0
         self.verbs: dict[str, Callable[[dict[str, Any], list[int], Reply], None]] = {
             "create": self._create,
@@ -89,7 +91,7 @@ class Service:
         if before is not None and before.state != "exited":
             raise WrongState(f"container {spec.id[:12]} is {before.state} already")
         pin = self._pins.get(spec.sandbox)
-        newborn = bear(spec, pin, self._hierarchies.views(spec.cgroups), self._nofile)
+        newborn = bear(self._forker, spec, request["spec"], pin, self._hierarchies.views(spec.cgroups))
         container = self._record(newborn)
         if newborn.made_pin and newborn.pin is not None:
             self._pins[spec.sandbox] = newborn.pin
@@ -322,16 +324,14 @@ class Service:
         pidfd = clone.pidfd(container.pid)
         stdio = None if process.terminal else (fds[0], fds[1], fds[2])
         try:
-            pid = clone.clone_in_pid_namespace(pidfd, self._pid_namespace)
-            if pid == 0:
-                command.run(Visit(process, theirs, pidfd, container.namespaces, container.cgroups, stdio))
+            visit = Visit(process, theirs.fileno(), pidfd, container.namespaces, container.cgroups, stdio)
+            pid = self._forker.visit(visit, request["process"])
         except OSError as error:
             ours.close()
             raise KernelRefused(f"fork into container {container.id[:12]}", error) from None
         finally:
             theirs.close()
             os.close(pidfd)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, self._nofile)
         self._next_visitor += 1
         visitor = Visitor(f"{container.id}.{self._next_visitor}", pid, reply, ours)
         self._by_pid[pid] = visitor

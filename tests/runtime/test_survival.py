@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -246,6 +248,40 @@ def test_a_child_killed_before_its_start(lab: Lab) -> None:
 
     with pytest.raises(RuntimeFault, match="killed before its program could start"):
         lab.spawner.start(spec.id)
+
+
+def test_many_lives_at_once_are_all_told_and_leave_nothing(lab: Lab) -> None:
+    before = state(lab)
+    ends: dict[str, int] = {}
+    lab.spawner.on_exit = lambda event: ends.update({event.id: event.exit_code})
+
+    def live(number: int) -> tuple[str, int]:
+        spec = lab.start(shell(f"exit {number}"))
+        eventually(lambda: spec.id in ends)
+        lab.spawner.forget(spec.id)
+        lab.spawner.unpin(spec.sandbox)
+        return spec.id, number
+
+    with ThreadPoolExecutor(8) as pool:
+        lived = dict(pool.map(live, range(48)))
+
+    assert ends == lived
+    eventually(lambda: state(lab) == before)
+
+
+def test_the_process_that_forks_may_die(lab: Lab) -> None:
+    running = lab.sleeper()
+    (forker,) = (pid for pid in lab.children() if Path(f"/proc/{pid}/comm").read_text() == "netmodel-fork\n")
+    before = lab.descriptors()
+
+    os.kill(forker, signal.SIGKILL)
+
+    assert lab.exec(running, "ulimit -Sn; ls /proc/self/fd")[1].split() == [
+        str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]), "0", "1", "2", "3",
+    ]  # fmt: skip
+    assert lab.run("echo made") == "made\n"
+    eventually(lambda: forker not in lab.children())
+    assert len(lab.descriptors()) == len(before) + 2  # the sandbox of the second
 
 
 def test_the_same_container_twice(lab: Lab) -> None:
