@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TypeVar
 
 from drivers.api import Driver
@@ -66,5 +67,7 @@ class Core:
 def _known(kind: str, name: str, registry: Mapping[str, T]) -> T:
     found = registry.get(name)
     if found is None:
-        raise Invalid(f"no such {kind}: {name}", f"there are: {', '.join(sorted(registry))}")
+        near = get_close_matches(name, registry, 1)
+        guess = f"did you mean {near[0]}? " if near else ""
+        raise Invalid(f"no such {kind}: {name}", f"{guess}there are: {', '.join(sorted(registry))}")
     return found

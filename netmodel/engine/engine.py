@@ -249,6 +249,18 @@ class Engine:
         """The size of the container's own terminal."""
         self._core.spawner.resize(self._core.records.containers.find(ref).id, rows, columns)
 
+    @translated
+    def input(self, ref: str) -> int:
+        """A descriptor that writes to its first process's input (or terminal); the caller closes it.
+
+        The process reads the end of its input once all such are closed and close_input() was called.
+        """
+        return self._core.spawner.input(self._core.records.containers.find(ref).id)
+
+    @translated
+    def close_input(self, ref: str) -> None:
+        self._core.spawner.close_input(self._core.records.containers.find(ref).id)
+
     # --- volumes ------------------------------------------------------------------------------
 
     @translated

@@ -26,13 +26,16 @@ from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, NetmodelError, NotModified, StartRefused, Unavailable, translate
 from netmodel.model import Container, ContainerState, Endpoint
 from runtime.cgroups import Stats
-from runtime.client import Exited
+from runtime.client import Exited, Spawner
 from runtime.errors import NoSuchContainer, WrongState
 from runtime.spec import ContainerSpec
 
 # A process that got SIGKILL is gone at once, unless it hangs in the kernel (a dead NFS server).
 _KILL_S = 30.0
 _EXIT_WORKERS = 2
+# The exit code of a container whose end nobody saw, and why.
+LOST = 255
+LOST_ERROR = "its parent process (the spawner) died, and the container with it"
 
 
 class Lifecycle:
@@ -52,13 +55,18 @@ class Lifecycle:
 
     def open(self) -> None:
         """Begin to listen to the spawner."""
-        self._core.spawner.on_exit = self._on_exit
+        self._listen()
         for number in range(_EXIT_WORKERS):
             worker = threading.Thread(target=self._settle_news, name=f"exits-{number}", daemon=True)
             worker.start()
             self._workers.append(worker)
 
+    def _listen(self) -> None:
+        self._core.spawner.on_exit = self._on_exit
+        self._core.spawner.on_lost = self._on_lost
+
     def close(self) -> None:
+        self._core.spawner.on_lost = None
         for _ in self._workers:
             self._news.put(None)
         for worker in self._workers:
@@ -360,6 +368,31 @@ class Lifecycle:
         """Called by the spawner's reader, which must not wait."""
         if self.runs.ended(news):
             self._news.put(news)
+
+    def _on_lost(self) -> None:
+        """Called by the reader of a spawner that died: its containers died with it."""
+        threading.Thread(target=self._replace_spawner, name="spawner-lost", daemon=True).start()
+
+    def _replace_spawner(self) -> None:
+        core, dead = self._core, self._core.spawner
+        core.spawner = Spawner.connect(core.root.spawner)
+        self._listen()
+        with suppress(OSError):
+            dead.close()
+        for container in core.records.containers:
+            if container.state.running:
+                with suppress(Exception):
+                    self._settle_lost(container.id)
+        # Their namespaces are gone, whatever our paths to them lead to now.
+        self._sandboxes.close_all()
+
+    def _settle_lost(self, container_id: str) -> None:
+        news = Exited(container_id, LOST, None, time.time())
+        self.runs.ended(news)  # who waits for it in stop() or kill() need not wait on
+        with self._core.locks.containers([container_id]):
+            container = self._core.records.containers.get(container_id)
+            if container is not None and container.state.running:
+                self.settle(container, news, LOST_ERROR)
 
     def _settle_news(self) -> None:
         while (news := self._news.get()) is not None:

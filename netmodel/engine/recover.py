@@ -19,13 +19,11 @@ from netmodel.engine.attach import Attachments, binding_of
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints, as_driver
-from netmodel.engine.lifecycle import Lifecycle
+from netmodel.engine.lifecycle import LOST, LOST_ERROR, Lifecycle
 from netmodel.engine.networks import Networks
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.model import Container, Network
 from runtime.client import ContainerStatus, Exited
-
-LOST = 255  # the exit code of a container whose end nobody saw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +114,7 @@ class Recovery:
             self.lifecycle.settle(container, news)
             return
         news = Exited(container.id, LOST, None, time.time())
-        self.lifecycle.settle(container, news, "its parent process (the spawner) died, and the container with it")
+        self.lifecycle.settle(container, news, LOST_ERROR)
 
     # --- the kernel -----------------------------------------------------------------------------
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
+from collections.abc import Sequence
 from pathlib import Path
 
 from netmodel.engine.launch import capabilities_of, signal_number
 from netmodel.errors import Conflict, Invalid
-from netmodel.model import ContainerConfig
+from netmodel.model import ContainerConfig, PortConfig
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_-]{0,62})(\.[a-zA-Z0-9][a-zA-Z0-9_-]{0,62})*")
 # Settings that a namespace of the container's own has; all others would change the host.
@@ -15,6 +18,7 @@ _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_-]{0,62})(\.[a-zA-Z0-9][a-zA-Z0-
 _IPC_SYSCTLS = re.compile(r"kernel\.(msg\w+|sem|shm\w+)|fs\.mqueue\..+")
 _UTS_SYSCTLS = ("kernel.hostname", "kernel.domainname")
 _MIN_MEMORY = 512 * 1024
+_ULIMITS = sorted(name[7:].lower() for name in dir(resource) if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE")
 
 
 def check_container(config: ContainerConfig) -> None:
@@ -39,6 +43,7 @@ def check_container(config: ContainerConfig) -> None:
     if config.working_dir and not config.working_dir.startswith("/"):
         raise Invalid(f"working directory {config.working_dir!r} is not absolute", "begin it with '/'")
     _check_limits(config)
+    _check_ports(config.ports)
     capabilities_of(config)
     signal_number(config.stop_signal)
 
@@ -96,10 +101,35 @@ def _check_limits(config: ContainerConfig) -> None:
             raise Invalid("a limit of memory and swap needs a memory limit", "set both")
         if swap < memory:
             raise Invalid("the limit of memory and swap is below that of memory alone", "it counts both together")
-    if config.cpus is not None and config.cpus < 0.01:
-        raise Invalid(f"cpus {config.cpus} is too small", "at least 0.01")
+    _check_cpus(config.cpus)
     if config.pids_limit is not None and config.pids_limit != -1 and config.pids_limit < 1:
         raise Invalid(f"a limit of {config.pids_limit} processes lets nothing start", "at least 1, or -1 for none")
     for limit in config.ulimits:
+        if limit.name not in _ULIMITS:
+            raise Invalid(f"no such ulimit: {limit.name}", f"there are: {', '.join(_ULIMITS)}")
         if limit.hard != -1 and (limit.soft > limit.hard or limit.soft == -1):
             raise Invalid(f"ulimit {limit.name}: the soft limit {limit.soft} is above the hard one {limit.hard}")
+
+
+def _check_cpus(cpus: float | None) -> None:
+    if cpus is None:
+        return
+    if cpus < 0.01:
+        raise Invalid(f"cpus {cpus:g} is too small", "at least 0.01")
+    # A quota above that would never be felt, and whoever asked for it believe in what isn't there.
+    machine = os.cpu_count() or 1
+    if cpus > machine:
+        raise Invalid(f"this machine has no {cpus:g} CPUs, but {machine}", f"at most {machine}")
+
+
+def _check_ports(ports: Sequence[PortConfig]) -> None:
+    """Two bindings of one port and one address, where the address is known, contradict each other."""
+    seen = set()
+    for port in ports:
+        if not port.host_port or port.host_port_end > port.host_port:
+            continue  # the engine picks one that is free
+        binding = (port.protocol, port.host_address, port.host_port)
+        if binding in seen:
+            where = f" on {port.host_address}" if port.host_address else ""
+            raise Invalid(f"host port {port.host_port}/{port.protocol}{where} is published twice", "give each its own")
+        seen.add(binding)

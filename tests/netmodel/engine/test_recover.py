@@ -1,0 +1,148 @@
+"""A new engine on an old root: what ran runs on, what was lost is told, what is nobody's goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from netmodel.engine import Engine
+from netmodel.errors import Conflict, Invalid
+from netmodel.model import ContainerConfig, EndpointConfig, NetworkConfig, PortConfig
+from tests.netmodel.engine.conftest import SLEEP, clean_up, execute, output_of, runner
+from tests.support.box import Box
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+def opened(root: Path) -> Engine:
+    engine = Engine(root)
+    engine.open()
+    assert engine.info().warnings == ()
+    return engine
+
+
+def test_containers_run_on_and_are_adopted(host: Box, root: Path) -> None:
+    first = opened(root)
+    first.create_network(NetworkConfig(name="lan"))
+    run = runner(first)
+    serve = ("python3", "-m", "http.server", "80", "--directory", "/etc/apt")
+    before = run("web", "lan", command=serve, ports=(PortConfig(container_port=80, host_port=8097),))
+    run("user", "lan")
+    [endpoint] = first.endpoints(container_id=before.id)
+    first.close()
+
+    second = opened(root)
+
+    assert second.container("web") == before
+    assert second.endpoints(container_id=before.id) == [endpoint]
+    fetch = ("curl", "-s", "-o", "/dev/null", "--retry", "20", "--retry-delay", "0", "--retry-all-errors", "-m", "5")
+    host.run(*fetch, "http://127.0.0.1:8097/")
+    assert execute(second, "user", "ping", "-c1", "-W1", "web")[0] == 0  # by its name
+    # What they hold is held: the next one gets other addresses.
+    third = runner(second)("third", "lan")
+    [other] = second.endpoints(container_id=third.id)
+    assert other.addresses[0].ip != endpoint.addresses[0].ip
+    second.kill("web")
+    assert second.container("web").state.exit_code == 137
+    clean_up(second)
+
+
+def test_an_exit_without_an_engine_is_known_to_the_next(host: Box, root: Path) -> None:
+    first = opened(root)
+    web = runner(first)("web", command=("sh", "-c", "echo started; read line; exit 5"), open_stdin=True)
+    quick = runner(first)("quick")
+    first.close()
+    os.kill(quick.state.pid, signal.SIGKILL)
+    os.kill(web.state.pid, signal.SIGTERM)
+
+    second = opened(root)
+
+    eventually(lambda: second.container("quick").state.status == "exited")
+    assert second.container("quick").state.exit_code == 137
+    clean_up(second)
+
+
+def test_a_dead_spawner_takes_its_containers_along_and_is_told(host: Box, root: Path) -> None:
+    first = opened(root)
+    first.create_network(NetworkConfig(name="lan"))
+    runner(first)("web", "lan")
+    spawner = first.spawner_pid
+
+    os.kill(spawner, signal.SIGKILL)
+
+    eventually(lambda: first.container("web").state.status == "exited")
+    state = first.container("web").state
+    assert state.exit_code == 255
+    assert "spawner" in state.error
+    eventually(lambda: first.spawner_pid != spawner)
+    eventually(lambda: first._parts.lifecycle._sandboxes.get(first.container("web").id) is None)
+    first.start("web")
+    assert "eth0" in output_of(first, "web", "ip", "-o", "-4", "addr")
+    clean_up(first)
+
+
+def test_everything_died_while_no_engine_ran(host: Box, root: Path) -> None:
+    """As after a reboot: bridges and rules are made again, containers have ended."""
+    first = opened(root)
+    network = first.create_network(NetworkConfig(name="lan"))
+    runner(first)("web", "lan")
+    spawner = first.spawner_pid
+    first.close()
+    os.kill(spawner, signal.SIGKILL)
+    host.run("ip", "link", "delete", f"br-{network.id[:12]}")
+    host.run("nft", "flush", "ruleset")
+
+    second = opened(root)
+
+    assert second.container("web").state.exit_code == 255
+    second.start("web")
+    runner(second)("user", "lan")
+    assert execute(second, "user", "ping", "-c1", "-W1", "web")[0] == 0
+    clean_up(second)
+
+
+def test_one_engine_a_root(host: Box, root: Path) -> None:
+    first = opened(root)
+
+    with pytest.raises(Conflict, match=f"already running.*pid {os.getpid()}"):
+        Engine(root).open()
+    clean_up(first)
+    clean_up(opened(root))
+
+
+def test_a_root_that_cannot_be_is_refused(host: Box, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(Invalid, match="in the way"):
+        Engine(tmp_path / "file").open()
+
+
+def test_nothing_is_left_when_nothing_runs(host: Box, root: Path) -> None:
+    """Bridges, rules, groups and processes serve nobody then; the next engine makes them again."""
+    first = opened(root)
+    first.create_network(NetworkConfig(name="lan"))
+    wanted = ContainerConfig(image="host", command=SLEEP, networks=(EndpointConfig(network="lan"),))
+    first.create_container(wanted, "web")
+    first.start("web")
+    first.stop("web")
+    spawner, prefix = first.spawner_pid, first._core.cgroups.prefix
+    first.close()
+
+    assert [line.split(":")[1].strip() for line in host.run("ip", "-o", "link").stdout.splitlines()] == ["lo"]
+    assert host.run("nft", "list", "ruleset").stdout == ""
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/{prefix}"))
+    eventually(lambda: not Path(f"/proc/{spawner}").exists() or "Z" in Path(f"/proc/{spawner}/stat").read_text())
+
+    second = opened(root)
+    second.start("web")
+    assert "eth0" in output_of(second, "web", "ip", "-o", "-4", "addr")
+    clean_up(second)
