@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -13,6 +13,7 @@ from aiohttp import web
 
 from netmodel.engine import Engine
 from netmodel.engine.events import Subscription
+from runtime.logs import StopSignal
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,14 +54,14 @@ def watch(engine: Engine) -> tuple[Subscription, asyncio.Event]:
     return engine.events.subscribe(wake), woken
 
 
-async def iterate(produce: Callable[[threading.Event], Iterable[T]]) -> AsyncIterator[list[T]]:
+async def iterate(produce: Callable[[StopSignal], Iterable[T]]) -> AsyncGenerator[list[T], None]:
     """Iterate, in a thread of its own, over what may block; yields what came since the last time.
 
     Args:
-        produce: Called in the thread; its event is set when nobody listens any more.
+        produce: Called in the thread; its signal is set when nobody listens any more.
     """
     loop = asyncio.get_running_loop()
-    stop, room, filled = threading.Event(), threading.Event(), asyncio.Event()
+    stop, room, filled = StopSignal(), threading.Event(), asyncio.Event()
     items: list[T] = []
     lock = threading.Lock()
     outcome: Future[None] = Future()
@@ -107,3 +108,4 @@ async def iterate(produce: Callable[[threading.Event], Iterable[T]]) -> AsyncIte
     finally:
         stop.set()
         room.set()
+        outcome.add_done_callback(lambda _: stop.close())  # not before the thread has ended

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -38,8 +39,9 @@ async def logs(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": RAW if container.config.tty else MULTIPLEXED})
     await response.prepare(request)
     with streaming(request):
-        async for pieces in iterate(lambda stop: read(container.id, stop=stop)):
-            await response.write(b"".join(_piece(entry, container, timestamps) for entry in pieces))
+        async with aclosing(iterate(lambda stop: read(container.id, stop=stop))) as output:
+            async for entries in output:
+                await response.write(b"".join(_piece(entry, container, timestamps) for entry in entries))
     await response.write_eof()
     return response
 
@@ -83,8 +85,9 @@ async def _attached(
         if not flag(request, "stream"):
             since = None
         read = partial(engine.logs, follow=flag(request, "stream"), since=since, stdout=stdout, stderr=stderr)
-        async for pieces in iterate(lambda stop: read(container.id, stop=stop)):
-            await connection.write(b"".join(_piece(entry, container, False) for entry in pieces))
+        async with aclosing(iterate(lambda stop: read(container.id, stop=stop))) as output:
+            async for entries in output:
+                await connection.write(b"".join(_piece(entry, container, False) for entry in entries))
     finally:
         if feeding is not None:
             feeding.cancel()
