@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from contextlib import ExitStack
@@ -157,7 +158,7 @@ def bear(
 
 
 def _clone_hint(error: OSError) -> str:
-    return "see /proc/sys/user/max_*_namespaces and ulimit -u" if error.errno in (11, 28) else ""
+    return "see /proc/sys/user/max_*_namespaces and ulimit -u" if error.errno in (errno.EAGAIN, errno.ENOSPC) else ""
 
 
 def _open_sources(spec: ContainerSpec, undo: ExitStack) -> list[tuple[BindMount, int]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from runtime.errors import InvalidSpec, KernelRefused
 from runtime.kernel import clone, mount, probe
@@ -45,7 +46,7 @@ class MountMaker:
             layers = [self._layer(path, opened) for path in rootfs.layers]
             upper, work, mapped = self._writable(rootfs, opened, directories)
             # New files of overlay's own are made by whoever mounted it, who must be someone the ids map.
-            with FileIds(self._base, self._base) if mapped else FileIds(0, 0):
+            with FileIds(self._base, self._base) if mapped else nullcontext():
                 if overlay_takes_descriptors():
                     return _mount_by_descriptor(layers, upper, work)
                 made = self._scratch.mount_overlay(opened, len(layers), rootfs)
