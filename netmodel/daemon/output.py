@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import queue
+from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from aiohttp import web
 
 from netmodel.daemon.answers import HEADERS, nothing, streaming
 from netmodel.daemon.calls import ENGINE, call, iterate, watch
+from netmodel.daemon.descriptors import feed
 from netmodel.daemon.query import flag, moment, number
 from netmodel.daemon.streams import MULTIPLEXED, RAW, Hijacked, Taken, frame, hijacked
 from netmodel.engine.events import Subscription
 from netmodel.errors import Conflict, Invalid
 from netmodel.model import Container
+from runtime.logs import LogEntry
 
 
 async def logs(request: web.Request) -> web.StreamResponse:
@@ -34,14 +36,14 @@ async def logs(request: web.Request) -> web.StreamResponse:
         stdout=stdout,
         stderr=stderr,
     )
-    timestamps = flag(request, "timestamps")
     container = await call(request, engine.container, request.match_info["ref"])
+    lines = _Lines(container, flag(request, "timestamps"))
     response = web.StreamResponse(headers={"Content-Type": RAW if container.config.tty else MULTIPLEXED})
     await response.prepare(request)
     with streaming(request):
         async with aclosing(iterate(lambda stop: read(container.id, stop=stop))) as output:
             async for entries in output:
-                await response.write(b"".join(_piece(entry, container, timestamps) for entry in entries))
+                await response.write(lines.encode(entries))
     await response.write_eof()
     return response
 
@@ -80,21 +82,27 @@ async def _attached(
     stdout, stderr = flag(request, "stdout"), flag(request, "stderr")
     wants_input = flag(request, "stdin") and container.config.open_stdin
     feeding = asyncio.ensure_future(_feed(request, connection, container)) if wants_input else None
-    since = None if flag(request, "logs") else attached
+    stream, lines = flag(request, "stream"), _Lines(container)
+    since = attached if stream and not flag(request, "logs") else None
     try:
-        if not flag(request, "stream"):
-            since = None
-        read = partial(engine.logs, follow=flag(request, "stream"), since=since, stdout=stdout, stderr=stderr)
+        read = partial(engine.logs, follow=stream, since=since, stdout=stdout, stderr=stderr)
         async with aclosing(iterate(lambda stop: read(container.id, stop=stop))) as output:
             async for entries in output:
-                await connection.write(b"".join(_piece(entry, container, False) for entry in entries))
+                await connection.write(lines.encode(entries))
     finally:
         if feeding is not None:
             feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)  # it may have ended with the container
 
 
 async def _feed(request: web.Request, connection: Hijacked, container: Container) -> None:
     """Carry the client's input to the container until either ends."""
+    engine, tty = request.app[ENGINE], container.config.tty
+    descriptor = await call(request, engine.input, container.id)
+    await feed(connection.read, descriptor, b"\x04" if tty else b"")
+    if not tty:
+        # As with Docker's StdinOnce: the first client to come is the last.
+        await call(request, engine.close_input, container.id)
 
 
 async def _started(container_id: str, subscription: Subscription, woken: asyncio.Event) -> bool:
@@ -112,11 +120,27 @@ async def _started(container_id: str, subscription: Subscription, woken: asyncio
             return event.action != "destroy"
 
 
-def _piece(entry: Any, container: Container, timestamps: bool) -> bytes:
-    data: bytes = entry.log.encode("utf-8", "surrogateescape")
-    if timestamps:
-        data = f"{entry.time} ".encode() + data
-    return data if container.config.tty else frame(entry.stream, data)
+class _Lines:
+    """Entries of a log as bytes for a client.
+
+    Args:
+        timestamps: Begin each line with its time. A line may come in several entries.
+    """
+
+    def __init__(self, container: Container, timestamps: bool = False) -> None:
+        self._raw = container.config.tty
+        self._timestamps = timestamps
+        self._within: dict[str, bool] = {}
+
+    def encode(self, entries: Sequence[LogEntry]) -> bytes:
+        return b"".join(map(self._piece, entries))
+
+    def _piece(self, entry: LogEntry) -> bytes:
+        data = entry.log.encode("utf-8", "surrogateescape")
+        if self._timestamps and not self._within.get(entry.stream):
+            data = f"{entry.time} ".encode() + data
+        self._within[entry.stream] = not entry.log.endswith("\n")
+        return data if self._raw else frame(entry.stream, data)
 
 
 async def resize(request: web.Request) -> web.Response:

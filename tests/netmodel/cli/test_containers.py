@@ -9,8 +9,8 @@ import select
 import signal
 import subprocess
 import termios
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,58 +99,77 @@ def test_exec(daemon: Daemon) -> None:
     assert daemon.netmodel("exec", "-it", "tools", "true").returncode == 2  # our input is no terminal
 
 
-def test_exec_with_a_terminal(daemon: Daemon) -> None:
-    """Raw keys, the window's size and its changes, the exit code; and our terminal is as it was."""
-    daemon.ok("run", "-d", "--name", "typist", "host", "sleep", "infinity")
-    master, slave = pty.openpty()
-    termios.tcsetwinsize(slave, (33, 77))
-    before = termios.tcgetattr(slave)
-    client = subprocess.Popen(
-        [NETMODEL, "exec", "-it", "typist", "sh"],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env=daemon.environment,
-        preexec_fn=daemon.box.setns,
-    )
-    screen = Screen(master)
+def test_run_with_our_input(daemon: Daemon) -> None:
+    """The input's end is the program's, and what is larger than any pipe arrives whole."""
+    counted = daemon.netmodel("run", "--rm", "-i", "host", "sh", "-c", "wc -c; exit 4", text="x" * 300_000)
 
-    screen.type("stty size\n")
-    screen.wait_for("33 77")
-    termios.tcsetwinsize(master, (20, 50))
-    client.send_signal(signal.SIGWINCH)  # ours to send: the terminal is not the client's controlling one
+    assert (counted.stdout.strip(), counted.returncode) == ("300000", 4)
 
-    def resized() -> bool:
-        screen.type("stty size\n")
-        return "20 50" in screen.text(0.2)
 
-    eventually(resized)
-    screen.type("exit 6\n")
+@pytest.mark.parametrize("verb", ["exec", "run"])
+def test_a_terminal(daemon: Daemon, verb: str) -> None:
+    """Raw keys, the window's size and its changes, the exit code; and our own terminal is as it was."""
+    if verb == "exec":
+        daemon.ok("run", "-d", "--name", "typist", "host", "sleep", "infinity")
+    argv = ("exec", "-it", "typist", "sh") if verb == "exec" else ("run", "--rm", "-it", "host", "sh")
+    with Screen() as screen:
+        before = screen.settings()
+        client = screen.start(daemon, *argv)
+        screen.ask("stty size", "33 77")  # asked again: the size comes once the program runs
 
-    assert client.wait(10) == 6
-    assert termios.tcgetattr(slave) == before
-    os.close(master)
-    os.close(slave)
+        screen.resize(20, 50, client)
+        screen.ask("stty size", "20 50")
+        screen.type("exit 6\n")
+
+        assert client.wait(10) == 6
+        assert screen.settings() == before
 
 
 class Screen:
-    def __init__(self, master: int) -> None:
-        self._master = master
+    """A terminal of 33 lines and 77 columns, and somebody who sits there."""
+
+    def __init__(self) -> None:
+        self._master, self._slave = pty.openpty()
+        termios.tcsetwinsize(self._slave, (33, 77))
         self._seen = ""
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._master)
+        os.close(self._slave)
+
+    def start(self, daemon: Daemon, *argv: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [NETMODEL, *argv],
+            stdin=self._slave,
+            stdout=self._slave,
+            stderr=self._slave,
+            env=daemon.environment,
+            preexec_fn=daemon.box.setns,
+        )
+
+    def settings(self) -> list[Any]:
+        return termios.tcgetattr(self._slave)
+
+    def resize(self, rows: int, columns: int, client: subprocess.Popen[bytes]) -> None:
+        termios.tcsetwinsize(self._master, (rows, columns))
+        client.send_signal(signal.SIGWINCH)  # ours to send: this terminal is not the client's controlling one
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
-    def text(self, for_s: float) -> str:
-        """All that was shown, after waiting for more for a while."""
-        while select.select([self._master], [], [], for_s)[0]:
-            self._seen += os.read(self._master, 65536).decode(errors="replace")
-        return self._seen
+    def ask(self, command: str, answer: str) -> None:
+        """Type a command until its answer is seen."""
 
-    def wait_for(self, text: str) -> None:
-        deadline = time.monotonic() + 10
-        while text not in self.text(0.05):
-            assert time.monotonic() < deadline, self._seen
+        def answered() -> bool:
+            self.type(command + "\n")
+            while select.select([self._master], [], [], 0.2)[0]:
+                self._seen += os.read(self._master, 65536).decode(errors="replace")
+            return answer in self._seen
+
+        eventually(answered)
 
 
 def test_logs(daemon: Daemon) -> None:

@@ -55,6 +55,12 @@ def test_run_in_the_foreground(daemon: Daemon) -> None:
     assert docker(daemon, "ps", "-aq", "--filter", "status=exited") == ""
 
 
+def test_run_with_our_input(daemon: Daemon) -> None:
+    done = attempt(daemon, "run", "--rm", "-i", "host", "sh", "-c", "wc -c; exit 4", text="x" * 100_000)
+
+    assert (done.stdout.strip(), done.returncode) == ("100000", 4)
+
+
 @pytest.mark.parametrize(("command", "code"), [("/nonexistent", 127), ("/etc/passwd", 126)])
 def test_what_cannot_be_run(daemon: Daemon, command: str, code: int) -> None:
     done = attempt(daemon, "run", "--rm", "host", command)
