@@ -12,6 +12,9 @@ from runtime.spawner.log import LogPump
 
 Reply = Callable[[dict[str, Any]], None]
 
+# What is told of a child that could not tell anything itself.
+DIED = {"message": "the process was killed before its program could start", "kind": "internal", "hint": "", "code": 128}
+
 
 @dataclass(slots=True)
 class Pin:

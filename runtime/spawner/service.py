@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from runtime import wire
-from runtime.codec import decode_container, decode_process
+from runtime.codec import decode_container
 from runtime.errors import InvalidSpec, KernelRefused, NoSuchContainer, RuntimeFault, WrongState
-from runtime.kernel import clone
 from runtime.launch import terminal
-from runtime.launch.command import Visit
 from runtime.launch.container import as_start_failure
 from runtime.launch.control import GO, describe
 from runtime.spawner.birth import Newborn, bear
@@ -25,14 +22,8 @@ from runtime.spawner.hierarchy import Hierarchies
 from runtime.spawner.log import LogPump
 from runtime.spawner.loop import Loop
 from runtime.spawner.overlay import Scratch
-from runtime.spawner.record import Container, Pin, Reply, Visitor, exit_of
-
-_DIED = {
-    "message": "the process was killed before its program could start",
-    "kind": "internal",
-    "hint": "",
-    "code": 128,
-}
+from runtime.spawner.record import DIED, Container, Pin, Reply, Visitor, exit_of
+from runtime.spawner.visits import Visits
 
 
 class Service:
@@ -58,7 +49,7 @@ class Service:
         # A container takes some descriptors.
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        self._next_visitor = 0
+        self._visits = Visits(loop, emit, self._forker)
         self.verbs: dict[str, Callable[[dict[str, Any], list[int], Reply], None]] = {
             "create": self._create,
             "start": self._start,
@@ -208,7 +199,7 @@ class Service:
             container.started_at = time.time()
             self._tell(container, {})
         else:
-            self._fail(container, container.failure or _DIED)
+            self._fail(container, container.failure or DIED)
 
     def _fail(self, container: Container, failure: dict[str, Any]) -> None:
         """There will be no program: tell whoever waits, or keep the reason for whoever starts it."""
@@ -316,65 +307,8 @@ class Service:
         container = self._find(request["id"])
         if container.state != "running":
             raise WrongState(f"container {container.id[:12]} is not running", "start it first")
-        try:
-            process = decode_process(request["process"])
-        except (KeyError, TypeError) as error:
-            raise InvalidSpec(f"the process is malformed: {error}") from None
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pidfd = clone.pidfd(container.pid)
-        stdio = None if process.terminal else (fds[0], fds[1], fds[2])
-        try:
-            visit = Visit(process, theirs.fileno(), pidfd, container.namespaces, container.cgroups, stdio)
-            pid = self._forker.visit(visit, request["process"])
-        except OSError as error:
-            ours.close()
-            raise KernelRefused(f"fork into container {container.id[:12]}", error) from None
-        finally:
-            theirs.close()
-            os.close(pidfd)
-        self._next_visitor += 1
-        visitor = Visitor(f"{container.id}.{self._next_visitor}", pid, reply, ours)
-        self._by_pid[pid] = visitor
-        ours.setblocking(False)
-        self._loop.watch(ours.fileno(), lambda: self._hear_visitor(visitor))
-
-    def _hear_visitor(self, visitor: Visitor) -> None:
-        while visitor.control is not None:
-            try:
-                received = wire.receive(visitor.control)
-            except BlockingIOError:
-                return
-            except OSError:
-                received = None
-            if received is None:
-                self._part_visitor(visitor)
-                return
-            message, fds = received
-            visitor.terminal.extend(fds)
-            if "error" in message:
-                visitor.failure = message["error"]
-            elif "exec" in message:
-                visitor.executing = True
-
-    def _part_visitor(self, visitor: Visitor) -> None:
-        if visitor.control is not None:
-            self._loop.forget(visitor.control.fileno())
-            visitor.control.close()
-            visitor.control = None
-        if visitor.executing and visitor.failure is None:
-            visitor.started = True
-            visitor.reply({"exec": visitor.id, "pid": visitor.pid, "fds": visitor.terminal})
-            self._report_visitor(visitor)
-            return
-        for fd in visitor.terminal:
-            os.close(fd)
-        visitor.reply({"error": visitor.failure or _DIED})
-
-    def _report_visitor(self, visitor: Visitor) -> None:
-        """Its end is told after its start, whichever was heard of first."""
-        if visitor.started and visitor.status is not None:
-            code, signum = exit_of(visitor.status)
-            self._emit({"event": "exec_exit", "exec": visitor.id, "exit_code": code, "signal": signum})
+        visitor = self._visits.begin(container, request["process"], fds, reply)
+        self._by_pid[visitor.pid] = visitor
 
     # --- endings --------------------------------------------------------------------------------
 
@@ -397,8 +331,7 @@ class Service:
     def _ended(self, pid: int, status: int) -> None:
         record = self._by_pid.pop(pid)
         if isinstance(record, Visitor):
-            record.status = status
-            self._report_visitor(record)
+            self._visits.ended(record, status)
             return
         # What it said last may tell why it ended.
         self._hear(record)
