@@ -51,14 +51,15 @@ class PortInUse(DriverError):
     Args:
         port: As a user writes it: "0.0.0.0:80/tcp".
         holder: Who holds it ("nginx, pid 812"), or "" where it cannot be known.
+        endpoint: Id of the endpoint it is published for, where it is one of ours.
     """
 
     kind = "conflict"
 
-    def __init__(self, port: str, holder: str = "") -> None:
+    def __init__(self, port: str, holder: str = "", endpoint: str = "") -> None:
         super().__init__(f"host port {port} is in use" + (f" by {holder}" if holder else ""))
         self.hint = "publish another host port" + (", or stop what holds this one" if holder else "")
-        self.port, self.holder = port, holder
+        self.port, self.holder, self.endpoint = port, holder, endpoint
 
 
 class CannotPublish(DriverError):

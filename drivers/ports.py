@@ -78,6 +78,18 @@ class HeldPorts:
     def _owner(self, binding: PortBinding) -> str:
         return self._held[_key(binding)][0] if _key(binding) in self._held else ""
 
+    def _published_for(self, binding: PortBinding) -> str:
+        """Whose endpoint has this port at any address; "" if none of ours has it."""
+        with self._lock:
+            return next(
+                (
+                    owner
+                    for (protocol, _, port), (owner, _) in self._held.items()
+                    if (protocol, port) == (binding.protocol, binding.host_port)
+                ),
+                "",
+            )
+
     def _hold(self, owner: str, binding: PortBinding) -> PortBinding:
         last = max(binding.host_port, binding.host_port_end)
         for port in range(binding.host_port, last + 1):
@@ -99,8 +111,9 @@ class HeldPorts:
         if error.errno == errno.EADDRINUSE:
             if binding.host_port_end > binding.host_port:
                 return PortInUse(f"range {binding.host_port}-{binding.host_port_end}/{binding.protocol}", "others")
-            ours = any(key[0] == last.protocol and key[2] == last.host_port for key in list(self._held))
-            return PortInUse(where, "another container" if ours else holder(last))
+            if ours := self._published_for(last):
+                return PortInUse(where, "another container", endpoint=ours)
+            return PortInUse(where, holder(last))
         if error.errno == errno.EADDRNOTAVAIL:
             return CannotPublish(f"cannot publish {where}: this host has no address {last.host_address}")
         if error.errno == errno.EACCES:

@@ -54,7 +54,9 @@ def execute(session: Session, /, container: str, command: tuple[str, ...], **o: 
         if not error.start_code:
             raise
         note(f"error: {error.message}")
-        return error.start_code
+        if error.hint:
+            note(f"hint: {error.hint}")
+        return error.start_code if error.start_code == 127 else 126  # as Docker's
     with connection:
         talk(
             connection,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from netmodel.cli.session import Session, Verb, note
 from netmodel.client import ApiError, Client, ClientError
 
 _ENGINE_FAILED = 125  # as Docker's: not the program's own code
+_PROGRAM_FAILED = (126, 127)
 _SETTINGS = {"allow_interspersed_args": False}  # what follows the image is the program's
 
 
@@ -35,14 +37,15 @@ def create(session: Session, /, image: str, command: tuple[str, ...], **options:
 def run(session: Session, /, detach: bool, image: str, command: tuple[str, ...], **options: Any) -> int:
     """Create a container and start it; without -d show its output and exit with its code.
 
-    Exit codes as Docker's: 125 when the engine failed, 126 and 127 when the command could not be run.
+    Exit codes as Docker's: 125 when the engine failed, 126 and 127 when the command could not be run. A container
+    that could not be started is removed again.
     """
     client, name = session.client, options.pop("name")
     body = create_body(image, command, options)
     try:
         container = _create(client, name, body)
         if detach:
-            client.post(f"/containers/{container}/start")
+            _start(client, container)
             print(container)
             return 0
         return _attached(client, container, body)
@@ -50,7 +53,8 @@ def run(session: Session, /, detach: bool, image: str, command: tuple[str, ...],
         note(f"error: {error.message}")
         if error.hint:
             note(f"hint: {error.hint}")
-        return (error.start_code if isinstance(error, ApiError) else 0) or _ENGINE_FAILED
+        code = error.start_code if isinstance(error, ApiError) else 0
+        return code if code in _PROGRAM_FAILED else _ENGINE_FAILED
 
 
 def _create(client: Client, name: str, body: dict[str, Any]) -> str:
@@ -58,6 +62,17 @@ def _create(client: Client, name: str, body: dict[str, Any]) -> str:
     for warning in made["Warnings"] or ():
         note(f"warning: {warning}")
     return str(made["Id"])
+
+
+def _start(client: Client, container: str) -> None:
+    """Start what we have just created; if that is refused, it is as if nobody had asked."""
+    try:
+        client.post(f"/containers/{container}/start")
+    except ApiError:
+        # Docker leaves it there, and who corrects the command is told that the name is taken.
+        with suppress(ClientError):
+            client.delete(f"/containers/{container}", v=True)
+        raise
 
 
 def _attached(client: Client, container: str, body: dict[str, Any]) -> int:
@@ -71,7 +86,7 @@ def _attached(client: Client, container: str, body: dict[str, Any]) -> int:
     condition = "removed" if body["HostConfig"]["AutoRemove"] else "next-exit"
     wait = client.open("POST", f"/containers/{container}/wait", condition=condition)
     with connection, wait, forwarded_signals(client, container, enabled=not tty):
-        client.post(f"/containers/{container}/start")
+        _start(client, container)
         talk(
             connection,
             arrived,

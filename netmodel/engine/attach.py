@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from drivers.api import Attachment, Carries, PortBinding, Publishes
+from drivers.errors import PortInUse
 from netmodel.engine.announcer import Announcer
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints, as_driver, needs_announcement
@@ -18,6 +19,7 @@ from netmodel.engine.networks import Networks
 from netmodel.engine.routing import Joined, publishing_endpoint
 from netmodel.engine.sandbox import Sandbox, Sandboxes
 from netmodel.engine.undo import every_step
+from netmodel.errors import Conflict
 from netmodel.model import Container, Endpoint, PortConfig
 
 
@@ -150,9 +152,22 @@ class Attachments:
         driver = self._core.driver(link.network.config.driver)
         assert isinstance(driver, Publishes)
         network, endpoint = self._networks.as_driver(link.network), as_driver(link.endpoint)
-        bindings = driver.publish(network, endpoint, [binding_of(port) for port in ports])
+        try:
+            bindings = driver.publish(network, endpoint, [binding_of(port) for port in ports])
+        except PortInUse as error:
+            raise self._named(error, container) from error
         undo.callback(driver.unpublish, network, endpoint, bindings)
         return tuple(_port(binding) for binding in bindings)
+
+    def _named(self, error: PortInUse, container: Container) -> PortInUse | Conflict:
+        """Say by name which container has the port: drivers know endpoints only."""
+        endpoint = self._core.records.endpoint(error.endpoint)
+        other = endpoint and self._core.records.containers.get(endpoint.container_id)
+        if not other:
+            return error
+        if other.id == container.id:
+            return Conflict(f"host port {error.port} is published twice", "give each its own")
+        return Conflict(f"host port {error.port} is published by container {other.name}", error.hint)
 
     def unpublish(self, container: Container) -> None:
         """Withdraw what the record says is published."""

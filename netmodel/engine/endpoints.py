@@ -10,11 +10,12 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 
 import drivers.api as driver_api
+from ipam.errors import AddressTaken
 from netmodel.engine.core import Core
 from netmodel.engine.names import new_id
 from netmodel.engine.networks import Networks
 from netmodel.engine.undo import every_step
-from netmodel.errors import Invalid
+from netmodel.errors import Conflict, Invalid
 from netmodel.model import Container, Endpoint, EndpointConfig, IPAddress, IPInterface, Network
 
 PREFIX_OPTION = "com.docker.network.container_iface_prefix"
@@ -60,7 +61,11 @@ class Endpoints:
         wanted: dict[int, IPAddress | None] = {4: config.ipv4_address, 6: config.ipv6_address}
         addresses: list[IPInterface] = []
         for pool in self._networks.pools(network):
-            address = ipam.request_address(pool.id, wanted.pop(pool.subnet.version))
+            asked = wanted.pop(pool.subnet.version)
+            try:
+                address = ipam.request_address(pool.id, asked)
+            except AddressTaken as error:
+                raise self._named(error, network) from error
             undo.callback(ipam.release_address, pool.id, address.ip)
             addresses.append(address)
         for family, address_left in wanted.items():
@@ -70,6 +75,16 @@ class Endpoints:
                     f"give the network an IPv{family} subnet, or leave the address out",
                 )
         return tuple(addresses)
+
+    def _named(self, error: AddressTaken, network: Network) -> AddressTaken | Conflict:
+        """Say which container has the address: IPAM knows addresses only."""
+        for endpoint in self._core.records.endpoints_on(network.id):
+            if error.address in (address.ip for address in endpoint.addresses):
+                container = self._core.records.containers.get(endpoint.container_id)
+                if container is not None:
+                    what = f"address {error.address} of network {network.name} is taken by container {container.name}"
+                    return Conflict(what, error.hint)
+        return error
 
     def adopt(self, endpoint: Endpoint) -> None:
         """Hold again, after a restart, exactly the addresses that the record names."""

@@ -116,10 +116,9 @@ def _check_cpus(cpus: float | None) -> None:
         return
     if cpus < 0.01:
         raise Invalid(f"cpus {cpus:g} is too small", "at least 0.01")
-    # A quota above that would never be felt, and whoever asked for it believe in what isn't there.
     machine = os.cpu_count() or 1
-    if cpus > machine:
-        raise Invalid(f"this machine has no {cpus:g} CPUs, but {machine}", f"at most {machine}")
+    if cpus > machine:  # a quota that could never be used up
+        raise Invalid(f"cpus {cpus:g} is more than the {machine} that this machine has", f"at most {machine}")
 
 
 def _check_ports(ports: Sequence[PortConfig]) -> None:
