@@ -109,9 +109,10 @@ class Bridge:
             raise ExceptionGroup(f"network {network.name} is not wholly removed", failures)
 
     def _make_bridge(self, network: Network[Options], name: str, undo: ExitStack) -> Link:
-        self._host.apply([add_bridge(name, _mac_of(network.id), network.options.mtu)])
+        tag = change(name, f"tag link {name}", [alias(self._tag("bridge", network.id))])
+        # One datagram: nothing can stop us between making the link and tagging it as ours.
+        self._host.apply([add_bridge(name, _mac_of(network.id), network.options.mtu), tag])
         undo.callback(self._reaper.retire, [name])
-        self._host.apply([change(name, f"tag link {name}", [alias(self._tag("bridge", network.id))])])
         # Before the link is up: an advertisement accepted in between would leave a route and an
         # address, and accept_ra=0 removes neither. Without IPv6 in the kernel there is no such setting.
         if read_sysctl(f"net/ipv6/conf/{name}/accept_ra") is not None:
