@@ -139,9 +139,9 @@ def set_mac(link: int | str, mac: str) -> Request:
     return change(link, f"set the address of link {link} to {mac}", [wire.mac(IFLA_ADDRESS, mac)])
 
 
-def rename(index: int, name: str) -> Request:
+def rename(index: int, name: str, harmless: tuple[int, ...] = ()) -> Request:
     """Name a link, which must be down on kernels that do not rename a running one."""
-    return change(index, f"rename link {index} to {name}", [wire.text(IFLA_IFNAME, name)])
+    return change(index, f"rename link {index} to {name}", [wire.text(IFLA_IFNAME, name)], harmless=harmless)
 
 
 def no_link_local(link: int | str) -> Request:

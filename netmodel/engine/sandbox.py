@@ -7,6 +7,7 @@ namespace as one netlink batch.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import socket
 import struct
@@ -174,7 +175,7 @@ class Sandboxes:
             with step, sandbox.netlink() as netlink:
                 index = sandbox.index(link.endpoint.interface)
                 # Its name is free at once; the link itself goes with the host's end of it.
-                away = [] if index is None else [set_down(index), rename(index, f"gone{index}")]
+                away = [] if index is None else _put_away(index)
                 netlink.apply([*away, *self._route_requests(sandbox)])
             with step:
                 self._core.dns.update(sandbox.name, networks=self._networks(sandbox), forward=self._forwards(sandbox))
@@ -192,7 +193,7 @@ class Sandboxes:
         stale = sandbox.index(link.endpoint.interface)
         if stale is not None and stale != index:
             # Left by a stop; the reaper has not deleted it yet.
-            requests += [set_down(stale), rename(stale, f"gone{stale}")]
+            requests += _put_away(stale)
         if not any(isinstance(address, IPv6Interface) for address in link.endpoint.addresses):
             requests.append(no_link_local(index))
         if stale != index:
@@ -240,6 +241,12 @@ class Sandboxes:
     def _forwards(self, sandbox: Sandbox) -> bool:
         """Names of the world are no business of one that cannot reach it."""
         return any(not link.network.config.internal for link in sandbox.links.values())
+
+
+def _put_away(index: int) -> list[Request]:
+    """Free a link's name; the reaper may delete the link at any moment."""
+    gone = (errno.ENODEV,)
+    return [set_down(index, harmless=gone), rename(index, f"gone{index}", harmless=gone)]
 
 
 def _is_outside(gateway: IPAddress, link: Joined) -> bool:
