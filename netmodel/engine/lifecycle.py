@@ -6,10 +6,10 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from netmodel.errors import Conflict, NetmodelError, NotModified, StartRefused, 
 from netmodel.model import Container, ContainerState, Endpoint
 from runtime.cgroups import Stats
 from runtime.client import Exited, Spawner
-from runtime.errors import NoSuchContainer, WrongState
+from runtime.errors import RuntimeFault
 from runtime.spec import ContainerSpec
 
 # A process that got SIGKILL is gone at once, unless it hangs in the kernel (a dead NFS server).
@@ -180,20 +180,21 @@ class Lifecycle:
 
     def discard(self, container_id: str) -> None:
         """Undo spawner.create(), and spawner.start() as well."""
-        with suppress(WrongState):
-            self._core.spawner.forget(container_id)
+        if self._forgotten(container_id):
             return
-        self._core.spawner.signal(container_id, signal.SIGKILL)  # it runs already
+        with _unless("conflict"):  # it has just ended
+            self._core.spawner.signal(container_id, signal.SIGKILL)
         deadline = time.monotonic() + _KILL_S
-        while True:
-            # No run of ours may wait for its news, so it is asked; this happens after a crash alone.
-            try:
-                self._core.spawner.forget(container_id)
-                return
-            except WrongState:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.005)
+        # No run of ours may wait for its news, so the spawner is asked; this happens after a crash alone.
+        while not self._forgotten(container_id) and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def _forgotten(self, container_id: str) -> bool:
+        """Whether the spawner let go of it: it does not of one that runs."""
+        with _unless("conflict"):
+            self._core.spawner.forget(container_id)
+            return True
+        return False
 
     def _note_failure(self, container: Container, error: NetmodelError) -> None:
         code = error.code if isinstance(error, StartRefused) else 128
@@ -287,7 +288,7 @@ class Lifecycle:
                 settled.result(_KILL_S)
 
     def _signal(self, container: Container, number: int) -> None:
-        with suppress(ProcessLookupError, NoSuchContainer, WrongState):  # it is just ending
+        with _unless("not_found", "conflict"):  # it is just ending
             self._core.spawner.signal(container.id, number)
         self._containers.event("kill", container, signal=str(int(number)))
 
@@ -497,6 +498,16 @@ class Lifecycle:
         if run is None:
             raise Conflict(f"container {container.name} is just ending")
         return run
+
+
+@contextmanager
+def _unless(*kinds: str) -> Iterator[None]:
+    """Let the spawner refuse for one of these reasons: which class it raised does not cross its socket."""
+    try:
+        yield
+    except RuntimeFault as fault:
+        if fault.kind not in kinds:
+            raise
 
 
 def _with_owner(container: Container) -> list[str]:
