@@ -7,6 +7,7 @@ import time
 import click
 
 from netmodel.cli.session import Session, Verb, json_option, note, show_json
+from netmodel.client import ApiError
 
 _file = click.argument("file", default=".", type=click.Path())
 _name = click.option("-p", "--project-name", help="The project's name [name: in the file, else the file's name]")
@@ -29,7 +30,12 @@ def up(session: Session, file: str, project_name: str | None, detach: bool, as_j
 
     project = load(file, project_name).project
     began, progress = time.monotonic(), Progress()
-    progress.follow(session.client.stream("POST", "/netmodel/projects/up", codec.dumps(project)))
+    try:
+        progress.follow(session.client.stream("POST", "/netmodel/projects/up", codec.dumps(project)))
+    except ApiError:
+        if any(step["action"] == "create" and step["state"] == "done" for step in progress.steps):
+            note(f"project {project.name}: what this up had created is removed again")
+        raise
     took = f"{time.monotonic() - began:.2f} s"
     changed = [step for step in progress.steps if step["action"] != "keep"]
     count = len(project.containers)

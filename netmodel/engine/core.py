@@ -27,6 +27,7 @@ from runtime.rootfs import Layers
 from runtime.volumes import Volumes
 
 T = TypeVar("T")
+_LATER = ("ipvlan", "macvlan", "overlay")  # users of Docker know them
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +59,11 @@ class Core:
         Raises:
             Invalid: There is none of that name; says which there are.
         """
+        if name in _LATER and name not in self.drivers:
+            raise Invalid(
+                f"network driver {name} is not in this version of netmodel",
+                f"there are: {', '.join(sorted(self.drivers))}; `netmodel doctor` shows what this kernel could do",
+            )
         return _known("network driver", name, self.drivers)
 
     def ipam_driver(self, name: str) -> IpamDriver:

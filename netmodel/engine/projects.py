@@ -19,7 +19,7 @@ from netmodel.engine.undo import every_step
 from netmodel.engine.validate import check_container
 from netmodel.engine.values import Progress, ProjectContainer, ProjectNetworkView, ProjectView
 from netmodel.engine.volumes import EngineVolumes
-from netmodel.errors import NotFound
+from netmodel.errors import NetmodelError, NotFound, StartRefused, translate
 from netmodel.model import (
     NETWORK_LABEL,
     NUMBER_LABEL,
@@ -295,6 +295,17 @@ class _Up:
                 self._projects._networks.remove(step.id)
 
 
+def _named(kind: str, name: str, error: Exception) -> NetmodelError:
+    """The same failure, told with what it happened to: of many containers, which."""
+    what = translate(error)
+    if name in what.message:
+        return what
+    message = f"{kind} {name}: {what.message}"
+    if isinstance(what, StartRefused):
+        return StartRefused(message, what.code, what.hint)
+    return NetmodelError(message, what.hint, what.kind)
+
+
 class Telling:
     """Progress, told in order though several threads work."""
 
@@ -310,9 +321,9 @@ class Telling:
         self._say(action, kind, name, "started", reason, begun)
         try:
             yield
-        except BaseException as error:
+        except Exception as error:
             self._say(action, kind, name, "failed", str(error), begun)
-            raise
+            raise _named(kind, name, error) from error
         self._say(action, kind, name, "done", reason, begun)
 
     def _say(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,7 +105,8 @@ class EngineVolumes:
         """Make the volumes a new container mounts, with the image's content in those that are new."""
         for mount in container.config.mounts:
             if mount.type == "bind":
-                _check_source(mount)
+                _ensure_source(mount, failed)
+        for mount in container.config.mounts:
             if mount.type != "volume":
                 continue
             with self._lock:
@@ -113,11 +114,15 @@ class EngineVolumes:
                 if new:
                     self._create_named(mount)
                 self._used_by.setdefault(mount.source, set()).add(container.id)
+            if new:
+                failed.callback(self._unmake, mount.source)
             failed.callback(self._forget, container.id, mount.source)
-            if new and _is_id(mount.source):
-                failed.callback(self.remove, mount.source, force=True)
             if not mount.nocopy:
                 self._core.volumes.populate(mount.source, image, mount.target)
+
+    def _unmake(self, name: str) -> None:
+        with suppress(Conflict):  # another container uses it already
+            self.remove(name, force=True)
 
     def _create_named(self, mount: MountConfig) -> None:
         check_name("volume", mount.source)
@@ -174,7 +179,8 @@ def _is_id(name: str) -> bool:
     return len(name) == 64 and not set(name) - set("0123456789abcdef")
 
 
-def _check_source(mount: MountConfig) -> None:
+def _ensure_source(mount: MountConfig, failed: ExitStack) -> None:
+    """See that what is to be bound is there; the directories made for that go again on failure, while empty."""
     if not mount.source.startswith("/"):
         raise Invalid(f"bind source {mount.source!r} is not absolute", "begin it with '/'")
     source = Path(mount.source)
@@ -182,4 +188,18 @@ def _check_source(mount: MountConfig) -> None:
         return
     if not mount.create_source:
         raise Invalid(f"bind source {mount.source} does not exist", "create it, or use a named volume")
-    source.mkdir(parents=True, exist_ok=True)
+    missing = [path for path in (source, *source.parents) if not path.exists()]
+    try:
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
+            failed.callback(_remove_empty, path)
+    except OSError as error:
+        raise Invalid(
+            f"bind source {mount.source} does not exist and cannot be made: {path}: {error.strerror}",
+            "make it, or bind another",
+        ) from error
+
+
+def _remove_empty(directory: Path) -> None:
+    with suppress(OSError):
+        directory.rmdir()
