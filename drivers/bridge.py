@@ -177,7 +177,7 @@ class Bridge:
         """Nothing to reserve: the veth pair is made when the endpoint joins."""
 
     def delete_endpoint(self, network: Network[Options], endpoint: Endpoint) -> None:
-        self.leave(network, endpoint)
+        """Nothing to give back: leaving took the link away, or the end of its namespace does."""
 
     def join(self, network: Network[Options], endpoint: Endpoint, netns: Path) -> Attachment:
         link = veth_name(endpoint)

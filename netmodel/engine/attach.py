@@ -104,7 +104,7 @@ class Attachments:
             attachment = Attachment(link=endpoint.interface, gateways=gateways)
             sandbox.links[endpoint.id] = Joined(endpoint=endpoint, network=network, attachment=attachment)
             self._endpoints.resolvable(container, endpoint)
-        if endpoints:
+        if endpoints or container.config.network_mode == "bridge":  # it may have been disconnected from all
             self._sandboxes.serve_dns(sandbox, container.config)
 
     # --- one network of a running container -----------------------------------------------------
@@ -114,7 +114,7 @@ class Attachments:
         undo.callback(self._endpoints.leave, endpoint)
         joined = self._join_one(endpoint, sandbox.netns)
         undo.callback(self._sandboxes.remove, sandbox, endpoint.id)
-        self._sandboxes.add(sandbox, joined)
+        self._sandboxes.add(sandbox, joined, container.config)
         self._wait_for(joined, sandbox.netns)
         undo.callback(self._endpoints.unresolvable, endpoint)
         self._endpoints.resolvable(container, endpoint)

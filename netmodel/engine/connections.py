@@ -10,7 +10,6 @@ from netmodel.engine.attach import Attachments
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints, interface_names
-from netmodel.engine.files import write_in_place
 from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.routing import Joined
 from netmodel.engine.sandbox import Sandbox, Sandboxes
@@ -58,7 +57,9 @@ class Connections:
                 sandbox = self._in_service(container)
                 if sandbox is not None:
                     self._attachments.plug(container, endpoint, sandbox, undo)
-                    self._write_hosts(container)
+                    now = [*present, endpoint]
+                    undo.callback(self._lifecycle.name_files.follow, container, now, present)
+                    self._lifecycle.name_files.follow(container, present, now)
                     self._move_ports(container, before)
                 undo.pop_all()
         self._event("connect", network, container)
@@ -89,7 +90,8 @@ class Connections:
                     core.records.delete(endpoint)
                 if sandbox is not None:
                     with step:
-                        self._write_hosts(container)
+                        left = [one for one in present if one is not endpoint]
+                        self._lifecycle.name_files.follow(container, present, left)
                     with step:
                         self._move_ports(container, before, gone=endpoint)
         self._event("disconnect", network, container)
@@ -114,10 +116,6 @@ class Connections:
             ports = self._attachments.publish(container, wanted, undo) if after is not None else ()
             self._core.records.put(replace(container, ports=ports))
             undo.pop_all()
-
-    def _write_hosts(self, container: Container) -> None:
-        endpoints = self._core.records.endpoints_of(container.id)
-        write_in_place(self._containers.files(container.id).hosts, self._lifecycle.hosts_text(container, endpoints))
 
     def _networks_of(self, container: Container, network: Network) -> list[str]:
         return [network.id, *(one.network_id for one in self._core.records.endpoints_of(container.id))]

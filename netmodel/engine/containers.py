@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,6 +23,8 @@ from netmodel.errors import Conflict, Invalid
 from netmodel.model import Container, ContainerConfig, Endpoint, EndpointConfig, Network
 from runtime.images import Image
 
+_HOST_IMAGE_S = 1.0
+
 
 class Containers:
     """Everything a container holds while it does not run: its name, addresses, layer, files and volumes."""
@@ -31,6 +34,7 @@ class Containers:
         self._endpoints = endpoints
         self._volumes = volumes
         self._images: dict[str, Image] = {}
+        self._host_image: tuple[float, Image] | None = None
 
     def find(self, ref: str) -> Container:
         return self._core.records.containers.find(ref)
@@ -46,6 +50,15 @@ class Containers:
             self._images[container.id] = found
         return found
 
+    def _resolve(self, ref: str) -> Image:
+        """Find an image; the machine's own is looked at once a second, not once a container."""
+        if ref != "host":
+            return self._core.images.resolve(ref)
+        now = time.monotonic()
+        if self._host_image is None or now - self._host_image[0] > _HOST_IMAGE_S:
+            self._host_image = now, self._core.images.resolve(ref)
+        return self._host_image[1]
+
     # --- create -------------------------------------------------------------------------------
 
     def create(self, config: ContainerConfig, name: str = "") -> Container:
@@ -53,7 +66,7 @@ class Containers:
         core = self._core
         check_container(config)
         name = check_name("container", name) if name else made_up_name(core.records.containers.names)
-        image = core.images.resolve(config.image)
+        image = self._resolve(config.image)
         container_id = new_id()
         owner = self._owner(config)
         with ExitStack() as undo:
@@ -158,7 +171,6 @@ class Containers:
             core.records.put(container)
             if container.state.running:
                 for endpoint in core.records.endpoints_of(container.id):
-                    self._endpoints.unresolvable(endpoint)
                     self._endpoints.resolvable(container, endpoint)
         self.event("rename", container, oldName=f"/{before.name}")
 

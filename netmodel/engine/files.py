@@ -49,32 +49,35 @@ class ContainerFiles:
 
 
 def hosts_text(
-    hostname: str, domainname: str, endpoints: Sequence[Endpoint], extra: Mapping[str, str], gateway: IPAddress | None
+    hostname: str,
+    domainname: str,
+    endpoints: Sequence[Endpoint],
+    extra: Mapping[str, str],
+    gateways: Sequence[IPAddress],
 ) -> str:
     """What /etc/hosts says: localhost, what was asked for, the container's own names.
 
     Args:
-        extra: Addresses by name, several with commas; "host-gateway" is the default gateway, left out without one.
+        extra: Addresses by name, several with commas; "host-gateway" stands for the gateways.
+        gateways: The host's own addresses on the container's networks; without any, who asks for them has none.
     """
     lines = [_HOSTS_HEAD]
     for name, addresses in extra.items():
         for address in addresses.split(","):
-            if address != "host-gateway":
-                lines.append(f"{address}\t{name}\n")
-            elif gateway is not None:
-                lines.append(f"{gateway}\t{name}\n")
+            meant = gateways if address == "host-gateway" else (address,)
+            lines.extend(f"{one}\t{name}\n" for one in meant)
     own = f"{hostname}.{domainname} {hostname}" if domainname else hostname
     lines.extend(f"{address.ip}\t{own}\n" for endpoint in endpoints for address in endpoint.addresses)
     return "".join(lines)
 
 
 def resolv_text(config: ContainerConfig, host: str) -> str:
-    """What /etc/resolv.conf says: our server, and the search list asked for or else the host's."""
-    search = list(config.dns_search) or _search_of(host)
+    """What /etc/resolv.conf says: our server; search list and options as asked for, or else the host's."""
+    search = list(config.dns_search) or _last(host, "search", "domain")
+    options = resolver_options(config, host)
     # Names with no dot are ours to answer first; without this, resolvers of some C libraries
     # would append the search list even to them.
-    options = list(config.dns_options)
-    if not any(option.startswith("ndots:") for option in options):
+    if ndots_of(options) is None:
         options.append("ndots:0")
     lines = [f"nameserver {DNS_ADDRESS}\n"]
     if search and search != ["."]:
@@ -83,12 +86,28 @@ def resolv_text(config: ContainerConfig, host: str) -> str:
     return "".join(lines)
 
 
-def _search_of(resolv_conf: str) -> list[str]:
-    """The last "search" or "domain" of a resolv.conf counts (man 5 resolv.conf)."""
+def resolver_options(config: ContainerConfig, host: str) -> list[str]:
+    """The options asked for, or else the host's."""
+    return list(config.dns_options) or _last(host, "options")
+
+
+def ndots_of(options: Sequence[str]) -> int | None:
+    """How many dots make a name one to try without the search list first; None where nobody says.
+
+    The last one counts, and what is no number is 0 to the C library (glibc resolv/res_init.c, atoi()).
+    """
+    values = [option.removeprefix("ndots:") for option in options if option.startswith("ndots:")]
+    if not values:
+        return None
+    return int(values[-1]) if values[-1].isascii() and values[-1].isdigit() else 0
+
+
+def _last(resolv_conf: str, *keywords: str) -> list[str]:
+    """Of several lines with such a keyword, the last one's words: it alone counts (man 5 resolv.conf)."""
     found: list[str] = []
     for line in resolv_conf.splitlines():
         words = line.split()
-        if words and words[0] in ("search", "domain"):
+        if words and words[0] in keywords:
             found = words[1:]
     return found
 
@@ -111,6 +130,16 @@ def write_in_place(path: Path, text: str) -> None:
         os.ftruncate(descriptor, len(data))
     finally:
         os.close(descriptor)
+
+
+def edit_in_place(path: Path, before: str, after: str) -> None:
+    """Make a file that said before say after, and leave alone what others have changed in it since."""
+    current = read_text(path)
+    old, new = before.splitlines(), after.splitlines()
+    kept = [line for line in current.splitlines() if line in new or line not in old]
+    text = "".join(f"{line}\n" for line in [*kept, *(line for line in new if line not in old and line not in kept)])
+    if text != current:
+        write_in_place(path, text)
 
 
 def hostname_of(container: Container) -> str:

@@ -17,8 +17,8 @@ from pathlib import Path
 from netmodel.engine.attach import Attachments
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
-from netmodel.engine.files import hostname_of, hosts_text, read_text, resolv_text, write_in_place
 from netmodel.engine.launch import container_spec, resources_of, signal_number
+from netmodel.engine.name_files import NameFiles
 from netmodel.engine.runs import Run, Runs
 from netmodel.engine.sandbox import Sandboxes
 from netmodel.engine.undo import every_step
@@ -49,6 +49,7 @@ class Lifecycle:
         self._volumes = volumes
         self._attachments = attachments
         self._sandboxes = sandboxes
+        self.name_files = NameFiles(core, containers)
         self.runs = Runs()
         self._news: queue.SimpleQueue[Exited | None] = queue.SimpleQueue()
         self._workers: list[threading.Thread] = []
@@ -143,7 +144,8 @@ class Lifecycle:
         self, container: Container, owner: Container, endpoints: list[Endpoint], cgroups: tuple[str, ...]
     ) -> ContainerSpec:
         image = self._containers.image_of(container)
-        self._write_files(container, owner, endpoints)
+        if owner is container:  # who shares a sandbox sees its owner's files
+            self.name_files.write(container, endpoints)
         return container_spec(
             container,
             owner,
@@ -154,29 +156,6 @@ class Lifecycle:
             cgroups=cgroups,
             volumes=self._volumes.mounts(container),
         )
-
-    def _write_files(self, container: Container, owner: Container, endpoints: list[Endpoint]) -> None:
-        if owner is not container:
-            return  # it sees its owner's
-        config = container.config
-        files = self._containers.files(container.id)
-        host_resolv = read_text(Path("/etc/resolv.conf"))
-        if container.sandbox == "host":
-            hosts, resolv = read_text(Path("/etc/hosts")), host_resolv
-            hostname = config.hostname or read_text(Path("/proc/sys/kernel/hostname")).strip()
-        else:
-            hostname = hostname_of(container)
-            hosts = self.hosts_text(container, endpoints)
-            resolv = resolv_text(config, host_resolv) if endpoints else "# no network, no name server\n"
-        write_in_place(files.hosts, hosts)
-        write_in_place(files.resolv_conf, resolv)
-        write_in_place(files.hostname, f"{hostname}\n")
-
-    def hosts_text(self, container: Container, endpoints: list[Endpoint]) -> str:
-        networks = [self._core.records.networks.get(endpoint.network_id) for endpoint in endpoints]
-        gateway = next((pool.gateway for one in networks if one for pool in one.pools if pool.gateway), None)
-        config = container.config
-        return hosts_text(hostname_of(container), config.domainname, endpoints, config.extra_hosts, gateway)
 
     def discard(self, container_id: str) -> None:
         """Undo spawner.create(), and spawner.start() as well."""
@@ -327,14 +306,21 @@ class Lifecycle:
                 container = self._core.records.containers.get(container.id) or container
             self.destroy(container, volumes)
 
-    def end_and_destroy(self, container_id: str, kill: bool = False) -> None:
-        """Stop it if it runs, and remove it; one that is gone is no error."""
+    def end_and_destroy(self, container_id: str, *, kill: bool = False, with_networks: bool = False) -> None:
+        """Stop it if it runs, and remove it; one that is gone is no error.
+
+        Args:
+            kill: Give it no time.
+            with_networks: All its networks go, too. Then its links are left to the end of its
+                namespace, which costs the kernel a fraction of taking each out of service before.
+        """
         with self._core.locks.containers([container_id]):
             container = self._core.records.containers.get(container_id)
             if container is None:
                 return
             self._core.records.put(replace(container, removing=True))
             if container.state.running:
+                self._run(container).doomed = with_networks
                 self.end(replace(container, removing=True), 0 if kill else None)
             self.destroy(self._core.records.containers.get(container_id) or container, volumes=True)
 
@@ -438,7 +424,7 @@ class Lifecycle:
             container = replace(container, state=state, ports=container.ports if keep else ())
             core.records.put(container)
             self.runs.end(container.id)
-            if not keep:
+            if not keep and not (run is not None and run.doomed):
                 with step:
                     self._retire_sandbox(container)
             if oom:

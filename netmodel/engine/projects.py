@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Literal
@@ -70,7 +70,8 @@ class Projects:
         with self._alone(name):
             for declared in project.containers:
                 check_container(_resolved(declared, project).config)
-                self._core.images.resolve(declared.config.image)
+            for image in dict.fromkeys(declared.config.image for declared in project.containers):
+                self._core.images.resolve(image)
             steps = self.plan(project)
             containers, networks, volumes = self._members(name)
             before = records.meta(_PROJECT + name).get(_PROJECT + name)
@@ -107,7 +108,7 @@ class Projects:
         steps = Telling(tell, len(containers) + len(networks) + len(volumes))
         with every_step(f"cannot take down all of project {name}") as step:
             with step:
-                self._stop_and_remove(containers, steps, project=self.declared(name))
+                self._stop_and_remove(containers, steps, self.declared(name), {network.id for network in networks})
             for network in networks:
                 with step, steps.step("remove", "network", network.name):
                     self._networks.remove(network.id)
@@ -130,7 +131,13 @@ class Projects:
         for key, intent in records.meta(_DOWN).items():
             self.down(key.removeprefix(_DOWN), intent == "volumes", None)
 
-    def _stop_and_remove(self, containers: Sequence[Container], steps: Telling, project: Project | None) -> None:
+    def _stop_and_remove(
+        self,
+        containers: Sequence[Container],
+        steps: Telling,
+        project: Project | None,
+        doomed_networks: Collection[str] = (),
+    ) -> None:
         """Who needs others ends before them; all that may end together get their signal together."""
         needs = _needs_of(containers, project)
         needed_by: dict[str, list[str]] = {container.id: [] for container in containers}
@@ -141,8 +148,10 @@ class Projects:
         by_id = {container.id: container for container in containers}
 
         def remove(container_id: str) -> None:
+            endpoints = self._core.records.endpoints_of(container_id)
+            with_networks = all(endpoint.network_id in doomed_networks for endpoint in endpoints)
             with steps.step("remove", "container", by_id[container_id].name):
-                self._lifecycle.end_and_destroy(container_id)
+                self._lifecycle.end_and_destroy(container_id, with_networks=with_networks)
 
         run_in_order(list(by_id), needed_by, remove, _STOPPERS, go_on=True)
 

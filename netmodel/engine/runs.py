@@ -19,12 +19,14 @@ class Run:
         exited: Set by the spawner's news, before anybody took a lock.
         keep: It is being restarted: its sandbox and its ports stay.
         asked: It has got its stop signal.
+        doomed: It ends for good, and its networks with it.
     """
 
     cgroup: Cgroup
     exited: Future[Exited] = field(default_factory=Future)
     keep: bool = False
     asked: bool = False
+    doomed: bool = False
 
 
 class Runs:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from drivers.kernel.netlink import Netlink
 from drivers.kernel.route import add_route, delete_route
 from drivers.kernel.wire import Request
 from netmodel.engine.core import Core
-from netmodel.engine.files import DNS_ADDRESS
+from netmodel.engine.files import DNS_ADDRESS, ndots_of, read_text, resolver_options
 from netmodel.engine.routing import Joined, declared_default, gateway_endpoint
 from netmodel.engine.undo import every_step
 from netmodel.model import ContainerConfig, IPAddress, IPNetwork, RouteConfig
@@ -49,6 +50,7 @@ class Sandbox:
         fresh: The netlink socket that a new one is configured by, so that its namespace is entered once.
         links: By endpoint id, in the order they joined.
         routes: Those declared with x-routes.
+        own_servers: It names the servers that its queries are forwarded to.
         redirected: Queries for port 53 go to our sockets.
     """
 
@@ -59,6 +61,7 @@ class Sandbox:
     fresh: Netlink | None = None
     redirected: bool = False
     routes: tuple[RouteConfig, ...] = ()
+    own_servers: bool = False
     links: dict[str, Joined] = field(default_factory=dict)
 
     def index(self, link: str) -> int | None:
@@ -102,7 +105,15 @@ class Sandboxes:
         self.close(name)
         # One thread enters once for all that we need in there.
         netlink, udp, tcp = open_in(netns, _enter)
-        sandbox = Sandbox(name=name, netns=netns, udp=udp, tcp=tcp, fresh=netlink, routes=config.routes)
+        sandbox = Sandbox(
+            name=name,
+            netns=netns,
+            udp=udp,
+            tcp=tcp,
+            fresh=netlink,
+            routes=config.routes,
+            own_servers=bool(config.dns),
+        )
         with self._lock:
             self._open[name] = sandbox
         return sandbox
@@ -133,6 +144,9 @@ class Sandboxes:
             self._networks(sandbox),
             self._forwards(sandbox),
             [str(server) for server in config.dns] or None,
+            # Its own servers are asked from inside: they may be nodes of the topology.
+            partial(open_in, sandbox.netns) if config.dns else None,
+            forward_single_labels=not ndots_of(resolver_options(config, read_text(Path("/etc/resolv.conf")))),
         )
         if sandbox.redirected:
             return
@@ -155,7 +169,7 @@ class Sandboxes:
 
     # --- a link that comes or goes while processes run ------------------------------------------
 
-    def add(self, sandbox: Sandbox, link: Joined) -> None:
+    def add(self, sandbox: Sandbox, link: Joined, config: ContainerConfig) -> None:
         """Configure one more link and choose the default gateways anew."""
         sandbox.links[link.endpoint.id] = link
         try:
@@ -164,6 +178,9 @@ class Sandboxes:
         except BaseException:
             sandbox.links.pop(link.endpoint.id, None)
             raise
+        if not sandbox.redirected:  # the first one of a container that started with none
+            self.serve_dns(sandbox, config)
+            return
         self._core.dns.update(sandbox.name, networks=self._networks(sandbox), forward=self._forwards(sandbox))
 
     def remove(self, sandbox: Sandbox, endpoint_id: str) -> None:
@@ -239,8 +256,11 @@ class Sandboxes:
         return [link.endpoint.network_id for link in sandbox.links.values()]
 
     def _forwards(self, sandbox: Sandbox) -> bool:
-        """Names of the world are no business of one that cannot reach it."""
-        return any(not link.network.config.internal for link in sandbox.links.values())
+        """Names of the world are no business of one that cannot reach it.
+
+        Its own servers it may always ask: from inside, where nothing leaves its networks.
+        """
+        return sandbox.own_servers or any(not link.network.config.internal for link in sandbox.links.values())
 
 
 def _put_away(index: int) -> list[Request]:
