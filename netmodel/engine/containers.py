@@ -19,7 +19,7 @@ from netmodel.engine.routing import check_routes
 from netmodel.engine.undo import every_step
 from netmodel.engine.validate import check_container
 from netmodel.engine.volumes import EngineVolumes
-from netmodel.errors import Conflict, Invalid
+from netmodel.errors import Conflict, Invalid, NotFound
 from netmodel.model import Container, ContainerConfig, Endpoint, EndpointConfig, Network
 from runtime.images import Image
 
@@ -73,6 +73,7 @@ class Containers:
             undo.enter_context(core.locks.containers([container_id, *([owner.id] if owner else [])]))
             networks = self._networks(config)
             undo.enter_context(core.locks.sharing(network.id for network in networks))
+            networks = [self._still_there(network) for network in networks]
             with ExitStack() as failed:
                 failed.callback(core.locks.forget, container_id)
                 container = Container(
@@ -127,6 +128,13 @@ class Containers:
             if network.id in (other.id for other in networks[:number]):
                 raise Invalid(f"network {network.name} is listed twice", "a container joins a network once")
         return networks
+
+    def _still_there(self, network: Network) -> Network:
+        """The network as it is now that nobody can remove it."""
+        found = self._core.records.networks.get(network.id)
+        if found is None or found.state != "ready":
+            raise NotFound(f"network {network.name} was removed meanwhile")
+        return found
 
     def _id_range(self, config: ContainerConfig, owner: Container | None, failed: ExitStack) -> int | None:
         if owner is not None:

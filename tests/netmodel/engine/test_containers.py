@@ -59,7 +59,7 @@ def test_stop_sends_the_signal_and_waits(engine: Engine, run: Run) -> None:
 
 
 def test_stop_kills_what_does_not_listen(engine: Engine, run: Run) -> None:
-    run("deaf", command=("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.01; done"))
+    run("deaf", command=("sh", "-c", "trap 'echo no' TERM; echo ready; while :; do sleep 0.01; done"))
     eventually(lambda: list(engine.logs("deaf")))
 
     engine.stop("deaf", timeout_s=0.05)
