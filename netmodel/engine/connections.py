@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 
 from netmodel.engine.attach import Attachments
@@ -13,7 +12,7 @@ from netmodel.engine.endpoints import Endpoints, interface_names
 from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.routing import Joined
 from netmodel.engine.sandbox import Sandbox, Sandboxes
-from netmodel.engine.undo import every_step
+from netmodel.engine.undo import Undo, every_step
 from netmodel.errors import Conflict, Invalid, NotFound
 from netmodel.model import Container, Endpoint, EndpointConfig, Network
 
@@ -48,7 +47,7 @@ class Connections:
             present = core.records.endpoints_of(container.id)
             _check(container, network, present)
             [interface] = interface_names([config], [network], [endpoint.interface for endpoint in present])
-            with ExitStack() as undo:
+            with Undo() as undo:
                 before = self._attachments.publisher(container)
                 endpoint = self._endpoints.reserve(container.id, config, network, interface)
                 undo.callback(self._endpoints.give_back, endpoint)
@@ -112,7 +111,7 @@ class Connections:
         if before is not None and (gone is None or gone.id != before.endpoint.id):
             self._attachments.unpublish_from(before, container.ports)
         wanted = container.ports or container.config.ports
-        with ExitStack() as undo:
+        with Undo() as undo:
             ports = self._attachments.publish(container, wanted, undo) if after is not None else ()
             self._core.records.put(replace(container, ports=ports))
             undo.pop_all()

@@ -16,7 +16,7 @@ from netmodel.engine.files import ContainerFiles
 from netmodel.engine.names import check_name, made_up_name, new_id
 from netmodel.engine.networks import BRIDGE
 from netmodel.engine.routing import check_routes
-from netmodel.engine.undo import every_step
+from netmodel.engine.undo import Undo, every_step
 from netmodel.engine.validate import check_container
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, Invalid, NotFound
@@ -74,7 +74,7 @@ class Containers:
             networks = self._networks(config)
             undo.enter_context(core.locks.sharing(network.id for network in networks))
             networks = [self._still_there(network) for network in networks]
-            with ExitStack() as failed:
+            with Undo() as failed:
                 failed.callback(core.locks.forget, container_id)
                 container = Container(
                     id=container_id,

@@ -14,7 +14,7 @@ from ipam.errors import AddressTaken
 from netmodel.engine.core import Core
 from netmodel.engine.names import new_id
 from netmodel.engine.networks import Networks
-from netmodel.engine.undo import every_step
+from netmodel.engine.undo import Undo, every_step
 from netmodel.errors import Conflict, Invalid
 from netmodel.model import Container, Endpoint, EndpointConfig, IPAddress, IPInterface, Network
 
@@ -40,7 +40,7 @@ class Endpoints:
             IpamError: An address is taken or outside; the pool is full.
         """
         mac = _checked_mac(config.mac_address)
-        with ExitStack() as undo:
+        with Undo() as undo:
             addresses = self._request_addresses(config, network, undo)
             endpoint = Endpoint(
                 id=new_id(),

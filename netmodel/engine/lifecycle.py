@@ -21,7 +21,7 @@ from netmodel.engine.launch import container_spec, resources_of, signal_number
 from netmodel.engine.name_files import NameFiles
 from netmodel.engine.runs import Run, Runs
 from netmodel.engine.sandbox import Sandboxes
-from netmodel.engine.undo import every_step
+from netmodel.engine.undo import Undo, every_step
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, NetmodelError, NotModified, StartRefused, Unavailable, translate
 from netmodel.model import Container, ContainerState, Endpoint
@@ -92,7 +92,7 @@ class Lifecycle:
         endpoints = core.records.endpoints_of(owner.id)
         with core.locks.sharing(endpoint.network_id for endpoint in endpoints):
             try:
-                with ExitStack() as undo:
+                with Undo() as undo:
                     core.records.put(self._launched(container, owner, endpoints, undo))
                     undo.pop_all()
             except Exception as error:

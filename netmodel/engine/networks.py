@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +13,7 @@ from ipam.api import Pool, PoolRequest, Taken
 from netmodel.engine.core import Core
 from netmodel.engine.hostroutes import HostRoutes
 from netmodel.engine.names import check_name, new_id
+from netmodel.engine.undo import Undo
 from netmodel.errors import Conflict, Forbidden, Invalid
 from netmodel.model import Container, Network, NetworkConfig, NetworkPool, PoolConfig
 
@@ -58,7 +58,7 @@ class Networks:
         driver = core.driver(config.driver)
         driver.parse(config.options)  # a wrong option costs nothing yet
         network = Network(id=new_id(), config=config, created_at=datetime.now(UTC), state="creating")
-        with core.locks.alone(network.id), ExitStack() as undo:
+        with core.locks.alone(network.id), Undo() as undo:
             undo.callback(core.locks.forget, network.id)
             core.records.networks.check_free(network)
             if driver.wants_pools:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
@@ -15,7 +15,7 @@ from netmodel.engine.core import Core
 from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.networks import Networks
 from netmodel.engine.ordered import run_in_order
-from netmodel.engine.undo import every_step
+from netmodel.engine.undo import Undo, every_step
 from netmodel.engine.validate import check_container
 from netmodel.engine.values import Progress, ProjectContainer, ProjectNetworkView, ProjectView
 from netmodel.engine.volumes import EngineVolumes
@@ -93,7 +93,7 @@ class Projects:
         records = self._core.records
         with self._alone(name):
             if name not in self.names():
-                raise NotFound(f"no such project: {name}", f"there are: {', '.join(self.names()) or 'none'}")
+                raise self._unknown(name)
             records.write(meta={_DOWN + name: "volumes" if volumes else ""})
             owned = self._members(name)[2] if volumes else []
             try:
@@ -172,7 +172,7 @@ class Projects:
         containers, networks, _ = self._members(name)
         project = self.declared(name)
         if project is None and not containers and not networks:
-            raise NotFound(f"no such project: {name}", f"there are: {', '.join(self.names()) or 'none'}")
+            raise self._unknown(name)
         views = [
             ProjectNetworkView(key=one.config.labels.get(NETWORK_LABEL, one.name), network=one) for one in networks
         ]
@@ -186,6 +186,10 @@ class Projects:
             networks=tuple(views),
             expectations=project.expectations if project else (),
         )
+
+    def _unknown(self, name: str) -> NotFound:
+        names = ", ".join(self.names())
+        return NotFound(f"no such project: {name}", f"there are: {names}" if names else "none is up: netmodel up FILE")
 
     def _view_of(self, container: Container) -> ProjectContainer:
         labels = container.config.labels
@@ -225,7 +229,7 @@ class _Up:
         self._steps = steps
         self._telling = Telling(tell, len(steps))
         self._declared = {container.name: container for container in project.containers}
-        self._failed = ExitStack()  # takes back what this run created
+        self._failed = Undo()  # takes back what this run created
         self._undo_lock = threading.Lock()
 
     def run(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from netmodel.engine.core import Core
 from netmodel.engine.names import check_name, new_id
-from netmodel.engine.undo import every_step
+from netmodel.engine.undo import Undo, every_step
 from netmodel.errors import Conflict, Invalid, NotFound
 from netmodel.model import Container, ContainerConfig, MountConfig, Volume, VolumeConfig
 from runtime.images import Image
@@ -46,7 +46,7 @@ class EngineVolumes:
                 raise Conflict(f"volume {name} exists with driver {found.config.driver}", "choose another name")
             return found
         volume = Volume(config=replace(config, name=name), created_at=datetime.now(UTC), anonymous=anonymous)
-        with ExitStack() as undo:
+        with Undo() as undo:
             undo.callback(self._core.volumes.remove, name)
             self._core.volumes.create(name, config.options)
             self._core.records.put(volume)

@@ -21,6 +21,7 @@ from netmodel.engine.locks import Locks, SharedLock
 from netmodel.engine.names import check_name, made_up_name
 from netmodel.engine.ordered import run_in_order
 from netmodel.engine.routing import Joined, gateway_endpoint
+from netmodel.engine.undo import Undo, every_step
 from netmodel.errors import Invalid, NetmodelError, translate
 from netmodel.model import ContainerConfig, Endpoint, EndpointConfig, Network, NetworkConfig, Project
 from tests.support.wait import eventually
@@ -261,3 +262,38 @@ def test_json_that_does_not_fit_says_where() -> None:
             codec.loads(Project, text)
     fine = '{"name": "x", "networks": [{"key": "a", "config": {"name": "n", "pools": [{"subnet": "10.0.0.0/8"}]}}]}'
     assert codec.loads(Project, fine).networks[0].config.pools[0].subnet == IPv4Network("10.0.0.0/8")
+
+
+def test_undo_takes_every_step_back_and_hides_no_failure() -> None:
+    done: list[str] = []
+
+    def refuse() -> None:
+        raise KeyError("stuck")
+
+    with pytest.raises(Invalid, match="first") as raised, Undo() as undo:
+        undo.callback(done.append, "a")
+        undo.callback(refuse)
+        undo.callback(done.append, "c")
+        raise Invalid("first")
+
+    assert done == ["c", "a"]
+    assert raised.value.__notes__ == ["taking it back failed, too: 'stuck'"]
+    with Undo() as undo:
+        undo.callback(done.append, "never")
+        undo.pop_all()
+    assert "never" not in done
+
+
+def test_taking_down_tries_every_step_and_tells_all_failures() -> None:
+    done: list[str] = []
+
+    with pytest.raises(ExceptionGroup) as raised, every_step("cannot remove all") as step:
+        with step:
+            raise KeyError("one")
+        with step:
+            done.append("two")
+        with step:
+            raise OSError("three")
+
+    assert done == ["two"]
+    assert [type(error) for error in raised.value.exceptions] == [KeyError, OSError]
