@@ -270,11 +270,15 @@ def test_undo_takes_every_step_back_and_hides_no_failure() -> None:
     def refuse() -> None:
         raise KeyError("stuck")
 
-    with pytest.raises(Invalid, match="first") as raised, Undo() as undo:
-        undo.callback(done.append, "a")
-        undo.callback(refuse)
-        undo.callback(done.append, "c")
-        raise Invalid("first")
+    def fail() -> None:
+        with Undo() as undo:
+            undo.callback(done.append, "a")
+            undo.callback(refuse)
+            undo.callback(done.append, "c")
+            raise Invalid("first")
+
+    with pytest.raises(Invalid, match="first") as raised:
+        fail()
 
     assert done == ["c", "a"]
     assert raised.value.__notes__ == ["taking it back failed, too: 'stuck'"]
@@ -287,13 +291,17 @@ def test_undo_takes_every_step_back_and_hides_no_failure() -> None:
 def test_taking_down_tries_every_step_and_tells_all_failures() -> None:
     done: list[str] = []
 
-    with pytest.raises(ExceptionGroup) as raised, every_step("cannot remove all") as step:
-        with step:
-            raise KeyError("one")
-        with step:
-            done.append("two")
-        with step:
-            raise OSError("three")
+    def take_down() -> None:
+        with every_step("cannot remove all") as step:
+            with step:
+                raise KeyError("one")
+            with step:
+                done.append("two")
+            with step:
+                raise OSError("three")
+
+    with pytest.raises(ExceptionGroup) as raised:
+        take_down()
 
     assert done == ["two"]
     assert [type(error) for error in raised.value.exceptions] == [KeyError, OSError]
