@@ -61,13 +61,18 @@ def hosts_text(
         extra: Addresses by name, several with commas; "host-gateway" stands for the gateways.
         gateways: The host's own addresses on the container's networks; without any, who asks for them has none.
     """
-    lines = [_HOSTS_HEAD]
+    lines = [_HOSTS_HEAD, extra_hosts_text(extra, gateways)]
+    own = f"{hostname}.{domainname} {hostname}" if domainname else hostname
+    lines.extend(f"{address.ip}\t{own}\n" for endpoint in endpoints for address in endpoint.addresses)
+    return "".join(lines)
+
+
+def extra_hosts_text(extra: Mapping[str, str], gateways: Sequence[IPAddress]) -> str:
+    lines: list[str] = []
     for name, addresses in extra.items():
         for address in addresses.split(","):
             meant = gateways if address == "host-gateway" else (address,)
             lines.extend(f"{one}\t{name}\n" for one in meant)
-    own = f"{hostname}.{domainname} {hostname}" if domainname else hostname
-    lines.extend(f"{address.ip}\t{own}\n" for endpoint in endpoints for address in endpoint.addresses)
     return "".join(lines)
 
 

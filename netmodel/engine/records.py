@@ -76,9 +76,10 @@ class Index(Generic[T]):
         """Raise Conflict when another one has the record's name."""
         holder = self._id_by_name.get(record.name)
         if holder is not None and holder != record.id:
+            remove = "remove or rename" if self.kind == "container" else "remove"
             raise Conflict(
                 f"{self.kind} name {record.name!r} is taken by {self.kind} {holder[:12]}",
-                f"remove or rename that {self.kind}, or choose another name",
+                f"{remove} that {self.kind}, or choose another name",
             )
 
     def add(self, record: T) -> None:

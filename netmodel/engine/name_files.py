@@ -1,0 +1,79 @@
+"""/etc/hosts, /etc/resolv.conf and /etc/hostname of containers: written at the start, kept true afterwards.
+
+A network that comes or goes while a container runs changes only the lines that speak of it: what the
+container itself wrote into its files stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from netmodel.engine.containers import Containers
+from netmodel.engine.core import Core
+from netmodel.engine.files import (
+    edit_in_place,
+    extra_hosts_text,
+    hostname_of,
+    hosts_text,
+    read_text,
+    resolv_text,
+    write_in_place,
+)
+from netmodel.model import Container, Endpoint, IPAddress
+
+_LOOPBACK = (IPv4Address("127.0.0.1"),)  # how who lives on the host reaches the host
+_NO_NAME_SERVER = "# no network, no name server\n"
+
+
+class NameFiles:
+    """The files of every container that owns a sandbox; who shares one sees its owner's."""
+
+    def __init__(self, core: Core, containers: Containers) -> None:
+        self._core = core
+        self._containers = containers
+
+    def write(self, container: Container, endpoints: Sequence[Endpoint]) -> None:
+        """Make all three as a container that starts shall find them."""
+        files = self._containers.files(container.id)
+        if container.sandbox == "host":
+            hosts = read_text(Path("/etc/hosts")) + extra_hosts_text(container.config.extra_hosts, _LOOPBACK)
+            resolv = read_text(Path("/etc/resolv.conf"))
+            hostname = container.config.hostname or read_text(Path("/proc/sys/kernel/hostname")).strip()
+        else:
+            hosts, resolv = self._hosts(container, endpoints), self._resolv(container, endpoints)
+            hostname = hostname_of(container)
+        write_in_place(files.hosts, hosts)
+        write_in_place(files.resolv_conf, resolv)
+        write_in_place(files.hostname, f"{hostname}\n")
+
+    def follow(self, container: Container, before: Sequence[Endpoint], after: Sequence[Endpoint]) -> None:
+        """Bring a running container's files from one set of attachments to another."""
+        files = self._containers.files(container.id)
+        for path, text in ((files.hosts, self._hosts), (files.resolv_conf, self._resolv)):
+            edit_in_place(path, text(container, before), text(container, after))
+
+    def _hosts(self, container: Container, endpoints: Sequence[Endpoint]) -> str:
+        config = container.config
+        gateways = self._gateways(endpoints)
+        return hosts_text(hostname_of(container), config.domainname, endpoints, config.extra_hosts, gateways)
+
+    def _resolv(self, container: Container, endpoints: Sequence[Endpoint]) -> str:
+        if not endpoints:
+            return _NO_NAME_SERVER
+        return resolv_text(container.config, read_text(Path("/etc/resolv.conf")))
+
+    def _gateways(self, endpoints: Sequence[Endpoint]) -> list[IPAddress]:
+        """The host as the container reaches it: at most one address of each family."""
+        found: dict[int, IPAddress] = {}
+        networks = [(one, self._core.records.networks.get(one.network_id)) for one in endpoints]
+        for _, network in sorted(
+            ((one.config.gw_priority, network) for one, network in networks if network is not None),
+            # The order in which default routes are chosen (routing.py); an internal network leads to the host at most.
+            key=lambda pair: (pair[1].config.internal, -pair[0], pair[1].name),
+        ):
+            for pool in network.pools:
+                if pool.gateway is not None:
+                    found.setdefault(pool.gateway.version, pool.gateway)
+        return [found[family] for family in sorted(found)]
