@@ -7,6 +7,7 @@ import socket
 from dataclasses import dataclass
 
 import dns.rcode
+import dns.rdatatype
 from dns.message import Message
 
 from netmodel.dns.answer import Answer, Unanswerable, bare_answer, local_answer, read_query
@@ -19,10 +20,15 @@ LONGEST_REMEMBERED_QUERY = 300
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a sandbox sees: the networks it is on, in order, and whether there is a world outside."""
+    """What a sandbox sees: the networks it is on, in order, and whether there is a world outside.
+
+    Args:
+        forward_single_labels: Names without a dot may be the world's, too.
+    """
 
     networks: tuple[str, ...]
     forward: bool
+    forward_single_labels: bool = True
 
 
 class Served:
@@ -61,7 +67,7 @@ class Served:
 
     def _find(self, query: Message, view: View) -> Answer | None:
         answer = local_answer(self._zone, view.networks, query)
-        if answer is None and not view.forward:
+        if answer is None and not (view.forward and (view.forward_single_labels or not _is_single_label(query))):
             # In there, what is not on its networks does not exist. Docker says SERVFAIL; but that, like
             # REFUSED, makes resolvers try again and wait (musl, src/network/res_msend.c: for seconds).
             return bare_answer(query, dns.rcode.NXDOMAIN)
@@ -79,3 +85,9 @@ class Served:
         for owned in (self.udp, self.tcp):
             if owned not in keep:
                 owned.close()
+
+
+def _is_single_label(query: Message) -> bool:
+    """Whether this asks for the address of a name without a dot; "com NS" is a fair question of anyone's."""
+    question = query.question[0]
+    return question.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA) and len(question.name.labels) == 2

@@ -11,6 +11,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ class DnsServer:
         forward: bool,
         upstreams: Sequence[str] | None = None,
         open_socket: OpenSocket | None = None,
+        forward_single_labels: bool = True,
     ) -> None:
         """Answer a sandbox on these sockets, which are ours from now on; former ones are closed.
 
@@ -81,9 +83,12 @@ class DnsServer:
             forward: Ask others what we do not know; else it does not exist.
             upstreams: Addresses of name servers; None takes the host's.
             open_socket: Calls what makes a socket to those, inside the sandbox; None makes them here.
+            forward_single_labels: Ask others for the addresses of names without a dot, too. A resolver whose
+                ndots is above 0 tries its search list first and asks for such a name only to be sure.
         """
         forwarder = self._host if upstreams is None else Forwarder(lambda: upstreams, open_socket)
-        served = Served(self._zone, udp, tcp, View(tuple(networks), forward), forwarder)
+        view = View(tuple(networks), forward, forward_single_labels)
+        served = Served(self._zone, udp, tcp, view, forwarder)
         udp.setblocking(False)
         tcp.setblocking(False)
         with self._lock:
@@ -98,9 +103,10 @@ class DnsServer:
             served = self._served.get(sandbox)
             if served is not None:
                 view = served.view
-                served.view = View(
-                    view.networks if networks is None else tuple(networks),
-                    view.forward if forward is None else forward,
+                served.view = replace(
+                    view,
+                    networks=view.networks if networks is None else tuple(networks),
+                    forward=view.forward if forward is None else forward,
                 )
 
     def forget(self, sandbox: str) -> None:
