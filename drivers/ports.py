@@ -115,7 +115,10 @@ class HeldPorts:
                 return PortInUse(where, "another container", endpoint=ours)
             return PortInUse(where, holder(last))
         if error.errno == errno.EADDRNOTAVAIL:
-            return CannotPublish(f"cannot publish {where}: this host has no address {last.host_address}")
+            return CannotPublish(
+                f"cannot publish {where}: this host has no address {last.host_address}",
+                hint="publish on an address it has, or on all: leave the address out",
+            )
         if error.errno == errno.EACCES:
             return DriverError(f"cannot publish {where}: not allowed to bind it", kind="forbidden")
         return DriverError(f"cannot publish {where}: {os.strerror(error.errno or 0)}")

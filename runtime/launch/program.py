@@ -164,6 +164,7 @@ def _failure(path: str, failed: int) -> StartFailed:
             return StartFailed(127, f'exec: "{path}": its interpreter or loader is not in the container')
         return StartFailed(127, f'exec: "{path}": no such file in the container', kind="not_found")
     if failed == errno.EACCES:
-        fact = "is a directory" if os.path.isdir(path) else "not executable"
-        return StartFailed(126, f'exec: "{path}": {fact}')
+        if os.path.isdir(path):
+            return StartFailed(126, f'exec: "{path}": is a directory')
+        return StartFailed(126, f'exec: "{path}": not executable', f"chmod +x it, or name its interpreter: sh {path}")
     return StartFailed(126, f'exec: "{path}": {os.strerror(failed)}')
