@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -163,15 +164,24 @@ class Spawner:
         the network namespace of the calling thread and outlives this process.
         """
         directory.mkdir(parents=True, exist_ok=True)
-        connection = _dial(directory)
-        if connection is None:
-            if not start:
-                raise SpawnerUnavailable(f"no spawner answers in {directory}", "start the engine")
-            _launch(directory)
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while True:
             connection = _dial(directory)
-        if connection is None:
-            raise SpawnerUnavailable(f"the spawner in {directory} does not answer", f"see {directory}/spawner.log")
-        return cls(connection)
+            if connection is None:
+                if not start:
+                    raise SpawnerUnavailable(f"no spawner answers in {directory}", "start the engine")
+                _launch(directory)
+                connection = _dial(directory)
+            if connection is None:
+                raise SpawnerUnavailable(f"the spawner in {directory} does not answer", f"see {directory}/spawner.log")
+            try:
+                return cls(connection)
+            except (SpawnerUnavailable, OSError):
+                # One that is just dying: its children hold its socket a moment longer.
+                connection.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def close(self) -> None:
         """Hang up. Containers run on, and the spawner keeps them."""
