@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from drivers.bridge import Bridge
 from netmodel import __version__
 from netmodel.engine.core import Core
 from netmodel.engine.filters import Filters, apply, has_label, moment, truth
@@ -135,5 +136,12 @@ def info(core: Core, warnings: list[str]) -> Info:
         containers_stopped=len(statuses) - statuses.count("running") - statuses.count("paused"),
         images=len(core.images.list()),
         networks=len(core.records.networks),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *_changed_settings(core)),
     )
+
+
+def _changed_settings(core: Core) -> list[str]:
+    """What this engine changed of the host itself."""
+    bridge = core.drivers["bridge"]
+    assert isinstance(bridge, Bridge)
+    return [f"{setting} was off and is on now: networks need it" for setting in bridge.forwarding_changed]

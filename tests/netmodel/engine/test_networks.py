@@ -51,6 +51,10 @@ def test_members_find_each_other_by_name_and_strangers_do_not(engine: Engine, ru
     assert not reaches(engine, "user", str(db.addresses[0].ip))
 
 
+def test_a_setting_of_the_host_that_was_changed_is_told(engine: Engine) -> None:
+    assert any("net.ipv4.ip_forward" in warning for warning in engine.info().warnings)
+
+
 def test_a_network_in_use_is_not_removed(engine: Engine, run: Run) -> None:
     engine.create_network(NetworkConfig(name="lan"))
     run("web", "lan")

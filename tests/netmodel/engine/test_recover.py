@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 def opened(root: Path) -> Engine:
     engine = Engine(root)
     engine.open()
-    assert engine.info().warnings == ()
+    assert engine._warnings == []
     return engine
 
 
