@@ -148,6 +148,7 @@ class PortConfig:
     Args:
         host_port: 0 lets the engine choose.
         host_port_end: Last one to choose from when a range is given for one container port; else 0.
+        names: What SRV queries may call the service behind it, beside its number and IANA's name for it.
     """
 
     container_port: int
@@ -155,6 +156,7 @@ class PortConfig:
     host_address: IPAddress | None = None
     host_port: int = 0
     host_port_end: int = 0
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.reversename
 
+from netmodel.dns.service import Service, read_service
 from netmodel.dns.zone import Zone
 from netmodel.model import IPAddress
 
@@ -108,6 +109,8 @@ def local_answer(zone: Zone, networks: Sequence[str], query: dns.message.Message
         return None
     if question.rdtype == dns.rdatatype.PTR:
         return _reverse(zone, networks, query)
+    if (service := read_service(question.name)) is not None:
+        return _services(zone, networks, query, service)
     found = zone.addresses(networks, question.name.to_text(omit_final_dot=True))
     if found is None:
         return None
@@ -135,11 +138,36 @@ def _reverse(zone: Zone, networks: Sequence[str], query: dns.message.Message) ->
     name = None if address is None else zone.name_of(networks, address)
     if name is None:
         return None
-    try:
-        target = dns.name.from_text(name).to_wire() or b""
-    except dns.exception.DNSException:
-        return None  # a container's name may be longer than a label of a domain name
+    target = _encoded(name)
+    if target is None:
+        return None
     return Answer(_response(query), [_record(dns.rdatatype.PTR, target)], _udp_bytes(query))
+
+
+def _services(zone: Zone, networks: Sequence[str], query: dns.message.Message, service: Service) -> Answer | None:
+    """Name the ports behind a service: each replica's, all of the same rank, so that the first is a random one."""
+    offered = zone.ports(networks, service.owner)
+    if offered is None:
+        return None
+    found = [(name, port.number) for name, port in offered if service.means(port)]
+    if not found:
+        return bare_answer(query, dns.rcode.NXDOMAIN)
+    if query.question[0].rdtype not in (dns.rdatatype.SRV, dns.rdatatype.ANY):
+        return Answer(_response(query), [], _udp_bytes(query))
+    records = [
+        _record(dns.rdatatype.SRV, bytes(4) + port.to_bytes(2, "big") + target)
+        for name, port in dict.fromkeys(found)
+        if (target := _encoded(name)) is not None
+    ]
+    return Answer(_response(query), records, _udp_bytes(query))
+
+
+def _encoded(name: str) -> bytes | None:
+    """A name as records carry it; None for one that is no domain name: a container's may be too long for a label."""
+    try:
+        return dns.name.from_text(name).to_wire()
+    except dns.exception.DNSException:
+        return None
 
 
 def _address_in(name: dns.name.Name) -> IPAddress | None:

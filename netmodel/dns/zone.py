@@ -14,13 +14,28 @@ from netmodel.model import IPAddress
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """A port that an endpoint says it serves.
+
+    Args:
+        protocol: "tcp", "udp" or "sctp".
+        names: What it was called by whoever declared it, lower case; its number and its IANA name go without saying.
+    """
+
+    number: int
+    protocol: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class _Member:
-    """One endpoint: all names it answers to, the one that a reverse query gives, and its addresses."""
+    """One endpoint: all names it answers to, the one that a reverse query gives, its addresses and its ports."""
 
     network_id: str
     names: tuple[str, ...]
     canonical: str
     addresses: tuple[IPAddress, ...]
+    ports: tuple[Port, ...] = ()
 
 
 class Zone:
@@ -45,6 +60,7 @@ class Zone:
         names: Sequence[str],
         addresses: Sequence[IPAddress],
         network_name: str = "",
+        ports: Sequence[Port] = (),
     ) -> None:
         """Let an endpoint be found on its network; what it was before is replaced.
 
@@ -61,6 +77,7 @@ class Zone:
             tuple(dict.fromkeys(plain + qualified)),
             qualified[0] if qualified else "",
             tuple(dict.fromkeys(_bare(address) for address in addresses)),
+            tuple(ports),
         )
         with self._lock:
             self._remove(endpoint_id)
@@ -78,7 +95,7 @@ class Zone:
         with self._lock:
             member = self._members.get(endpoint_id)
         if member is not None:
-            self.attach(member.network_id, endpoint_id, names, member.addresses, network_name)
+            self.attach(member.network_id, endpoint_id, names, member.addresses, network_name, member.ports)
 
     def addresses(self, networks: Iterable[str], name: str) -> tuple[IPAddress, ...] | None:
         """Say who is called so on the first of these networks that knows the name; None if none does."""
@@ -97,6 +114,17 @@ class Zone:
                 endpoint_id = self._addressed.get((network_id, address))
                 if endpoint_id is not None:
                     return self._members[endpoint_id].canonical or None
+        return None
+
+    def ports(self, networks: Iterable[str], name: str) -> tuple[tuple[str, Port], ...] | None:
+        """Say what who is called so serves: each one's own name with a port; None if nobody is called so."""
+        wanted = _key(name)
+        with self._lock:
+            for network_id in networks:
+                found = self._named.get((network_id, wanted))
+                if found is not None:
+                    members = [self._members[endpoint_id] for endpoint_id in found]
+                    return tuple((member.canonical, port) for member in members for port in member.ports)
         return None
 
     def _add(self, endpoint_id: str, member: _Member) -> None:

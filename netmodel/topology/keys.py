@@ -77,7 +77,7 @@ RESOURCES = Keys(supported=words("limits"), later=words("reservations"))
 LIMITS = Keys(supported=words("cpus memory pids"))
 DEPENDENCY = Keys(supported=words("condition required"), later=words("restart"))
 ENV_FILE = Keys(supported=words("path required format"))
-PORT = Keys(supported=words("target published host_ip protocol"), silent=words("name mode app_protocol"))
+PORT = Keys(supported=words("target published host_ip protocol name app_protocol"), silent=words("mode"))
 ULIMIT = Keys(supported=words("soft hard"))
 
 MOUNT = Keys(

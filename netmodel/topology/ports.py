@@ -6,6 +6,8 @@ Source: docs.docker.com, Compose file reference, "ports": [HOST:]CONTAINER[/PROT
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from netmodel.model import IPAddress, NetworkProtocol, PortConfig
 from netmodel.topology import units
 from netmodel.topology.keys import PORT
@@ -62,8 +64,9 @@ def _long(item: Value) -> list[PortConfig]:
     protocol = fields.parsed("protocol", _protocol) or "tcp"
     if target is None:
         return []
+    names = tuple(name for key in ("name", "app_protocol") if (name := fields.text(key)))
     try:
-        return _combine(address, host, target, protocol)
+        return [replace(port, names=names) for port in _combine(address, host, target, protocol)]
     except ValueError as error:
         item.error(str(error))
         return []

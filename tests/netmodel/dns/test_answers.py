@@ -16,6 +16,7 @@ import dns.rcode
 import pytest
 
 from netmodel.dns import DnsServer, Zone
+from netmodel.dns.zone import Port
 from tests.netmodel.dns.conftest import ADDRESS, Serve, answers, ask, sockets
 from tests.support.box import Box
 
@@ -77,6 +78,47 @@ def test_addresses_have_names(serve: Serve) -> None:
     assert answers(ask(a, str(ip_address("fd01::3").reverse_pointer), "PTR")) == ["shop-db-1.front."]
     assert ask(a, "2.0.2.10.in-addr.arpa", "PTR").rcode() == dns.rcode.NXDOMAIN
     assert ask(a, "1.10.in-addr.arpa", "PTR").rcode() == dns.rcode.NXDOMAIN
+
+
+def service(reply: dns.message.Message) -> list[str]:
+    assert all(text.startswith("0 0 ") for text in answers(reply))
+    return sorted(text.removeprefix("0 0 ") for text in answers(reply))
+
+
+def test_services_have_ports(serve: Serve, zone: Zone) -> None:
+    """By IANA's name, by number, and by the name that the port was declared with; all replicas of an alias."""
+    http, dns_, admin = Port(80, "tcp"), Port(53, "udp"), Port(8443, "tcp", ("admin",))
+    for number in (1, 2):
+        zone.attach(
+            "front",
+            f"r{number}",
+            [f"rep-{number}", "rep"],
+            [ip_address(f"10.1.2.{number}")],
+            "front",
+            [http, dns_, admin],
+        )
+    a = serve()
+
+    assert service(ask(a, "_http._tcp.rep", "SRV")) == ["80 rep-1.front.", "80 rep-2.front."]
+    assert service(ask(a, "_HTTP._tcp.rep-1.front", "SRV")) == ["80 rep-1.front."]
+    assert service(ask(a, "_80._tcp.rep-1", "SRV")) == ["80 rep-1.front."]
+    assert service(ask(a, "_domain._udp.rep-2", "SRV")) == ["53 rep-2.front."]
+    assert service(ask(a, "_admin._tcp.rep-2", "SRV", tcp=True)) == ["8443 rep-2.front."]
+    assert {answers(ask(a, "_http._tcp.rep", "SRV"))[0] for _ in range(40)} == {
+        "0 0 80 rep-1.front.",
+        "0 0 80 rep-2.front.",
+    }
+
+
+def test_services_that_are_not_there(serve: Serve, zone: Zone) -> None:
+    zone.attach("front", "web", ["web"], [ip_address("10.1.0.2")], "front", [Port(80, "tcp"), Port(53, "udp")])
+    a = serve(forward=False)
+
+    for name in ("_https._tcp.web", "_http._udp.web", "_domain._tcp.web", "_http._tcp.vault", "_81._tcp.web"):
+        assert ask(a, name, "SRV").rcode() == dns.rcode.NXDOMAIN
+    plain = ask(a, "_http._tcp.web", "A")  # the name is there, with nothing but SRV
+    assert plain.rcode() == dns.rcode.NOERROR
+    assert plain.answer == []
 
 
 def test_changes_are_seen_by_the_next_query(serve: Serve, server: DnsServer, zone: Zone) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from drivers.kernel.namespace import open_in
 from netmodel.engine import Engine
-from netmodel.model import Container, EndpointConfig, NetworkConfig, PoolConfig
+from netmodel.model import Container, EndpointConfig, NetworkConfig, PoolConfig, PortConfig
 from tests.netmodel.dns.conftest import answers
 from tests.netmodel.dns.nameserver import NameServer
 from tests.netmodel.engine.conftest import Run, clean_up, execute, output_of, runner
@@ -83,6 +83,17 @@ def test_every_kind_of_question(engine: Engine, run: Run) -> None:
         assert reply.rcode() == dns.rcode.NOERROR
         assert reply.answer == []
     assert lookup(engine, "user", "web") == sorted([ipv4, ipv6])
+
+
+def test_services_of_exposed_and_published_ports(engine: Engine, run: Run) -> None:
+    engine.create_network(NetworkConfig(name="lan"))
+    published = PortConfig(container_port=9000, names=("metrics", "http"))
+    run("web", "lan", ports=(published,), exposed_ports=(PortConfig(container_port=443),))
+    run("user", "lan")
+
+    for name, port in (("_https._tcp.web", 443), ("_metrics._tcp.web", 9000), ("_http._tcp.web.lan", 9000)):
+        assert answers(ask(engine, "user", name, "SRV")) == [f"0 0 {port} web.lan."]
+    assert answers(ask(engine, "user", "web.lan")) == [address_of(engine, "web", "lan")]
 
 
 def test_a_renamed_container_is_never_without_a_name(engine: Engine, run: Run) -> None:

@@ -120,6 +120,12 @@ def test_ports(tmp_path: Path, text: str, ports: list[tuple[int, str, str | None
     )
 
 
+def test_a_port_has_the_names_that_services_are_found_by(tmp_path: Path) -> None:
+    [found] = config(tmp_path, "ports:\n  - {target: 8443, name: admin, app_protocol: https}").ports
+
+    assert found == PortConfig(container_port=8443, names=("admin", "https"))
+
+
 def test_expose(tmp_path: Path) -> None:
     found = config(tmp_path, "expose: [80, '53/udp', 7000-7001]").exposed_ports
 
