@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= $(shell nproc)
 
 # What the engine itself needs, and what only the tests and examples run.
-SYSTEM_PACKAGES := libnftables1 iproute2 python3-venv
+SYSTEM_PACKAGES := libnftables1 libseccomp2 iproute2 python3-venv
 TEST_PACKAGES   := nginx-light redis-server curl iputils-ping
 
 .DEFAULT_GOAL := help

@@ -80,6 +80,10 @@ class Process:
         user: "", "uid", "name", "uid:gid" or "name:group".
         capabilities: Names like "CAP_CHOWN": the bounding set, and what root (or ambient, for none) gets.
         terminal: It gets a pseudo-terminal of the container's own /dev/pts as its controlling one.
+        seccomp: File of the host with the program that decides about its system calls, never changed once
+            it is there; "" filters none.
+        oom_score_adj: From -1000 (the kernel kills others first when memory is short) to 1000; None is the engine's.
+        apparmor: Label it runs under; "" is the engine's.
     """
 
     argv: tuple[str, ...]
@@ -91,6 +95,9 @@ class Process:
     no_new_privileges: bool = False
     ulimits: tuple[Ulimit, ...] = ()
     terminal: bool = False
+    seccomp: str = ""
+    oom_score_adj: int | None = None
+    apparmor: str = ""
     umask: int = 0o022
 
 

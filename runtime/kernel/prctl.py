@@ -10,6 +10,7 @@ from runtime.kernel import syscall
 
 _SET_PDEATHSIG = 1
 _SET_DUMPABLE = 4
+_SET_KEEPCAPS = 8
 _SET_NAME = 15
 _CAPBSET_READ = 23
 _CAPBSET_DROP = 24
@@ -106,6 +107,11 @@ def set_domain_name(name: str) -> None:
 
 def become_subreaper() -> None:
     _prctl(_SET_CHILD_SUBREAPER, 1)
+
+
+def keep_capabilities() -> None:
+    """Let what this process is permitted outlive its leaving uid 0; until it becomes a program."""
+    _prctl(_SET_KEEPCAPS, 1)
 
 
 def forbid_new_privileges() -> None:

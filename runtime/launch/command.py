@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from runtime.errors import KernelRefused
-from runtime.kernel import clone, prctl
+from runtime.kernel import clone, keyring, prctl
 from runtime.kernel.path import close_all_but
 from runtime.launch import program
 from runtime.launch.container import as_start_failure, become_root
@@ -25,6 +25,7 @@ class Visit:
         pidfd: The container's first process.
         namespaces: Those of its to enter, as clone flags. It was born in that for processes.
         stdio: None for a terminal.
+        filter_: Decides about its system calls.
     """
 
     process: Process
@@ -33,6 +34,7 @@ class Visit:
     namespaces: int
     cgroups: tuple[str, ...]
     stdio: tuple[int, int, int] | None
+    filter_: bytes = b""
 
 
 def run(visit: Visit) -> NoReturn:
@@ -43,11 +45,13 @@ def run(visit: Visit) -> NoReturn:
         prctl.set_dumpable(False)
         prctl.die_with_parent(signal.SIGKILL)
         join_cgroups(visit.cgroups)
+        program.set_labels(visit.process)
         clone.enter(visit.pidfd, visit.namespaces & ~clone.CLONE_NEWPID)
         close_all_but(frozenset((control.fileno(), *(visit.stdio or ()))))
         if visit.namespaces & clone.CLONE_NEWUSER:
             become_root()
-        program.execute(program.prepare(visit.process, control, visit.stdio), control)
+        keyring.join_new_session()
+        program.execute(program.prepare(visit.process, control, visit.stdio), control, visit.filter_)
     except Exception as error:
         control.fail(as_start_failure(error))
     finally:

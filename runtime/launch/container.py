@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from runtime.errors import InvalidSpec, KernelRefused, StartFailed
-from runtime.kernel import clone, mount, prctl
+from runtime.kernel import clone, keyring, mount, prctl
 from runtime.kernel.path import close_all_but, open_in
 from runtime.launch import filesystems, program
 from runtime.launch.control import GO, MAPPED, MOUNTS, Control
@@ -27,6 +27,7 @@ class Birth:
         own_network: The network namespace belongs to the container's user namespace.
         own_users: It has a user namespace.
         stdio: Descriptors for stdin, stdout and stderr, stdin -1 for /dev/null; None for a terminal.
+        filter_: Decides about the program's system calls.
     """
 
     spec: ContainerSpec
@@ -35,6 +36,7 @@ class Birth:
     own_users: bool
     stdio: tuple[int, int, int] | None
     cgroups: tuple[CgroupView, ...]
+    filter_: bytes = b""
 
 
 def run(birth: Birth) -> NoReturn:
@@ -61,9 +63,11 @@ def _run(birth: Birth, control: Control) -> NoReturn:
     spec = birth.spec
     close_all_but(frozenset((control.fileno(), *(birth.stdio or ()))))
     prctl.die_with_parent(signal.SIGKILL)
+    program.set_labels(spec.process)
     control.expect(MAPPED)
     if birth.own_users:
         become_root()
+    keyring.join_new_session()
     if spec.private_cgroup:
         # Only now: its root is the group we are in when it is made, and the spawner has just put us there.
         clone.unshare(clone.CLONE_NEWCGROUP)
@@ -96,7 +100,7 @@ def _run(birth: Birth, control: Control) -> NoReturn:
     ready = program.prepare(spec.process, control, stdio)
     if not late:
         control.expect(GO)
-    program.execute(ready, control)
+    program.execute(ready, control, birth.filter_)
 
 
 def _wait_for_links(control: Control, sysctls: int, late: list[tuple[str, str]]) -> None:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from runtime.errors import StartFailed
-from runtime.kernel import prctl
+from runtime.errors import KernelRefused, StartFailed
+from runtime.kernel import prctl, seccomp
 from runtime.launch import terminal
 from runtime.launch.control import Control
 from runtime.launch.user import User, resolve
@@ -21,12 +21,19 @@ from runtime.spec import Process, Ulimit
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _UNLIMITED = -1
+_MAY_FILTER = "CAP_SYS_ADMIN"
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
+    """Args:
+    capabilities: What it is to have; until execute() it has them all.
+    """
+
     argv: tuple[str, ...]
     environment: dict[str, str]
+    capabilities: tuple[str, ...]
+    no_new_privileges: bool
 
 
 def prepare(process: Process, control: Control, stdio: Sequence[int] | None) -> Ready:
@@ -46,20 +53,52 @@ def prepare(process: Process, control: Control, stdio: Sequence[int] | None) -> 
     _change_directory(process.working_dir)
     for limit in process.ulimits:
         _set_limit(limit)
-    _become(user, process)
+    capabilities = _become(user, process)
     os.umask(process.umask)
     environment = dict(process.environment)
     environment.setdefault("HOME", user.home)
-    return Ready(process.argv, environment)
+    return Ready(process.argv, environment, capabilities, process.no_new_privileges)
 
 
-def execute(ready: Ready, control: Control) -> NoReturn:
-    """Let the program take this process's place."""
-    # Here, since changing ids and capabilities has made the kernel forget it.
+def execute(ready: Ready, control: Control, filter_: bytes) -> NoReturn:
+    """Let the program take this process's place.
+
+    Args:
+        filter_: Decides about its system calls; empty for none.
+    """
+    # Here, since changing ids has made the kernel forget it; giving up capabilities does not.
     prctl.die_with_parent(signal.SIGKILL)
     control.exit_if_orphaned()
     control.tell({"exec": True})
+    # As late as can be: what the filter forbids is forbidden to us as well.
+    if filter_ and not ready.no_new_privileges:
+        prctl.set_capabilities((*ready.capabilities, _MAY_FILTER))
+        seccomp.load(filter_)
+    prctl.set_capabilities(ready.capabilities)
+    if ready.no_new_privileges:
+        prctl.forbid_new_privileges()
+        if filter_:
+            seccomp.load(filter_)
     _execute(ready.argv, ready.environment)
+
+
+def set_labels(process: Process) -> None:
+    """What /proc/self says about the program to come; the host's /proc, and while this still is the host's root."""
+    if process.oom_score_adj is not None:
+        _write_own("oom_score_adj", str(process.oom_score_adj), "lowering it needs CAP_SYS_RESOURCE on the host")
+    if process.apparmor:
+        _write_own("attr/apparmor/exec", f"exec {process.apparmor}", "see aa-status for the profiles that are loaded")
+
+
+def _write_own(name: str, value: str, hint: str) -> None:
+    try:
+        file = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(file, value.encode())
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise KernelRefused(f"set {name} to {value}", error, hint=hint) from None
 
 
 def _take_stdio(stdio: Sequence[int], user: User) -> None:
@@ -104,10 +143,11 @@ def _set_limit(limit: Ulimit) -> None:
         ) from None
 
 
-def _become(user: User, process: Process) -> None:
-    """Give up what the process is not to have. The order matters: each step needs what a later one drops."""
+def _become(user: User, process: Process) -> tuple[str, ...]:
+    """Become the user, and return the capabilities that its program is to have."""
     try:
         capabilities = prctl.limit_capabilities(process.capabilities)
+        prctl.keep_capabilities()
         os.setgroups(user.groups)
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)
@@ -117,10 +157,7 @@ def _become(user: User, process: Process) -> None:
             f"cannot become user {user.uid} and groups {', '.join(map(str, user.groups))}: {error.strerror}",
             "ids must lie within the container's id map",
         ) from None
-    # Leaving uid 0 has dropped everything; for root it is cut down to what was asked for.
-    prctl.set_capabilities(capabilities if user.uid == 0 else ())
-    if process.no_new_privileges:
-        prctl.forbid_new_privileges()
+    return tuple(capabilities) if user.uid == 0 else ()
 
 
 def _execute(argv: tuple[str, ...], environment: dict[str, str]) -> NoReturn:

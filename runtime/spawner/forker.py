@@ -15,11 +15,12 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from runtime import wire
 from runtime.codec import decode_container, decode_process
-from runtime.errors import RuntimeFault
+from runtime.errors import KernelRefused, RuntimeFault
 from runtime.kernel import clone, prctl
 from runtime.kernel.path import close_all_but
 from runtime.launch import command, container
@@ -166,7 +167,8 @@ def _sandboxed(order: Order, fds: list[int], _home: int) -> int:
 def _visit(order: Order, fds: list[int], home: int) -> int:
     process = decode_process(order["process"])
     stdio = None if process.terminal else (fds[2], fds[3], fds[4])
-    visit = Visit(process, fds[0], fds[1], order["namespaces"], tuple(order["cgroups"]), stdio)
+    cgroups, filter_ = tuple(order["cgroups"]), _filter(process.seccomp)
+    visit = Visit(process, fds[0], fds[1], order["namespaces"], cgroups, stdio, filter_)
     pid = clone.clone_in_pid_namespace(visit.pidfd, home, clone.CLONE_PARENT)
     if pid == 0:
         command.run(visit)
@@ -188,7 +190,23 @@ def _birth(order: Order, fds: list[int]) -> Birth:
             CgroupView(name, kind, tuple((option, None) for option in options))
             for name, kind, options in order["views"]
         ),
+        filter_=_filter(spec.process.seccomp),
     )
+
+
+@lru_cache(8)
+def _filter(path: str) -> bytes:
+    """A program for seccomp; such a file is named after what is in it."""
+    if not path:
+        return b""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(file, os.fstat(file).st_size)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise KernelRefused(f"read the filter of system calls {path}", error) from None
 
 
 _STORIES: dict[str, Callable[[Order, list[int], int], int]] = {
