@@ -11,6 +11,7 @@ from pathlib import Path
 
 import drivers.api as driver_api
 from ipam.errors import AddressTaken
+from netmodel.dns.zone import Port
 from netmodel.engine.core import Core
 from netmodel.engine.names import new_id
 from netmodel.engine.networks import Networks
@@ -130,6 +131,10 @@ class Endpoints:
             dns_names(container, endpoint),
             [address.ip for address in endpoint.addresses],
             self._network(endpoint).name,
+            [
+                Port(port.container_port, port.protocol, tuple(name.lower() for name in port.names))
+                for port in (*container.config.ports, *container.config.exposed_ports)
+            ],
         )
 
     def unresolvable(self, endpoint: Endpoint) -> None:
