@@ -106,6 +106,7 @@ class Attachment:
         routes: Further routes that belong to this link.
         mtu: In bytes; 0 leaves the link's own.
         interface_prefix: What the sandbox puts before a number when it names the link itself.
+        leads_outside: Whether anything beyond the segment may be reached by it; name servers of the world, too.
     """
 
     link: str
@@ -113,6 +114,7 @@ class Attachment:
     routes: tuple[Route, ...] = ()
     mtu: int = 0
     interface_prefix: str = "eth"
+    leads_outside: bool = True
 
 
 class Driver(Protocol):
@@ -146,6 +148,39 @@ class Driver(Protocol):
 
     def leave(self, network: Network[Any], endpoint: Endpoint) -> None:
         """Take the link out of service; the namespace may be gone already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """How a network differs from most, known before anything of it is made.
+
+    Args:
+        gateway: False: no address is kept for a gateway, and asking for one is an error.
+        claim: The link of the host that the network needs for itself; "" is none.
+        own_macs: False: its endpoints cannot have a MAC address of their own.
+    """
+
+    gateway: bool = True
+    claim: str = ""
+    own_macs: bool = True
+
+
+@runtime_checkable
+class Particular(Protocol):
+    """A driver whose networks differ from most."""
+
+    def traits(self, options: Any, internal: bool) -> Traits: ...
+
+
+@runtime_checkable
+class Inside(Protocol):
+    """A driver whose links have no end of their own on the host by which they are taken out of service."""
+
+    def withdraw(self, network: Network[Any], endpoint: Endpoint, netns: Path) -> None:
+        """Take the link out of a namespace that stays; leave() follows. One that is gone is no error."""
+
+    def adopt(self, network: Network[Any], endpoint: Endpoint, netns: Path) -> Attachment:
+        """Know again a link that an earlier engine put there; what join() said of it, but for its name."""
 
 
 @runtime_checkable

@@ -35,6 +35,16 @@ class LinkTaken(DriverError):
         self.link = link
 
 
+class MissingLinkKind(DriverError):
+    """A kind of link that this kernel does not have."""
+
+    kind = "missing_feature"
+
+    def __init__(self, what: str, option: str) -> None:
+        super().__init__(f"this kernel has no {what} links")
+        self.hint = f"it would need {option}; `netmodel doctor` shows what it has"
+
+
 class NetworkFull(DriverError):
     """The kernel's limit of ports on one bridge."""
 

@@ -52,6 +52,15 @@ def ipv4(options: Mapping[str, str], key: str) -> IPv4Address | None:
         raise InvalidOption(f"option {key}: {text!r} is not an IPv4 address") from None
 
 
+def choice(options: Mapping[str, str], key: str, default: str, choices: Collection[str]) -> str:
+    text = options.get(key, default)
+    if text not in choices:
+        close = difflib.get_close_matches(text, choices, n=1)
+        hint = f"did you mean {close[0]}?" if close else ""
+        raise InvalidOption(f"option {key}: {text!r} is none of {', '.join(choices)}", hint=hint)
+    return text
+
+
 def link_name(options: Mapping[str, str], key: str, default: str, limit: int = 15) -> str:
     """A name the kernel takes for a link (net/core/dev.c, dev_valid_name())."""
     text = options.get(key)

@@ -33,6 +33,8 @@ SUITE = (
     "tests/runtime/test_cgroups.py",
     "tests/runtime/test_rootfs.py",
     "tests/netmodel/test_doctor.py",
+    "tests/drivers/test_ipvlan.py",
+    "tests/drivers/test_vlan.py",
     # It lacks nftables' inet family, and is slower than the doctor promises to be.
     "-k", "not what_these_tests_need and not quick",
 )  # fmt: skip
