@@ -167,6 +167,20 @@ class UlimitConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceConfig:
+    """A device of the host to be had in the container.
+
+    Args:
+        target: Its path there, below /dev; "" is the same as on the host.
+        permissions: Letters of "rwm": read, write, make the node.
+    """
+
+    source: str
+    target: str = ""
+    permissions: str = "rwm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteConfig:
     """A route declared with x-routes: "default via 10.1.0.1", "10.3.0.0/24 via 10.0.12.2", "10.9.0.0/16 dev eth1"."""
 
@@ -186,6 +200,10 @@ class ContainerConfig:
             default network.
         memory_bytes and the others of the limits: None is no limit. cpus is a number of processors.
         pids_limit: -1 is no limit.
+        seccomp: "" is the default policy, "unconfined" none, all else a profile in Docker's JSON form.
+        apparmor: "" is the default profile where the machine has AppArmor, "unconfined" none, else a profile's name.
+        masked_paths, readonly_paths: None is the usual ones.
+        device_rules: As the devices controller has them, "c 42:* rmw".
         extra_hosts: Addresses by name; several addresses of one name have commas between them.
     """
 
@@ -207,6 +225,13 @@ class ContainerConfig:
     read_only: bool = False
     privileged: bool = False
     no_new_privileges: bool = False
+    seccomp: str = ""
+    apparmor: str = ""
+    masked_paths: tuple[str, ...] | None = None
+    readonly_paths: tuple[str, ...] | None = None
+    devices: tuple[DeviceConfig, ...] = ()
+    device_rules: tuple[str, ...] = ()
+    oom_score_adj: int | None = None
     userns_mode: Literal["", "host"] = ""
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()

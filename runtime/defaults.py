@@ -5,6 +5,8 @@ Source: moby oci/caps/defaults.go and oci/defaults.go.
 
 from __future__ import annotations
 
+import glob
+from functools import cache
 from typing import Final
 
 DEFAULT_CAPABILITIES: Final = (
@@ -39,6 +41,9 @@ DEFAULT_MASKED_PATHS: Final = (
     "/sys/firmware",
 )
 
+# How often each processor was too hot tells what the neighbours compute.
+_PER_PROCESSOR = "/sys/devices/system/cpu/cpu*/thermal_throttle"
+
 DEFAULT_READONLY_PATHS: Final = (
     "/proc/bus",
     "/proc/fs",
@@ -46,3 +51,9 @@ DEFAULT_READONLY_PATHS: Final = (
     "/proc/sys",
     "/proc/sysrq-trigger",
 )
+
+
+@cache
+def default_masked_paths() -> tuple[str, ...]:
+    """Those of every machine, and this one's own."""
+    return (*DEFAULT_MASKED_PATHS, *sorted(glob.glob(_PER_PROCESSOR)))

@@ -21,6 +21,7 @@ from ipam.subnets import ula_pool
 from netmodel.dns import DnsServer, Zone
 from netmodel.engine.announcer import Announcer
 from netmodel.engine.attach import Attachments
+from netmodel.engine.confinement import Confinement
 from netmodel.engine.connections import Connections
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
@@ -168,6 +169,7 @@ def _core(path: Path, events: EventBus, opened: ExitStack) -> Core:
         cgroups=cgroups,
         images=Images(root.images, root.path),
         layers=Layers(root.layers),
+        confinement=Confinement(root.filters),
         volumes=Volumes(root.volumes),
         zone=zone,
         dns=dns,

@@ -14,6 +14,7 @@ from drivers.kernel.nft import NftWorker
 from drivers.kernel.reaper import Reaper
 from ipam.api import IpamDriver
 from netmodel.dns import DnsServer, Zone
+from netmodel.engine.confinement import Confinement
 from netmodel.engine.events import EventBus
 from netmodel.engine.idranges import IdRanges
 from netmodel.engine.locks import Locks
@@ -49,6 +50,7 @@ class Core:
     cgroups: Cgroups
     images: Images
     layers: Layers
+    confinement: Confinement
     volumes: Volumes
     zone: Zone
     dns: DnsServer

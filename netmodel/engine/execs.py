@@ -96,7 +96,7 @@ class Execs:
         environment = dict(base.environment)
         environment.update(wanted.environment)
         return replace(
-            base,
+            self._core.confinement.of(base, config),
             environment=tuple(environment.items()),
             working_dir=wanted.working_dir or base.working_dir,
             user=wanted.user or base.user,

@@ -10,7 +10,7 @@ from pathlib import Path
 from netmodel.engine.files import ContainerFiles, hostname_of
 from netmodel.errors import Invalid
 from netmodel.model import Container, ContainerConfig
-from runtime.defaults import DEFAULT_CAPABILITIES, DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
+from runtime.defaults import DEFAULT_CAPABILITIES, DEFAULT_READONLY_PATHS, default_masked_paths
 from runtime.images import Image
 from runtime.spec import (
     BindMount,
@@ -70,8 +70,9 @@ def container_spec(
         mounts=(*image.mounts, *volumes, *_tmpfs_mounts(config)),
         files=_files(files, {mount.target for mount in config.mounts}),
         sysctls=tuple(config.sysctls.items()),
-        masked_paths=() if config.privileged else DEFAULT_MASKED_PATHS,
-        readonly_paths=() if config.privileged else DEFAULT_READONLY_PATHS,
+        masked_paths=_chosen(config, config.masked_paths, default_masked_paths()),
+        readonly_paths=_chosen(config, config.readonly_paths, DEFAULT_READONLY_PATHS),
+        devices=tuple(f"{device.source}:{device.target or device.source}" for device in config.devices),
         shm_bytes=config.shm_bytes,
         privileged=config.privileged,
         open_stdin=config.open_stdin,
@@ -102,6 +103,7 @@ def process_of(config: ContainerConfig, image: Image, hostname: str) -> Process:
         no_new_privileges=config.no_new_privileges,
         ulimits=tuple(Ulimit(name=limit.name, soft=limit.soft, hard=limit.hard) for limit in config.ulimits),
         terminal=config.tty,
+        oom_score_adj=config.oom_score_adj,
     )
 
 
@@ -151,6 +153,17 @@ def _of_this_machine() -> tuple[str, ...]:
         line = next(line for line in status if line.startswith("CapBnd:"))
     mask = int(line.split()[1], 16)
     return tuple(name for number, name in enumerate(CAPABILITIES) if mask >> number & 1)
+
+
+def device_rules_of(config: ContainerConfig) -> tuple[str, ...]:
+    """Which devices beyond the usual it may use: "c 10:229 rw", or "/dev/fuse rw" for the node of a path."""
+    return (*config.device_rules, *(f"{device.source} {device.permissions}" for device in config.devices))
+
+
+def _chosen(config: ContainerConfig, wanted: tuple[str, ...] | None, usual: tuple[str, ...]) -> tuple[str, ...]:
+    if wanted is not None:
+        return wanted
+    return () if config.privileged else usual
 
 
 def resources_of(config: ContainerConfig) -> Resources:

@@ -17,7 +17,7 @@ from pathlib import Path
 from netmodel.engine.attach import Attachments
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
-from netmodel.engine.launch import container_spec, resources_of, signal_number
+from netmodel.engine.launch import container_spec, device_rules_of, resources_of, signal_number
 from netmodel.engine.name_files import NameFiles
 from netmodel.engine.runs import Run, Runs
 from netmodel.engine.sandbox import Sandboxes
@@ -104,7 +104,10 @@ class Lifecycle:
     ) -> Container:
         core = self._core
         cgroup = core.cgroups.create(
-            container.id, resources_of(container.config), privileged=container.config.privileged
+            container.id,
+            resources_of(container.config),
+            privileged=container.config.privileged,
+            devices=device_rules_of(container.config),
         )
         undo.callback(cgroup.delete)
         spec = self._spec(container, owner, endpoints, cgroup.directories)
@@ -146,7 +149,7 @@ class Lifecycle:
         image = self._containers.image_of(container)
         if owner is container:  # who shares a sandbox sees its owner's files
             self.name_files.write(container, endpoints)
-        return container_spec(
+        spec = container_spec(
             container,
             owner,
             image,
@@ -156,6 +159,7 @@ class Lifecycle:
             cgroups=cgroups,
             volumes=self._volumes.mounts(container),
         )
+        return replace(spec, process=self._core.confinement.of(spec.process, container.config))
 
     def discard(self, container_id: str) -> None:
         """Undo spawner.create(), and spawner.start() as well."""

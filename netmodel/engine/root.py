@@ -46,6 +46,10 @@ class Root:
         return self.path / "volumes"
 
     @property
+    def filters(self) -> Path:
+        return self.path / "seccomp"
+
+    @property
     def spawner(self) -> Path:
         return self.path / "spawner"
 

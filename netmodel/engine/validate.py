@@ -8,9 +8,12 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
+from netmodel.engine.confinement import check_confinement
 from netmodel.engine.launch import capabilities_of, signal_number
-from netmodel.errors import Conflict, Invalid
+from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import ContainerConfig, PortConfig
+from runtime.cgroups.devices import checked, rule_of
+from runtime.kernel.prctl import has_capability
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_-]{0,62})(\.[a-zA-Z0-9][a-zA-Z0-9_-]{0,62})*")
 # Settings that a namespace of the container's own has; all others would change the host.
@@ -45,7 +48,26 @@ def check_container(config: ContainerConfig) -> None:
     _check_limits(config)
     _check_ports(config.ports)
     capabilities_of(config)
+    check_confinement(config)
+    for rule in config.device_rules:
+        checked(rule)
+    for device in config.devices:
+        rule_of(device.source)
+    _check_score(config.oom_score_adj)
     signal_number(config.stop_signal)
+
+
+def _check_score(score: int | None) -> None:
+    if score is None:
+        return
+    if not -1000 <= score <= 1000:
+        raise Invalid(f"oom_score_adj {score} is out of range", "from -1000 to 1000")
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    if score < own and not has_capability("CAP_SYS_RESOURCE"):
+        raise MissingFeature(
+            f"oom_score_adj {score} is below the engine's own {own}, which takes CAP_SYS_RESOURCE on this machine",
+            "ask for more, or run the engine where it has that capability",
+        )
 
 
 def _check_network_mode(config: ContainerConfig) -> None:

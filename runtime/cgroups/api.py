@@ -112,7 +112,7 @@ class Cgroups(ABC):
 
         Args:
             privileged: Every device may be used; otherwise the usual harmless ones and `devices`.
-            devices: Further device nodes of the host, by path.
+            devices: Further device nodes of the host, by path ("/dev/fuse rw"), or rules ("c 10:229 rw").
 
         Raises:
             LimitUnavailable, LimitRefused: See update().

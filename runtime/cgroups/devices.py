@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 
@@ -26,6 +27,19 @@ DEFAULT_RULES = (
 )
 
 
+_RULE = re.compile(r"[abc] (\*|\d+):(\*|\d+) [rwm]{1,3}")
+
+
+class BadDeviceRule(RuntimeFault):
+    """A device rule is not of the controller's form."""
+
+    kind = "invalid"
+    hint = "such a rule is like c 42:* rmw"
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(f"device rule {rule!r} is not of the form a|b|c MAJOR:MINOR rwm")
+
+
 class NotADevice(RuntimeFault):
     """A path was given as a device and is none."""
 
@@ -36,13 +50,29 @@ class NotADevice(RuntimeFault):
 
 
 def rules(devices: Sequence[str]) -> Iterator[str]:
-    """The default rules and one for each device node of the host, by path."""
+    """The default rules, and further ones: a rule, or a device node of the host by its path and what is allowed."""
     yield from DEFAULT_RULES
-    for path in devices:
-        yield rule_of(path)
+    for wanted in devices:
+        if wanted.startswith("/"):
+            path, _, access = wanted.partition(" ")
+            yield rule_of(path, access or "rwm")
+        else:
+            yield from checked(wanted)
 
 
-def rule_of(path: str) -> str:
+def checked(rule: str) -> tuple[str, ...]:
+    """A rule of the devices controller's form, "c 42:* rmw"; "a" means both kinds.
+
+    Raises:
+        BadDeviceRule: It is none.
+    """
+    if not _RULE.fullmatch(rule):
+        raise BadDeviceRule(rule)
+    # Written as it is, the kernel would take an "a" for every device there is, whatever follows.
+    return (f"b{rule[1:]}", f"c{rule[1:]}") if rule[0] == "a" else (rule,)
+
+
+def rule_of(path: str, access: str = "rwm") -> str:
     try:
         node = os.stat(path)
     except FileNotFoundError:
@@ -53,7 +83,7 @@ def rule_of(path: str) -> str:
         kind = "b"
     else:
         raise NotADevice(path)
-    return f"{kind} {os.major(node.st_rdev)}:{os.minor(node.st_rdev)} rwm"
+    return f"{kind} {os.major(node.st_rdev)}:{os.minor(node.st_rdev)} {access}"
 
 
 def parsed(rule: str) -> DeviceRule:
