@@ -1,17 +1,41 @@
-"""Images: what containers have as their root. For now the machine itself, directories and tar archives."""
+"""Images: what containers have as their root: the machine itself, directories, archives, and layers from anywhere."""
 
-from runtime.images.errors import BadImage, ImageNotFound, InvalidImageName, UnpackFailed, UnsafeArchive
-from runtime.images.image import DEFAULT_PATH, Image, ImageConfig
-from runtime.images.store import Images
+from runtime.images.errors import (
+    BadImage,
+    BlobDamaged,
+    BlobMissing,
+    ImageInUse,
+    ImageNotFound,
+    InvalidImageName,
+    NotKept,
+    TooLarge,
+    UnpackFailed,
+    UnsafeArchive,
+)
+from runtime.images.image import DEFAULT_PATH, Healthcheck, Image, ImageConfig
+from runtime.images.progress import Tell
+from runtime.images.reference import Reference
+from runtime.images.removal import Removed
+from runtime.images.store import Details, Images
 
 __all__ = [
     "DEFAULT_PATH",
     "BadImage",
+    "BlobDamaged",
+    "BlobMissing",
+    "Details",
+    "Healthcheck",
     "Image",
     "ImageConfig",
+    "ImageInUse",
     "ImageNotFound",
     "Images",
     "InvalidImageName",
+    "NotKept",
+    "Reference",
+    "Removed",
+    "Tell",
+    "TooLarge",
     "UnpackFailed",
     "UnsafeArchive",
 ]

@@ -55,9 +55,58 @@ class UnpackFailed(RuntimeFault):
         super().__init__(f"{path} could not be unpacked: {why}", hint)
 
 
+class TooLarge(RuntimeFault):
+    """An archive that unpacks to more than anybody means: a bomb."""
+
+    kind = "invalid"
+    hint = "do not use this archive; a few kilobytes that unpack to gigabytes fill the disk of whoever trusts them"
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} is refused: {why}")
+
+
+class BlobDamaged(RuntimeFault):
+    """Content that is not what its digest says."""
+
+    kind = "unavailable"
+
+    def __init__(self, digest: str, why: str, hint: str = "pull or load the image again") -> None:
+        super().__init__(f"blob {digest} is damaged: {why}", hint)
+        self.digest = digest
+
+
+class BlobMissing(RuntimeFault):
+    """A part of an image that is not here."""
+
+    kind = "not_found"
+    hint = "pull or load the image again"
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"blob {digest} is not here")
+
+
+class ImageInUse(RuntimeFault):
+    """It is not removed, since something needs it."""
+
+    kind = "conflict"
+
+
+class NotKept(RuntimeFault):
+    """An image whose archive we have no copy of, so that it cannot be given to others."""
+
+    kind = "conflict"
+
+    def __init__(self, image: str, source: str) -> None:
+        super().__init__(
+            f"image {image} was unpacked from {source}, of which no copy is kept",
+            f"import it first: netmodel import {source} NAME",
+        )
+
+
 def available(names: Sequence[str]) -> str:
     """The hint of ImageNotFound."""
+    shown = list(names[:12]) + (["..."] if len(names) > 12 else [])
     return (
-        f"here are: {', '.join(names)}; a directory or a tar archive serves, too (./rootfs, ./rootfs.tar.gz); "
-        "images from registries come with a later version"
+        f"here are: {', '.join(shown)}; `netmodel pull` fetches one from a registry; "
+        "a directory or a tar archive serves, too (./rootfs, ./rootfs.tar.gz)"
     )

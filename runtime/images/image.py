@@ -11,6 +11,22 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Healthcheck:
+    """How an image says its containers are found healthy; 0 leaves a value to whoever runs it.
+
+    Args:
+        test: ("CMD", program, ...), ("CMD-SHELL", command) or ("NONE",).
+    """
+
+    test: tuple[str, ...]
+    interval_s: float = 0
+    timeout_s: float = 0
+    start_period_s: float = 0
+    start_interval_s: float = 0
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
     """What a container does unless it is told otherwise.
 
@@ -29,16 +45,18 @@ class ImageConfig:
     volumes: tuple[str, ...] = ()
     stop_signal: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+    healthcheck: Healthcheck | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """Args:
-    id: "sha256:" and 64 hexadecimal digits; of a directory, the digest of its path.
+    id: "sha256:" and 64 hexadecimal digits, the digest of its configuration; of a directory, that of its path.
     names: Under which it is known here; a directory or an archive may have none.
     layers: Directories of the host, the topmost first; never written to.
     mounts: Every container of it gets these, in this order, before its own.
-    size_bytes: On the disk, and only for this image; 0 for what is not ours.
+    size_bytes: Of the files in its layers, shared with other images or not; 0 for what is not ours.
+    digests: Under which registries have it: "redis@sha256:...".
     """
 
     id: str
@@ -48,3 +66,4 @@ class Image:
     config: ImageConfig = field(default_factory=ImageConfig)
     mounts: tuple[BindMount | TmpfsMount, ...] = ()
     size_bytes: int = 0
+    digests: tuple[str, ...] = ()

@@ -1,100 +1,317 @@
-"""The images of one engine: the machine itself, directories, and archives unpacked once by their digest.
+"""The images of one engine: the machine itself, directories, archives unpacked once, and what was loaded or pulled.
 
-layers/<digest>/  an archive's root file system, whole or not there
-names/<name>      the digest a name stands for
-digests/<key>     the digest an archive file had when it was last read
-about/<digest>    its size and date
+blobs/ partial/    archives of layers, configurations, manifests: see blobs.py
+layers/ about/     layers unpacked: see layers.py
+records/ names/    what images there are: see catalog.py
+digests/<key>      the digest an archive file had when it was last read
+archives/<digest>  the image that became of an archive
+unsettled/         what may not have reached the disk: see settling.py
+driver             the graph driver's name
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import json
 import os
 import re
-import secrets
-import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
-from runtime.images import host
-from runtime.images.archive import unpack
-from runtime.images.errors import BadImage, ImageNotFound, InvalidImageName, UnpackFailed, available
+from runtime.images import blobs as blob_store
+from runtime.images import config as configs
+from runtime.images import host, load, save
+from runtime.images import layers as layer_store
+from runtime.images.blobs import Blobs, hex_of
+from runtime.images.catalog import Catalog, ImageRecord, LayerRecord
+from runtime.images.errors import BadImage, BlobDamaged, ImageNotFound, InvalidImageName, UnpackFailed, available
+from runtime.images.graphdriver import choose
 from runtime.images.image import Image
-from runtime.kernel.beneath import sync_file_system
+from runtime.images.layers import Layers, chain_ids, read_json, write_json
+from runtime.images.manifest import Platform, layer_type
+from runtime.images.progress import Silent, Tell
+from runtime.images.reference import Reference
+from runtime.images.removal import Removal, Removed
+from runtime.images.settling import Settling
+from runtime.images.stream import Limits, Source, compression_of
 from runtime.trash import Trash
 
-# Source: the grammar of github.com/distribution/reference, without digests.
-_PART = r"[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*"
-_NAME = re.compile(rf"(?:{_PART}(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?")
 _OTHER_FORMATS = ("oci-layout", "manifest.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """All that is known of an image.
+
+    Args:
+        config: Its configuration as it stands.
+        layers: With the bytes each takes unpacked, the lowest first.
+    """
+
+    image: Image
+    config: Mapping[str, Any]
+    layers: tuple[tuple[LayerRecord, int], ...]
+    manifest: str = ""
+    source: str = ""
+    added_at: datetime | None = None
 
 
 class Images:
     """Args:
-    directory: Where unpacked archives are kept; made when first needed.
+    directory: Where everything is kept; made when first needed.
     engine_root: Hidden from containers of the image "host"; by default the directory above.
+    driver: "overlay" or "copy", for a new store; "" takes what the file system allows.
     """
 
-    def __init__(self, directory: Path, engine_root: Path | None = None) -> None:
+    def __init__(self, directory: Path, engine_root: Path | None = None, driver: str = "") -> None:
         self._directory = directory
         self._engine_root = directory.parent if engine_root is None else engine_root
-        self._layers = directory / "layers"
-        self._names = directory / "names"
-        self._digests = directory / "digests"
-        self._about = directory / "about"
+        self._driver = driver
         self._trash = Trash(directory / ".trash")
-        self._unpacking = threading.Lock()
-        self._discard_unfinished()
+        self.settling = Settling(directory / "unsettled")
+        self.blobs = Blobs(directory, self.settling)
+        self.layers = Layers(directory, choose(directory, driver), self.settling, self._trash)
+        self.catalog = Catalog(directory)
+        self.removal = Removal(self.catalog, self.blobs, self.layers)
+        self._digests = directory / "digests"
+        self._archives = directory / "archives"
+        self._images: dict[str, Image] = {}  # without names, which change
+        self._recover()
+
+    def _recover(self) -> None:
+        for kind, name in self.settling.doubtful():
+            if kind == blob_store.KIND:
+                self.blobs.verify(f"sha256:{name}")
+            elif kind == layer_store.KIND:
+                self.layers.delete(name)
+        self.blobs.sweep()
+        self.layers.sweep()
         self._trash.sweep()
 
+    # --- find -----------------------------------------------------------------------------------
+
     def resolve(self, ref: str, base: Path | None = None) -> Image:
-        """Find what a user calls an image: "host", a path (/..., ./..., ../...), an imported name, an id.
+        """Find what a user calls an image: "host", a path (/..., ./..., ../...), a name, an id.
 
         Args:
             base: What a relative path starts from; by default the working directory.
 
         Raises:
             ImageNotFound: With what there is and how else to name an image.
-            BadImage, UnsafeArchive, UnpackFailed: A path that is no usable image.
+            BadImage, UnsafeArchive, TooLarge, UnpackFailed: A path that is no usable image.
+            BlobDamaged, BlobMissing: A layer was lost, and could not be unpacked again.
         """
         if ref == host.NAME:
             return host.host_image(self._engine_root)
         if ref.startswith(("/", "./", "../")) or ref in (".", ".."):
             return self._from_path(Path(os.path.normpath((base or Path.cwd()) / ref)), ref)
-        digest = self._digest_of(ref)
-        if digest is None:
-            raise ImageNotFound(ref, self._hint(ref, base))
-        return self._unpacked(digest)
+        return self.image(self.find(ref, base))
 
-    def import_archive(self, path: Path, name: str) -> Image:
-        """Unpack an archive, once, and let a name stand for it from now on.
+    def find(self, ref: str, base: Path | None = None) -> ImageRecord:
+        """The record of what a name, an id or the unique beginning of an id stands for.
 
         Raises:
-            InvalidImageName, BadImage, UnsafeArchive, UnpackFailed, ImageNotFound.
+            ImageNotFound.
         """
-        tag = _checked(name)
-        if not path.is_file():
-            raise ImageNotFound(str(path), "name a tar archive that exists")
-        digest = self._unpack_once(path)
-        _write(self._names / quote(tag, safe=""), digest)
-        return self._unpacked(digest)
+        record = self.catalog.get(ref)
+        if record is None:
+            with contextlib.suppress(InvalidImageName):
+                record = self.catalog.get(self.catalog.named(Reference.parse(ref).name) or "")
+        digits = ref.removeprefix("sha256:")
+        if record is None and len(digits) >= 6 and re.fullmatch(r"[0-9a-f]{1,64}", digits):
+            found = self.catalog.starting_with(digits)
+            record = found[0] if len(found) == 1 else None
+        if record is None:
+            raise ImageNotFound(ref, self._hint(ref, base))
+        return record
+
+    def image(self, record: ImageRecord) -> Image:
+        """The value of a record; layers that were lost are unpacked again."""
+        known = self._images.get(record.id)
+        if known is None or not all(self.layers.has(chain) for chain in record.chains):
+            self._unpack_all(record)
+            known = self._images[record.id] = self._value(record)
+        names = self.catalog.names_of(record.id)
+        return replace(
+            known,
+            names=tuple(name for name in names if "@" not in name),
+            digests=tuple(name for name in names if "@" in name),
+        )
+
+    def details(self, ref: str) -> Details:
+        """All about an image of the store, or about "host"."""
+        if ref == host.NAME:
+            return Details(image=self.resolve(ref), config={}, layers=())
+        record = self.find(ref)
+        return Details(
+            image=self.image(record),
+            config=configs.parse(self.blobs.read(record.id), ref),
+            layers=tuple((layer, self.layers.size(layer.chain)) for layer in record.layers),
+            manifest=record.manifest,
+            source=record.source,
+            added_at=datetime.fromisoformat(record.added_at) if record.added_at else None,
+        )
 
     def list(self) -> tuple[Image, ...]:
-        """The machine itself, then every archive that was unpacked here, by name."""
-        images = [self._unpacked(digest) for digest in sorted(_entries(self._layers)) if not digest.startswith(".")]
+        """The machine itself, then every image of the store, by name; damaged ones are left out."""
+        images = []
+        for record in self.catalog.records():
+            with contextlib.suppress(BadImage, BlobDamaged, ImageNotFound, UnpackFailed):
+                images.append(self.image(record))
         return host.host_image(self._engine_root), *sorted(images, key=lambda image: image.names or ("~",))
 
-    def remove(self, ref: str) -> Image:
+    # --- add ------------------------------------------------------------------------------------
+
+    def import_archive(self, path: Path, name: str) -> Image:
+        """Unpack an archive, once, keep a copy of it, and let a name stand for it from now on.
+
+        Raises:
+            InvalidImageName, BadImage, UnsafeArchive, TooLarge, UnpackFailed, ImageNotFound.
+        """
+        _checked(name)
+        if not path.is_file():
+            raise ImageNotFound(str(path), "name a tar archive that exists")
+        with open(path, "rb") as archive:
+            return self.import_stream(archive, str(path), name)
+
+    def import_stream(
+        self, archive: Source, source: str, name: str = "", changes: Mapping[str, Any] | None = None
+    ) -> Image:
+        """Make an image of one layer out of the archive of a root file system.
+
+        Args:
+            source: Where it came from, for messages and its history.
+            name: "" leaves it without.
+            changes: Members of its configuration, as Cmd and Env.
+        """
+        tag = _checked(name) if name else ""
+        with self.removal.working():
+            blob = self.blobs.receive(archive)
+            self.removal.consider(blobs=[blob])  # should it fail
+            known = self.catalog.get(str(read_json(self._archives / hex_of(blob)).get("id", "")))
+            if known is not None and not changes:
+                record = self._with_blob(known, blob)
+            else:
+                record = self._import(blob, source, changes)
+            if tag:
+                self.catalog.name(tag, record.id)
+            return self.image(record)
+
+    def load(self, archive: Source, source: str = "the archive", tell: Tell | None = None) -> tuple[Image, ...]:
+        """Take in the images of an archive that Docker, podman, skopeo or we have saved.
+
+        Raises:
+            BadImage, BlobDamaged, TooLarge, UnsafeArchive, UnpackFailed.
+        """
+        progress = tell or Silent
+        with self.removal.working():
+            platform = Platform(configs.architecture())
+
+            def told(path: str, done: int, total: int) -> None:
+                progress(status="Loading layer", id=os.path.basename(path)[:12], current=done, total=total)
+
+            added: list[str] = []
+            images: dict[str, Image] = {}
+            try:
+                for one in load.read(self.blobs, archive, source, platform, added, told):
+                    image = self.register(
+                        one.config, one.layers, source, one.manifest, one.manifest_type, one.names, tell=tell
+                    )
+                    images[image.id] = image
+            finally:
+                self.removal.consider(blobs=added)
+            return tuple(images.values())
+
+    def register(
+        self,
+        config: bytes,
+        layers: Sequence[str],
+        source: str,
+        manifest: str = "",
+        manifest_type: str = "",
+        names: Sequence[str] = (),
+        tell: Tell | None = None,
+    ) -> Image:
+        """Make an image of blobs that are here, and give it names.
+
+        Args:
+            layers: Digests of blobs, the lowest first.
+            source: For messages.
+
+        Raises:
+            BadImage: Configuration and layers do not belong together.
+            BlobDamaged: A layer is not what the configuration says. And what unpacking raises.
+        """
+        parsed = configs.parse(config, source)
+        configs.values(parsed, source)
+        diff_ids = configs.diff_ids(parsed)
+        if len(diff_ids) != len(layers):
+            raise BadImage(source, f"its configuration speaks of {len(diff_ids)} layers, its manifest of {len(layers)}")
+        with self.removal.working():
+            record = ImageRecord(
+                id=self.blobs.put(config),
+                layers=tuple(
+                    LayerRecord(chain=chain, diff_id=diff_id, blob=blob, media_type=self._media_type(blob))
+                    for chain, diff_id, blob in zip(chain_ids(diff_ids), diff_ids, layers, strict=True)
+                ),
+                manifest=manifest,
+                manifest_type=manifest_type,
+            )
+            # Should it fail, these are nobody's.
+            self.removal.consider(record.chains, (record.id,))
+            self._unpack_all(record, tell)
+            known = self.catalog.get(record.id)
+            if known is None or (manifest and known.manifest != manifest) or any(not one.blob for one in known.layers):
+                self.catalog.put(record)
+            for name in names:
+                self.catalog.name(name, record.id)
+            return self.image(record)
+
+    def tag(self, ref: str, name: str) -> Image:
+        """Give an image a further name, which it takes from the image that has it.
+
+        Raises:
+            ImageNotFound, InvalidImageName.
+        """
+        tag = _checked(name)
+        record = self.find(ref)
+        self.catalog.name(tag, record.id)
+        return self.image(record)
+
+    # --- give -----------------------------------------------------------------------------------
+
+    def save(self, refs: Sequence[str]) -> Iterator[bytes]:
+        """An archive of images, piece by piece; each is found before the first piece.
+
+        Raises:
+            ImageNotFound, NotKept, BlobMissing, BlobDamaged.
+        """
+        names: dict[str, list[str]] = {}
+        for ref in refs:
+            record = self.find(ref)
+            own = names.setdefault(record.id, [])
+            with contextlib.suppress(InvalidImageName):
+                reference = Reference.parse(ref)
+                if self.catalog.named(reference.name) == record.id and not reference.digest:
+                    own.append(reference.familiar)
+        wanted = [(self.find(image_id), tuple(dict.fromkeys(own))) for image_id, own in names.items()]
+        for record, _ in wanted:
+            save.manifest_of(self.blobs, record)
+        return save.save(self.blobs, wanted)
+
+    # --- remove ---------------------------------------------------------------------------------
+
+    def remove(self, ref: str, *, keep: bool = False) -> Removed:
         """Forget a name; with its last name, or named by its id, an image leaves the disk.
 
         The caller sees to it that no container uses it.
+
+        Args:
+            keep: Forget the name only, even if it was the last.
 
         Raises:
             ImageNotFound.
@@ -102,129 +319,175 @@ class Images:
         """
         if ref == host.NAME:
             raise InvalidImageName(ref, "that is the machine itself, which stays")
-        digest = self._digest_of(ref)
-        if digest is None:
-            raise ImageNotFound(ref, self._hint(ref, None))
-        image = self._unpacked(digest)
-        tag = _tagged(ref)
-        for name in image.names:
-            if name == tag or tag not in image.names:
-                (self._names / quote(name, safe="")).unlink(missing_ok=True)
-        if set(image.names) <= {tag} or tag not in image.names:
-            self._trash.discard(self._layers / digest)
-            (self._about / digest).unlink(missing_ok=True)
-        return image
+        record = self.find(ref)
+        name = ""
+        with contextlib.suppress(InvalidImageName):
+            name = Reference.parse(ref).name
+        removed = self.removal.remove(record, name, keep=keep)
+        if removed.deleted:
+            self._images.pop(record.id, None)
+        return removed
 
-    def prune(self, in_use: Collection[str] = ()) -> tuple[Image, ...]:
-        """Remove every unpacked archive that has no name and whose id is not in use."""
-        unused = [image for image in self.list() if not image.names and image.id not in in_use]
-        return tuple(self.remove(image.id) for image in unused)
+    def prune(self, in_use: Collection[str] = (), *, named: bool = False) -> tuple[Image, ...]:
+        """Remove every image that has no tag and whose id is not in use, and blobs and layers that no image needs.
+
+        Args:
+            named: Those that have one, too.
+        """
+        unused = [image for image in self.list()[1:] if (named or not image.names) and image.id not in in_use]
+        for image in unused:
+            self.remove(image.id)
+        self.removal.orphans()
+        return tuple(unused)
 
     def drain(self) -> None:
-        """Wait until removed images have left the disk; see Trash.drain()."""
+        """Wait until removed images have left the disk and new ones have reached it; see Trash.drain()."""
+        self.settling.drain()
         self._trash.drain()
 
-    # --- paths ----------------------------------------------------------------------------------
+    # --- layers ---------------------------------------------------------------------------------
+
+    def _unpack_all(self, record: ImageRecord, tell: Tell | None = None) -> None:
+        """See that every layer is there: unpack from our blob what is not."""
+        for number, layer in enumerate(record.layers):
+            if self.layers.has(layer.chain):
+                continue
+            if not layer.blob:
+                raise ImageNotFound(record.id, f"it was unpacked from {record.source}; name that file again")
+            if tell is not None:
+                tell(status="Extracting", id=short(layer.blob))
+            try:
+                with self.blobs.open(layer.blob) as archive:
+                    below = record.chains[:number]
+                    self.layers.add(below, layer.diff_id, archive, f"layer {layer.blob}")
+            except (BadImage, BlobDamaged):
+                # Whatever the reason, the next pull shall not believe that this blob is good.
+                self.blobs.verify(layer.blob)
+                raise
+
+    def _media_type(self, blob: str) -> str:
+        with self.blobs.open(blob) as file:
+            kind = compression_of(file.read(6))
+        return layer_type(kind if kind in ("gzip", "zstd") else "")
+
+    def _value(self, record: ImageRecord) -> Image:
+        config = configs.parse(self.blobs.read(record.id), record.id)
+        return Image(
+            id=record.id,
+            names=(),
+            layers=self.layers.stack(record.chains),
+            created_at=configs.created(config),
+            config=configs.values(config, record.id),
+            size_bytes=sum(self.layers.size(chain) for chain in record.chains),
+        )
+
+    # --- archives of root file systems ----------------------------------------------------------
 
     def _from_path(self, path: Path, ref: str) -> Image:
         if path.is_dir():
             return _directory(path)
         if path.is_file():
-            return self._unpacked(self._unpack_once(path))
+            return self.image(self._unpack_once(path))
         if path.exists():
             raise BadImage(str(path), "it is neither a directory nor a tar archive")
         raise ImageNotFound(ref, f"{path} does not exist; " + available(self._known()))
 
-    def _unpack_once(self, path: Path) -> str:
-        """The digest of an archive whose layer is there afterwards."""
+    def _unpack_once(self, path: Path) -> ImageRecord:
+        """The record of an archive whose layer is there afterwards."""
         try:
-            with open(path, "rb") as archive, self._unpacking:
+            with open(path, "rb") as archive, self.removal.working():
                 return self._unpack(archive, path)
         except PermissionError as error:
             raise UnpackFailed(str(path), os.strerror(error.errno or 0).lower()) from error
 
-    def _unpack(self, archive: BufferedReader, path: Path) -> str:
+    def _unpack(self, archive: BufferedReader, path: Path) -> ImageRecord:
         before = _identity(archive)
-        record = self._digests / hashlib.sha256(os.fsencode(path)).hexdigest()
-        known = _read_json(record)
-        if known.get("identity") == before and os.path.isdir(self._layers / known["digest"]):
-            return str(known["digest"])
-        digest = hashlib.file_digest(archive, "sha256").hexdigest()
-        if not os.path.isdir(self._layers / digest):
+        memo = self._digests / hashlib.sha256(os.fsencode(path)).hexdigest()
+        known = read_json(memo)
+        digest = str(known.get("digest")) if known.get("identity") == before else ""
+        digest = digest or hashlib.file_digest(archive, "sha256").hexdigest()
+        record = self.catalog.get(str(read_json(self._archives / digest).get("id", "")))
+        if record is None or not self.layers.has(record.chains[-1]):
             archive.seek(0)
-            with self._new_layer() as (layer, descriptor):
-                size = unpack(archive, str(path), descriptor).size_bytes
-                _check_format(descriptor, str(path))
-                if _identity(archive) != before:
-                    raise UnpackFailed(str(path), "it was changed meanwhile", "try again")
-                # A name must never stand for half a layer, not even after a power cut.
-                sync_file_system(descriptor)
-                about = {"size": size, "created": datetime.now(UTC).isoformat(), "source": str(path)}
-                _write(self._about / digest, json.dumps(about))
-                os.rename(layer, self._layers / digest)
-        _write(record, json.dumps({"identity": before, "digest": digest}))
-        return digest
+            chain, diff_id = self.layers.add((), "", archive, str(path), limits=Limits())
+            self._check_format(chain, str(path))
+            if _identity(archive) != before:
+                self._drop_layer(chain)
+                raise UnpackFailed(str(path), "it was changed meanwhile", "try again")
+            record = self._record_of(digest, chain, diff_id, f"from {path}", source=str(path))
+        write_json(memo, {"identity": before, "digest": digest})
+        return record
 
-    @contextlib.contextmanager
-    def _new_layer(self) -> Iterator[tuple[Path, int]]:
-        """An empty directory beside the layers; what the block leaves there is discarded."""
-        os.makedirs(self._layers, 0o700, exist_ok=True)
-        layer = self._layers / f".{secrets.token_hex(8)}"
-        os.mkdir(layer, 0o755)
-        descriptor = os.open(layer, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            # Held while we work: what nobody holds is a crash's, see _discard_unfinished().
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield layer, descriptor
-        finally:
-            self._trash.discard(layer)
-            os.close(descriptor)
+    def _import(self, blob: str, source: str, changes: Mapping[str, Any] | None) -> ImageRecord:
+        with self.blobs.open(blob) as archive:
+            chain, diff_id = self.layers.add((), "", archive, source)
+        self._check_format(chain, source)
+        return self._record_of(hex_of(blob), chain, diff_id, f"Imported from {source}", blob=blob, changes=changes)
 
-    def _discard_unfinished(self) -> None:
-        for name in _entries(self._layers):
-            if name.startswith("."):
-                descriptor = os.open(self._layers / name, os.O_RDONLY | os.O_CLOEXEC)
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    self._trash.discard(self._layers / name)
-                os.close(descriptor)
+    def _record_of(
+        self,
+        digest: str,
+        chain: str,
+        diff_id: str,
+        comment: str,
+        *,
+        blob: str = "",
+        source: str = "",
+        changes: Mapping[str, Any] | None = None,
+    ) -> ImageRecord:
+        """One image an archive, however often and under whatever name it is unpacked."""
+        with self.catalog.lock:
+            known = self.catalog.get(str(read_json(self._archives / digest).get("id", "")))
+            if known is not None and not changes:
+                return known
+            layer = LayerRecord(
+                chain=chain, diff_id=diff_id, blob=blob, media_type=self._media_type(blob) if blob else ""
+            )
+            record = ImageRecord(
+                id=self.blobs.put(configs.plain(diff_id, comment, changes)), layers=(layer,), source=source
+            )
+            self.catalog.put(record)
+            if not changes:
+                write_json(self._archives / digest, {"id": record.id})
+            return record
+
+    def _with_blob(self, record: ImageRecord, blob: str) -> ImageRecord:
+        """An image that was unpacked before, now with its archive kept."""
+        if record.layers[0].blob:
+            return record
+        layer = replace(record.layers[0], blob=blob, media_type=self._media_type(blob))
+        kept = replace(record, layers=(layer,), source="")
+        self.catalog.put(kept)
+        return kept
+
+    def _check_format(self, chain: str, path: str) -> None:
+        top = set(os.listdir(self.layers.path(chain)))
+        if top & set(_OTHER_FORMATS) and not top & {"bin", "usr", "etc"}:
+            self._drop_layer(chain)
+            raise BadImage(
+                path,
+                "it holds an image's layers and manifest, not a root file system",
+                f"load it: netmodel load -i {path}",
+            )
+
+    def _drop_layer(self, chain: str) -> None:
+        if chain not in self.catalog.needed_chains():
+            self.layers.delete(chain)
 
     # --- names ----------------------------------------------------------------------------------
 
-    def _digest_of(self, ref: str) -> str | None:
-        """What a name, an id or the beginning of an id stands for."""
-        with contextlib.suppress(FileNotFoundError):
-            digest = (self._names / quote(_tagged(ref), safe="")).read_text()
-            if os.path.isdir(self._layers / digest):
-                return digest
-        wanted = ref.removeprefix("sha256:")
-        if len(wanted) < 6 or not re.fullmatch(r"[0-9a-f]+", wanted):
-            return None
-        found = [digest for digest in _entries(self._layers) if digest.startswith(wanted)]
-        return found[0] if len(found) == 1 else None
-
     def _known(self) -> tuple[str, ...]:
-        return host.NAME, *sorted(unquote(name) for name in _entries(self._names))
+        return host.NAME, *sorted(name for name in self.catalog.names() if "@" not in name)
 
     def _hint(self, ref: str, base: Path | None) -> str:
         if ((base or Path.cwd()) / ref).exists():
             return f"write ./{ref} to use the file or directory of that name"
         return available(self._known())
 
-    def _unpacked(self, digest: str) -> Image:
-        names = []
-        for name in _entries(self._names):
-            with contextlib.suppress(FileNotFoundError):
-                if (self._names / name).read_text() == digest:
-                    names.append(unquote(name))
-        about = _read_json(self._about / digest)
-        return Image(
-            id=f"sha256:{digest}",
-            names=tuple(sorted(names)),
-            layers=(str(self._layers / digest),),
-            created_at=datetime.fromisoformat(about.get("created", "1970-01-01T00:00:00+00:00")),
-            size_bytes=about.get("size", 0),
-        )
+
+def short(digest: str) -> str:
+    """The first digits, as progress and listings show them."""
+    return digest.removeprefix("sha256:")[:12]
 
 
 def _directory(path: Path) -> Image:
@@ -240,54 +503,16 @@ def _directory(path: Path) -> Image:
     )
 
 
-def _check_format(descriptor: int, path: str) -> None:
-    top = set(os.listdir(descriptor))
-    if top & set(_OTHER_FORMATS) and not top & {"bin", "usr", "etc"}:
-        raise BadImage(
-            path,
-            "it holds an image's layers and manifest, not a root file system",
-            "make a plain one: docker export CONTAINER > rootfs.tar; such archives come with a later version",
-        )
-
-
-def _tagged(name: str) -> str:
-    """Docker's rule: no tag is the tag "latest"."""
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
-
-
 def _checked(name: str) -> str:
-    if name.partition(":")[0] == host.NAME:
+    reference = Reference.parse(name)
+    if reference.familiar_repository == host.NAME:
         raise InvalidImageName(name, "that is the machine itself")
-    if not _NAME.fullmatch(name) or len(name) > 250:
-        raise InvalidImageName(name, "it has characters or a form that names do not have")
-    return _tagged(name)
+    if reference.digest:
+        raise InvalidImageName(name, "a digest is not given, it is what an image has")
+    return reference.familiar
 
 
 def _identity(archive: BufferedReader) -> list[int]:
     """What changes when a file's content does."""
     status = os.fstat(archive.fileno())
     return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _entries(directory: Path) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except FileNotFoundError:
-        return []
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # missing, or cut short by a power failure: learned again
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a small file in one step."""
-    os.makedirs(path.parent, 0o700, exist_ok=True)
-    # Not in its place's directory, where a listing would show it.
-    fresh = path.parent.parent / f".{secrets.token_hex(8)}"
-    fresh.write_text(text)
-    os.rename(fresh, path)

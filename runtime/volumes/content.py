@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from runtime.images.image import Image
-from runtime.kernel import mount
+from runtime.kernel.overlay import view
 from runtime.kernel.path import open_in
 from runtime.spec import BindMount
 
@@ -23,7 +23,7 @@ def directory_of(image: Image, path: str) -> Iterator[int | None]:
     if not layers:
         yield None
         return
-    root = _stack(layers)
+    root = view(layers)
     directory = -1
     try:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -47,10 +47,3 @@ def _where(image: Image, path: str) -> tuple[tuple[str, ...], str]:
             inside = "/" + os.path.relpath(path, cover.target)
             return ((cover.source,), inside) if isinstance(cover, BindMount) else ((), inside)
     return image.layers, path
-
-
-def _stack(layers: tuple[str, ...]) -> int:
-    if len(layers) == 1:
-        return mount.clone_tree(layers[0])
-    below = ":".join(layer.replace("\\", "\\\\").replace(":", "\\:") for layer in layers)
-    return mount.new_filesystem("overlay", [("lowerdir", below)], mount.RDONLY)

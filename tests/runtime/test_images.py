@@ -217,7 +217,7 @@ def test_the_archives_of_image_tools_are_told_apart(images: Images, tmp_path: Pa
     with pytest.raises(BadImage) as refusal:
         images.resolve(str(pack(layout, tmp_path / "saved.tar")))
 
-    assert "docker export" in refusal.value.hint
+    assert "netmodel load" in refusal.value.hint
 
 
 def test_many_may_want_the_same_archive_at_once(images: Images, archive: Path) -> None:
@@ -304,7 +304,7 @@ def test_names_that_cannot_be_given(images: Images, archive: Path, name: str) ->
         images.import_archive(archive, name)
 
 
-@pytest.mark.parametrize("name", ["a", "a.b__c-d/e:V1.2_3", "registry.lan:5000/team/app:latest"])
+@pytest.mark.parametrize("name", ["a", "a/b.c__d-e/f:V1.2_3", "registry.lan:5000/team/app:latest"])
 def test_names_that_can(images: Images, archive: Path, name: str) -> None:
     images.import_archive(archive, name)
 
@@ -316,7 +316,7 @@ def test_host_stays(images: Images) -> None:
         images.remove("host")
 
 
-def test_a_registrys_image_is_not_here_and_the_hint_says_what_is(images: Images, archive: Path) -> None:
+def test_an_image_that_is_not_here_and_the_hint_says_what_is(images: Images, archive: Path) -> None:
     images.import_archive(archive, "mine")
 
     with pytest.raises(ImageNotFound) as refusal:
@@ -324,7 +324,7 @@ def test_a_registrys_image_is_not_here_and_the_hint_says_what_is(images: Images,
 
     assert str(refusal.value) == "there is no image nginx:latest"
     assert "host, mine:latest" in refusal.value.hint
-    assert "registries" in refusal.value.hint
+    assert "netmodel pull" in refusal.value.hint
 
 
 def test_a_path_without_its_dot_is_pointed_out(images: Images, tree: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 import stat
 import subprocess
@@ -19,40 +18,9 @@ from hypothesis import strategies as st
 from runtime.images import BadImage, UnpackFailed, UnsafeArchive
 from runtime.images.archive import unpack
 from runtime.kernel import mount
+from tests.support.tars import Member, directory, hard_link, link, member, tar_of
 
-Member = tuple[tarfile.TarInfo, bytes]
 Unpack = Callable[..., Path]
-
-
-def member(name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", **attributes: object) -> Member:
-    info = tarfile.TarInfo(name)
-    info.type = kind
-    info.size = len(content)
-    info.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
-    for key, value in attributes.items():
-        setattr(info, key, value)
-    return info, content
-
-
-def directory(name: str, **attributes: object) -> Member:
-    return member(name, tarfile.DIRTYPE, **attributes)
-
-
-def link(name: str, target: str) -> Member:
-    return member(name, tarfile.SYMTYPE, linkname=target)
-
-
-def hard_link(name: str, target: str) -> Member:
-    return member(name, tarfile.LNKTYPE, linkname=target)
-
-
-def tar_of(members: Iterable[Member]) -> io.BytesIO:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for info, content in members:
-            tar.addfile(info, io.BytesIO(content))
-    stream.seek(0)
-    return stream
 
 
 @pytest.fixture
