@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Literal
 
 from netmodel import codec
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
+from netmodel.engine.declared import in_file_order, needs_of, rank, resolved
 from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.networks import Networks
 from netmodel.engine.ordered import run_in_order
+from netmodel.engine.telling import Tell, Telling
 from netmodel.engine.undo import Undo, every_step
 from netmodel.engine.validate import check_container
-from netmodel.engine.values import Progress, ProjectContainer, ProjectNetworkView, ProjectView
+from netmodel.engine.values import ProjectContainer, ProjectNetworkView, ProjectView
 from netmodel.engine.volumes import EngineVolumes
-from netmodel.errors import NetmodelError, NotFound, StartRefused, translate
+from netmodel.errors import NotFound
 from netmodel.model import (
     NETWORK_LABEL,
     NUMBER_LABEL,
@@ -28,7 +27,6 @@ from netmodel.model import (
     Container,
     Network,
     Project,
-    ServiceContainer,
     Volume,
 )
 from netmodel.topology.plan import Step, plan
@@ -38,8 +36,6 @@ _PROJECT, _UP, _DOWN = "project/", "up/", "down/"
 # More do not help: the work is Python's, under one lock, and the kernel's, under another.
 _STARTERS = 2
 _STOPPERS = 4
-
-Tell = Callable[[Progress], None]
 
 
 class Projects:
@@ -69,7 +65,7 @@ class Projects:
         name = project.name
         with self._alone(name):
             for declared in project.containers:
-                check_container(_resolved(declared, project).config)
+                check_container(resolved(declared, project).config)
             for image in dict.fromkeys(declared.config.image for declared in project.containers):
                 self._core.images.resolve(image)
             steps = self.plan(project)
@@ -139,7 +135,7 @@ class Projects:
         doomed_networks: Collection[str] = (),
     ) -> None:
         """Who needs others ends before them; all that may end together get their signal together."""
-        needs = _needs_of(containers, project)
+        needs = needs_of(containers, project)
         needed_by: dict[str, list[str]] = {container.id: [] for container in containers}
         for container_id, needed in needs.items():
             for other in needed:
@@ -182,7 +178,7 @@ class Projects:
                 views.append(ProjectNetworkView(key=declared.key, network=external, external=True))
         return ProjectView(
             name=name,
-            containers=tuple(self._view_of(container) for container in _sorted(containers, project)),
+            containers=tuple(self._view_of(container) for container in in_file_order(containers, project)),
             networks=tuple(views),
             expectations=project.expectations if project else (),
         )
@@ -278,9 +274,9 @@ class _Up:
         steps = self._select("container", "create", "recreate")
         # Fixed addresses are reserved before automatic ones could take them; owners of a sandbox
         # exist before those who share it.
-        steps.sort(key=lambda step: _rank(self._declared[step.name]))
+        steps.sort(key=lambda step: rank(self._declared[step.name]))
         for step in steps:
-            config = _resolved(self._declared[step.name], self._project).config
+            config = resolved(self._declared[step.name], self._project).config
             container = self._projects._containers.create(config, step.name)
             self._failed.callback(self._take_back, container.id)
 
@@ -291,7 +287,7 @@ class _Up:
     def _start_containers(self) -> None:
         steps = {step.name: step for step in self._select("container", "create", "recreate", "start", "keep")}
         records = [found for name in steps if (found := self._core.records.containers.named(name))]
-        needs = _needs_of(records, self._project)
+        needs = needs_of(records, self._project)
         by_id = {record.id: steps[record.name] for record in records}
 
         def start(container_id: str) -> None:
@@ -306,98 +302,3 @@ class _Up:
         for step in self._select("network", "remove"):
             with self._telling.step("remove", "network", step.name, step.reason):
                 self._projects._networks.remove(step.id)
-
-
-def _named(kind: str, name: str, error: Exception) -> NetmodelError:
-    """The same failure, told with what it happened to: of many containers, which."""
-    what = translate(error)
-    if name in what.message:
-        return what
-    message = f"{kind} {name}: {what.message}"
-    if isinstance(what, StartRefused):
-        return StartRefused(message, what.code, what.hint)
-    return NetmodelError(message, what.hint, what.kind)
-
-
-class Telling:
-    """Progress, told in order though several threads work."""
-
-    def __init__(self, tell: Tell | None, total: int) -> None:
-        self._tell = tell
-        self._total = total
-        self._done = 0
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def step(self, action: str, kind: str, name: str, reason: str = "") -> Iterator[None]:
-        begun = time.monotonic()
-        self._say(action, kind, name, "started", reason, begun)
-        try:
-            yield
-        except Exception as error:
-            self._say(action, kind, name, "failed", str(error), begun)
-            raise _named(kind, name, error) from error
-        self._say(action, kind, name, "done", reason, begun)
-
-    def _say(
-        self, action: str, kind: str, name: str, state: Literal["started", "done", "failed"], detail: str, begun: float
-    ) -> None:
-        with self._lock:
-            self._done += state != "started"
-            if self._tell is not None:
-                took_s = time.monotonic() - begun
-                self._tell(
-                    Progress(
-                        action=action,
-                        kind=kind,
-                        name=name,
-                        state=state,
-                        detail=detail,
-                        took_s=took_s,
-                        done=self._done,
-                        total=self._total,
-                    )
-                )
-
-
-def _resolved(declared: ServiceContainer, project: Project) -> ServiceContainer:
-    """Name the container behind network_mode service:NAME: the service's first."""
-    mode = declared.config.network_mode
-    if not mode.startswith("service:"):
-        return declared
-    service = mode.removeprefix("service:")
-    owner = next((one.name for one in project.containers if one.service == service), None)
-    if owner is None:
-        raise NotFound(f"{declared.name}: network_mode names service {service}, which the project does not have")
-    return replace(declared, config=replace(declared.config, network_mode=f"container:{owner}"))
-
-
-def _rank(declared: ServiceContainer) -> tuple[bool, bool]:
-    config = declared.config
-    fixed = any(one.ipv4_address or one.ipv6_address for one in config.networks)
-    return config.network_mode not in ("bridge", "none", "host"), not fixed
-
-
-def _needs_of(containers: Sequence[Container], project: Project | None) -> dict[str, list[str]]:
-    """Which of these containers each one needs: what depends_on names, and whose sandbox it uses."""
-    by_service: dict[str, list[str]] = {}
-    by_name: dict[str, str] = {}
-    for container in containers:
-        by_service.setdefault(container.config.labels.get(SERVICE_LABEL, ""), []).append(container.id)
-        by_name[container.name] = container.id
-    declared = {one.name: one for one in project.containers} if project else {}
-    present = set(by_name.values())
-    needs: dict[str, list[str]] = {}
-    for container in containers:
-        one = declared.get(container.name)
-        found = [other for service in (one.depends_on if one else ()) for other in by_service.get(service, ())]
-        if container.sandbox in present and container.sandbox != container.id:
-            found.append(container.sandbox)
-        needs[container.id] = [other for other in dict.fromkeys(found) if other != container.id]
-    return needs
-
-
-def _sorted(containers: Sequence[Container], project: Project | None) -> list[Container]:
-    """In the order of the file."""
-    order = {one.name: number for number, one in enumerate(project.containers)} if project else {}
-    return sorted(containers, key=lambda one: (order.get(one.name, len(order)), one.name))

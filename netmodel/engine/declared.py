@@ -1,0 +1,52 @@
+"""What a project's declaration says of its containers: who needs whom, who comes first, which names are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from netmodel.errors import NotFound
+from netmodel.model import SERVICE_LABEL, Container, Project, ServiceContainer
+
+
+def resolved(declared: ServiceContainer, project: Project) -> ServiceContainer:
+    """Name the container behind network_mode service:NAME: the service's first."""
+    mode = declared.config.network_mode
+    if not mode.startswith("service:"):
+        return declared
+    service = mode.removeprefix("service:")
+    owner = next((one.name for one in project.containers if one.service == service), None)
+    if owner is None:
+        raise NotFound(f"{declared.name}: network_mode names service {service}, which the project does not have")
+    return replace(declared, config=replace(declared.config, network_mode=f"container:{owner}"))
+
+
+def rank(declared: ServiceContainer) -> tuple[bool, bool]:
+    config = declared.config
+    fixed = any(one.ipv4_address or one.ipv6_address for one in config.networks)
+    return config.network_mode not in ("bridge", "none", "host"), not fixed
+
+
+def needs_of(containers: Sequence[Container], project: Project | None) -> dict[str, list[str]]:
+    """Which of these containers each one needs: what depends_on names, and whose sandbox it uses."""
+    by_service: dict[str, list[str]] = {}
+    by_name: dict[str, str] = {}
+    for container in containers:
+        by_service.setdefault(container.config.labels.get(SERVICE_LABEL, ""), []).append(container.id)
+        by_name[container.name] = container.id
+    declared = {one.name: one for one in project.containers} if project else {}
+    present = set(by_name.values())
+    needs: dict[str, list[str]] = {}
+    for container in containers:
+        one = declared.get(container.name)
+        found = [other for service in (one.depends_on if one else ()) for other in by_service.get(service, ())]
+        if container.sandbox in present and container.sandbox != container.id:
+            found.append(container.sandbox)
+        needs[container.id] = [other for other in dict.fromkeys(found) if other != container.id]
+    return needs
+
+
+def in_file_order(containers: Sequence[Container], project: Project | None) -> list[Container]:
+    """In the order of the file."""
+    order = {one.name: number for number, one in enumerate(project.containers)} if project else {}
+    return sorted(containers, key=lambda one: (order.get(one.name, len(order)), one.name))
