@@ -101,6 +101,23 @@ class Process:
     umask: int = 0o022
 
 
+IoKind = Literal["weight", "read_bps", "write_bps", "read_iops", "write_iops"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IoLimit:
+    """What a container may do with one block device.
+
+    Args:
+        device: Its node on the host, "/dev/sda".
+        value: Bytes or operations a second, 0 for no limit; for a weight Docker's, 10 to 1000.
+    """
+
+    kind: IoKind
+    device: str
+    value: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
     """Limits of a control group; None leaves the kernel's own.
@@ -110,14 +127,28 @@ class Resources:
         cpu_quota_us: Time within each cpu_period_us that all its tasks may run together.
         cpu_weight: Docker's shares, 2 to 262144; 1024 is everybody's.
         pids_max: Number of tasks; -1 no limit.
+        memory_reservation_bytes: What it may keep when memory is short.
+        memory_swappiness: 0 to 100.
+        oom_kill_disable: Out of memory it waits instead of being killed.
+        cpuset_cpus, cpuset_mems: "0-2,7".
+        io_weight: Docker's, 10 to 1000; 500 is everybody's.
+        hugetlb_bytes: By page size, "2MB".
     """
 
     memory_bytes: int | None = None
     memory_swap_bytes: int | None = None
+    memory_reservation_bytes: int | None = None
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool | None = None
     cpu_quota_us: int | None = None
     cpu_period_us: int | None = None
     cpu_weight: int | None = None
     pids_max: int | None = None
+    cpuset_cpus: str | None = None
+    cpuset_mems: str | None = None
+    io_weight: int | None = None
+    io_limits: tuple[IoLimit, ...] = ()
+    hugetlb_bytes: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

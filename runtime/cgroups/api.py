@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from runtime.spec import Resources
 
-Feature = Literal["memory", "swap", "cpu", "pids", "freeze", "devices", "io", "kill"]
+Feature = Literal[
+    "memory", "swap", "swappiness", "oom_disable", "cpu", "cpuset", "pids", "freeze", "devices", "io", "io_weight",
+    "hugetlb", "kill", "pressure",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pressure:
+    """Which part of the last ten seconds, in percent, somebody waited for a resource, and all did; total in s."""
+
+    some_percent: float
+    full_percent: float
+    some_s: float
+    full_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +33,8 @@ class Stats:
         memory_bytes: In use, with the page cache; memory_cache_bytes and memory_inactive_file_bytes are parts of it.
         memory_limit_bytes: None is no limit.
         pids_limit: None is no limit.
+        oom_kills: How many of its processes the kernel killed for want of memory.
+        pressure: By resource, "cpu", "memory" and "io"; empty where the kernel counts none.
     """
 
     cpu_total_ns: int = 0
@@ -38,6 +53,8 @@ class Stats:
     pids_limit: int | None = None
     io_read_bytes: int = 0
     io_write_bytes: int = 0
+    oom_kills: int = 0
+    pressure: Mapping[str, Pressure] = field(default_factory=dict)
 
 
 class Cgroup(ABC):
@@ -51,7 +68,7 @@ class Cgroup(ABC):
         """Set the limits that are not None; the others stay.
 
         Raises:
-            LimitUnavailable: No controller for it.
+            LimitUnavailable: No controller for it, or not for a group that was made without it.
             LimitRefused: The kernel does not take the value.
         """
 

@@ -6,28 +6,39 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Literal
 
 from runtime.cgroups import devices as device_rules
 from runtime.cgroups import files
 from runtime.cgroups.api import Cgroup, Cgroups, Feature, Stats
+from runtime.cgroups.blocks import block_device
 from runtime.cgroups.errors import CgroupBusy, CgroupMissing, FreezeFailed, LimitRefused, LimitUnavailable
 from runtime.spec import Resources
 
 # What an unlimited memory group reports: the largest number of whole pages that a signed 64-bit integer holds.
 _NO_MEMORY_LIMIT = 1 << 62
 _FREEZE_TIMEOUT_S = 2.0
+# A container is in these hierarchies only if it has a limit there: each costs every start and every end.
+_ON_DEMAND = ("cpuset", "hugetlb")
+_IO_FILES = {
+    "weight": "blkio.bfq.weight_device",
+    "read_bps": "blkio.throttle.read_bps_device",
+    "write_bps": "blkio.throttle.write_bps_device",
+    "read_iops": "blkio.throttle.read_iops_device",
+    "write_iops": "blkio.throttle.write_iops_device",
+}
 
 
 class CgroupV1(Cgroup):
     """See Cgroup. Knows its directory in each hierarchy by the controller's name."""
 
-    def __init__(self, name: str, directory_of: Mapping[str, str]) -> None:
+    def __init__(self, name: str, directory_of: Mapping[str, str], left_out: Collection[str] = ()) -> None:
         self.name = name
         self._directory_of = directory_of
-        self.directories = tuple(dict.fromkeys(directory_of.values()))
+        self.directories = tuple(dict.fromkeys(path for one, path in directory_of.items() if one not in left_out))
+        self.cpuset = directory_of.get("cpuset")
 
     def update(self, resources: Resources) -> None:
         self._limit_memory(resources)
@@ -37,6 +48,13 @@ class CgroupV1(Cgroup):
         self._set("cpu", "cpu.shares", "cpu_weight", resources.cpu_weight)
         pids = resources.pids_max
         self._set("pids", "pids.max", "pids_max", "max" if pids == -1 else pids)
+        self._set("cpuset", "cpuset.cpus", "cpuset_cpus", resources.cpuset_cpus)
+        self._set("cpuset", "cpuset.mems", "cpuset_mems", resources.cpuset_mems)
+        self._set("blkio", "blkio.bfq.weight", "io_weight", resources.io_weight)
+        for limit in resources.io_limits:
+            self._set("blkio", _IO_FILES[limit.kind], f"io {limit.kind}", f"{block_device(limit.device)} {limit.value}")
+        for size, most in resources.hugetlb_bytes:
+            self._set("hugetlb", f"hugetlb.{size}.limit_in_bytes", "hugetlb", most)
 
     def stats(self) -> Stats:
         memory = self._file("memory", "memory.stat")
@@ -61,6 +79,7 @@ class CgroupV1(Cgroup):
             pids_limit=self._number("pids", "pids.max"),
             io_read_bytes=read_bytes,
             io_write_bytes=write_bytes,
+            oom_kills=self.oom_kills(),
         )
 
     def freeze(self) -> None:
@@ -130,6 +149,11 @@ class CgroupV1(Cgroup):
             limits.reverse()
         for filename, limit, value in limits:
             self._set("memory", filename, limit, value)
+        reservation = resources.memory_reservation_bytes
+        self._set("memory", "memory.soft_limit_in_bytes", "memory_reservation_bytes", reservation)
+        self._set("memory", "memory.swappiness", "memory_swappiness", resources.memory_swappiness)
+        if resources.oom_kill_disable is not None:
+            self._set("memory", "memory.oom_control", "oom_kill_disable", int(resources.oom_kill_disable))
 
     def _set(self, controller: str, filename: str, limit: str, value: int | str | None) -> None:
         if value is None:
@@ -137,6 +161,8 @@ class CgroupV1(Cgroup):
         path = self._file(controller, filename)
         if path is None:
             raise LimitUnavailable(limit, f"the {controller} controller is not mounted")
+        if controller in _ON_DEMAND and not os.path.exists(os.path.dirname(path)):
+            raise LimitUnavailable(limit, f"the container was started without a {controller} group; stop it first")
         try:
             files.write(path, str(value))
         except FileNotFoundError:
@@ -194,17 +220,25 @@ class CgroupsV1(Cgroups):
     def __init__(self, mounts: Mapping[str, str], prefix: str) -> None:
         self.prefix = files.check_name(prefix)
         self._root_of = {controller: f"{point}/{prefix}" for controller, point in mounts.items()}
+        # Mounted together with another it is there anyway.
+        self._demanded = {
+            controller: root
+            for controller in _ON_DEMAND
+            if (root := self._root_of.get(controller)) and list(self._root_of.values()).count(root) == 1
+        }
         self._roots = tuple(dict.fromkeys(self._root_of.values()))
 
     def create(
         self, name: str, resources: Resources, *, privileged: bool = False, devices: Sequence[str] = ()
     ) -> CgroupV1:
-        cgroup = self._cgroup(name)
+        cgroup = self._cgroup(name, _demands(resources))
         rules = () if privileged else tuple(device_rules.rules(devices))
         with ExitStack() as undo:
-            for root, directory in zip(self._roots, cgroup.directories, strict=True):
-                self._make(root, directory)
+            for directory in cgroup.directories:
+                self._make(os.path.dirname(directory), directory)
                 undo.callback(files.remove, directory)
+                if directory == cgroup.cpuset:
+                    _inherit_cpuset(os.path.dirname(directory), directory)
             cgroup.update(resources)
             if rules and "devices" in self._root_of:
                 cgroup.allow_devices(rules)
@@ -212,7 +246,8 @@ class CgroupsV1(Cgroups):
         return cgroup
 
     def open(self, name: str) -> CgroupV1:
-        cgroup = self._cgroup(name)
+        made = [controller for controller, root in self._demanded.items() if os.path.isdir(f"{root}/{name}")]
+        cgroup = self._cgroup(name, made)
         if not any(os.path.isdir(directory) for directory in cgroup.directories):
             raise CgroupMissing(f"{self.prefix}/{name}")
         return cgroup
@@ -234,15 +269,25 @@ class CgroupsV1(Cgroups):
                 return "freezer" in self._root_of
             case "io":
                 return "blkio" in self._root_of
+            case "io_weight":
+                return self._has("blkio", "blkio.bfq.io_serviced")  # the top has no weight itself
+            case "swappiness" | "oom_disable":
+                return "memory" in self._root_of
+            case "pressure":
+                return False
             case "swap":
-                point = os.path.dirname(self._root_of.get("memory", ""))
-                return os.path.exists(f"{point}/memory.memsw.limit_in_bytes")
+                return self._has("memory", "memory.memsw.limit_in_bytes")
             case _:
                 return feature in self._root_of
 
-    def _cgroup(self, name: str) -> CgroupV1:
+    def _has(self, controller: str, filename: str) -> bool:
+        point = os.path.dirname(self._root_of.get(controller, ""))
+        return bool(point) and os.path.exists(f"{point}/{filename}")
+
+    def _cgroup(self, name: str, demanded: Sequence[str] = ()) -> CgroupV1:
         files.check_name(name)
-        return CgroupV1(name, {controller: f"{root}/{name}" for controller, root in self._root_of.items()})
+        left_out = frozenset(self._demanded) - frozenset(demanded)
+        return CgroupV1(name, {one: f"{root}/{name}" for one, root in self._root_of.items()}, left_out)
 
     def _make(self, root: str, directory: str) -> None:
         try:
@@ -255,3 +300,21 @@ class CgroupsV1(Cgroups):
             if not files.remove(directory):
                 raise CgroupBusy(os.path.basename(directory), files.processes(directory)) from None
             os.mkdir(directory, 0o755)
+
+
+def _demands(resources: Resources) -> list[str]:
+    """The hierarchies that these limits need beyond those that every container is in."""
+    found = []
+    if resources.cpuset_cpus is not None or resources.cpuset_mems is not None:
+        found.append("cpuset")
+    if resources.hugetlb_bytes:
+        found.append("hugetlb")
+    return found
+
+
+def _inherit_cpuset(root: str, directory: str) -> None:
+    """Give a new group what the one above has: it begins with nothing, and nobody may join it so."""
+    for filename in ("cpuset.cpus", "cpuset.mems"):
+        if not files.read(f"{root}/{filename}").strip():  # our own prefix, just made
+            files.write(f"{root}/{filename}", files.read(f"{os.path.dirname(root)}/{filename}"))
+        files.write(f"{directory}/{filename}", files.read(f"{root}/{filename}"))

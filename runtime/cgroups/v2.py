@@ -14,13 +14,16 @@ from collections.abc import Sequence
 
 from runtime.cgroups import devices as device_rules
 from runtime.cgroups import files
-from runtime.cgroups.api import Cgroup, Cgroups, Feature, Stats
+from runtime.cgroups.api import Cgroup, Cgroups, Feature, Pressure, Stats
+from runtime.cgroups.blocks import block_device
 from runtime.cgroups.errors import CgroupBusy, CgroupMissing, FreezeFailed, LimitRefused, LimitUnavailable
 from runtime.kernel import bpf
 from runtime.spec import Resources
 
-CONTROLLERS = ("memory", "cpu", "pids", "io")
-_CONTROLLER_OF: dict[str, str] = {"memory": "memory", "swap": "memory", "cpu": "cpu", "pids": "pids", "io": "io"}
+CONTROLLERS = ("memory", "cpu", "pids", "io", "cpuset", "hugetlb")
+_CONTROLLER_OF: dict[str, str] = {"swap": "memory", "io_weight": "io"}
+_IO_KEYS = {"read_bps": "rbps", "write_bps": "wbps", "read_iops": "riops", "write_iops": "wiops"}
+_NOT_HERE = "cgroup v2 has no such setting"
 _FREEZE_TIMEOUT_S = 2.0
 _DEFAULT_PERIOD_US = 100_000
 
@@ -34,6 +37,14 @@ def weight_of(shares: int) -> int:
     """
     power = math.log2(min(max(shares, 2), 262_144))
     return min(math.ceil(10 ** ((power * power + 125 * power) / 612 - 7 / 34)), 10_000)
+
+
+def io_weight_of(weight: int) -> int:
+    """v2's io.weight (1 to 10000) for Docker's (10 to 1000).
+
+    Source: github.com/opencontainers/cgroups, ConvertBlkIOToIOWeightValue.
+    """
+    return 1 + (weight - 10) * 9999 // 990
 
 
 class CgroupV2(Cgroup):
@@ -53,6 +64,15 @@ class CgroupV2(Cgroup):
             self._set("cpu.weight", "cpu_weight", str(weight_of(resources.cpu_weight)))
         if resources.pids_max is not None:
             self._set("pids.max", "pids_max", _number_or_max(resources.pids_max))
+        for filename, limit, value in (
+            ("cpuset.cpus", "cpuset_cpus", resources.cpuset_cpus),
+            ("cpuset.mems", "cpuset_mems", resources.cpuset_mems),
+        ):
+            if value is not None:
+                self._set(filename, limit, value)
+        self._limit_io(resources)
+        for size, most in resources.hugetlb_bytes:
+            self._set(f"hugetlb.{size}.max", "hugetlb", _number_or_max(most))
 
     def stats(self) -> Stats:
         cpu = files.read_table(f"{self._directory}/cpu.stat")
@@ -75,6 +95,8 @@ class CgroupV2(Cgroup):
             pids_limit=self._number("pids.max"),
             io_read_bytes=read_bytes,
             io_write_bytes=write_bytes,
+            oom_kills=self.oom_kills(),
+            pressure=self._pressure(),
         )
 
     def freeze(self) -> None:
@@ -106,7 +128,39 @@ class CgroupV2(Cgroup):
         if not files.until(lambda: files.remove(self._directory), max(deadline - time.monotonic(), 0)):
             raise CgroupBusy(self.name, self.processes())
 
+    def _limit_io(self, resources: Resources) -> None:
+        if resources.io_weight is not None:
+            self._weigh_io(resources.io_weight, "default")
+        for limit in resources.io_limits:
+            device = block_device(limit.device)
+            if limit.kind == "weight":
+                self._weigh_io(limit.value, device)
+            else:
+                most = str(limit.value or "max")
+                self._set("io.max", f"io {limit.kind}", f"{device} {_IO_KEYS[limit.kind]}={most}")
+
+    def _weigh_io(self, weight: int, device: str) -> None:
+        # Which of the two there is depends on the kernel's I/O schedulers; bfq's own counts like Docker.
+        if os.path.exists(f"{self._directory}/io.bfq.weight"):
+            self._set("io.bfq.weight", "io_weight", f"{device} {weight}")
+        else:
+            self._set("io.weight", "io_weight", f"{device} {io_weight_of(weight)}")
+
+    def _pressure(self) -> dict[str, Pressure]:
+        found = {}
+        for resource in ("cpu", "memory", "io"):
+            with contextlib.suppress(OSError):  # the kernel has none, or it is switched off (EOPNOTSUPP)
+                found[resource] = pressure_of(files.read(f"{self._directory}/{resource}.pressure"))
+        return found
+
     def _limit_memory(self, resources: Resources) -> None:
+        if resources.memory_swappiness is not None:
+            raise LimitUnavailable("memory_swappiness", _NOT_HERE)
+        if resources.oom_kill_disable:
+            raise LimitUnavailable("oom_kill_disable", _NOT_HERE)
+        reservation = resources.memory_reservation_bytes
+        if reservation is not None:
+            self._set("memory.low", "memory_reservation_bytes", _number_or_max(reservation))
         memory, both = resources.memory_bytes, resources.memory_swap_bytes
         if memory is not None:
             self._set("memory.max", "memory_bytes", _number_or_max(memory))
@@ -263,8 +317,23 @@ class CgroupsV2(Cgroups):
                 return self._default_program() is not None
             case "swap":
                 return self._available("memory") and os.path.exists("/proc/swaps")
+            case "swappiness" | "oom_disable":
+                return False
+            case "io_weight":
+                return self._available("io") and self._weighs_io()
+            case "pressure":
+                return os.path.exists("/proc/pressure/cpu") and os.path.exists(f"{self._mount}/cgroup.pressure")
             case _:
-                return self._available(_CONTROLLER_OF[feature])
+                return self._available(_CONTROLLER_OF.get(feature, feature))
+
+    def _weighs_io(self) -> bool:
+        """Told by a group below the top, where there is one: the top itself has no weight."""
+        names = ("io.weight", "io.bfq.weight")
+        return any(
+            os.path.exists(f"{self._mount}/{group}/{name}")
+            for group in files.list_groups(self._mount)
+            for name in names
+        )
 
     def _allow_devices(self, directory: str, devices: Sequence[str]) -> None:
         """Attach the program that decides. Where there are none, a container has only the nodes in its /dev."""
@@ -318,3 +387,18 @@ class CgroupsV2(Cgroups):
 
 def _number_or_max(value: int) -> str:
     return "max" if value == -1 else str(value)
+
+
+def pressure_of(text: str) -> Pressure:
+    """Read "some avg10=1.53 avg60=.. avg300=.. total=MICROSECONDS" and its line "full"."""
+    lines = {}
+    for line in text.splitlines():
+        kind, *pairs = line.split()
+        lines[kind] = dict(pair.split("=", 1) for pair in pairs)
+    some, full = lines.get("some", {}), lines.get("full", {})
+    return Pressure(
+        some_percent=float(some.get("avg10", 0)),
+        full_percent=float(full.get("avg10", 0)),
+        some_s=int(some.get("total", 0)) / 1e6,
+        full_s=int(full.get("total", 0)) / 1e6,
+    )

@@ -25,9 +25,10 @@ from runtime.cgroups import (
     Stats,
     mounts,
 )
+from runtime.cgroups.blocks import NotABlockDevice
 from runtime.cgroups.v1 import CgroupsV1
 from runtime.cgroups.v2 import CgroupsV2
-from runtime.spec import Resources
+from runtime.spec import IoLimit, Resources
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.kernel
@@ -51,6 +52,16 @@ def offering(feature: Feature) -> pytest.MarkDecorator:
     """Run the test with the generations that have it: on a hybrid machine v1 holds all controllers, v2 has its core."""
     there = [version for version in VERSIONS if make(version, "netmodel_test").supports(feature)]
     return pytest.mark.parametrize("groups", there, indirect=True)
+
+
+def disk_of(path: Path) -> str:
+    """The node of the disk that a file system lies on; "" when it is on none."""
+    device = os.stat(path).st_dev
+    place = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
+    if not place.exists():
+        return ""
+    whole = place.resolve().parent if (place / "partition").exists() else place.resolve()
+    return f"/dev/{whole.name}"
 
 
 with_limits = offering("memory")
@@ -311,6 +322,118 @@ def test_the_quota_of_processor_time_bites(groups: Cgroups, start: Start) -> Non
     assert stats is not None
     # A tenth of one processor: far below what ran by the clock.
     assert 0 < stats.cpu_total_ns < stats.cpu_periods * 50_000_000 / 2
+
+
+@offering("cpuset")
+def test_a_cpuset_says_where_it_may_run(groups: Cgroups, start: Start) -> None:
+    group = groups.create("cpuset", Resources(cpuset_cpus="0", cpuset_mems="0"))
+    process = start(group, "import os; print(sorted(os.sched_getaffinity(0)), flush=True); sys.stdin.read()")
+    assert process.stdout is not None
+
+    assert process.stdout.readline() == "[0]\n"
+    if os.cpu_count() != 1:
+        group.update(Resources(cpuset_cpus="1"))
+        assert eventually(lambda: os.sched_getaffinity(process.pid) == {1}, what="the move")
+    with pytest.raises(LimitRefused, match="cpuset_cpus"):
+        group.update(Resources(cpuset_cpus="4000"))
+
+
+def test_nobody_is_in_a_cpuset_without_asking() -> None:
+    """Being in one more hierarchy would cost every start; a container that did not ask is told so."""
+    if "cpuset" not in HIERARCHIES.v1:
+        pytest.skip("no cpuset controller of cgroup v1")
+    groups = make("v1", f"netmodel_test_{uuid.uuid4().hex[:12]}")
+    group = groups.create("plain", Resources())
+    try:
+        assert not any("cpuset" in directory for directory in group.directories)
+        with pytest.raises(LimitUnavailable, match="started without a cpuset group"):
+            group.update(Resources(cpuset_cpus="0"))
+    finally:
+        group.delete()
+        groups.remove_root()
+
+
+@with_limits
+def test_a_reservation_is_taken(groups: Cgroups) -> None:
+    group = groups.create("reserve", Resources(memory_reservation_bytes=16 * MIB))
+
+    assert str(16 * MIB) in settings(group, "memory.soft_limit_in_bytes", "memory.low")
+
+
+@with_limits
+def test_what_a_generation_has_not_is_refused_by_name(groups: Cgroups) -> None:
+    wanted: list[tuple[Feature, Resources, str]] = [
+        ("swappiness", Resources(memory_swappiness=10), "memory_swappiness"),
+        ("oom_disable", Resources(oom_kill_disable=True), "oom_kill_disable"),
+        ("hugetlb", Resources(hugetlb_bytes=(("2MB", 1 << 21),)), "hugetlb"),
+        ("io_weight", Resources(io_weight=700), "io_weight"),
+    ]
+    for feature, resources, name in wanted:
+        if groups.supports(feature):
+            groups.create(feature, resources).delete()
+        else:
+            with pytest.raises(LimitUnavailable, match=name):
+                groups.create(feature, resources)
+
+
+@offering("oom_disable")
+def test_without_the_killer_a_process_waits_for_memory(groups: Cgroups, start: Start) -> None:
+    group = groups.create("wait", Resources(memory_bytes=24 * MIB, memory_swap_bytes=24 * MIB, oom_kill_disable=True))
+    process = start(group, f"hog = bytearray({128 * MIB})")
+
+    eventually(lambda: "under_oom 1" in settings(group, "memory.oom_control"), what="shortage")
+    assert process.poll() is None
+    group.update(Resources(memory_bytes=512 * MIB, memory_swap_bytes=512 * MIB))
+    assert process.wait(30) == 0
+    assert group.oom_kills() == 0
+
+
+@offering("io")
+def test_a_disk_is_read_no_faster_than_allowed(groups: Cgroups, start: Start, tmp_path: Path) -> None:
+    if not (disk := disk_of(tmp_path)):
+        pytest.skip("no disk: temporary files lie on a file system without one")
+    file = tmp_path / "data"
+    file.write_bytes(os.urandom(1 << 20))
+    limits = tuple(IoLimit(kind=kind, device=disk, value=1 << 30) for kind in ("read_iops", "write_bps", "write_iops"))
+    slow = IoLimit(kind="read_bps", device=disk, value=1 << 20)
+    group = groups.create("io", Resources(io_limits=(*limits, slow)))
+    process = start(
+        group,
+        f"""
+import mmap, os, time
+file = os.open({str(file)!r}, os.O_RDWR | os.O_DIRECT)
+os.fsync(file)
+buffer = mmap.mmap(-1, 1 << 18)
+begun = time.monotonic()
+for part in range(4):
+    os.preadv(file, [buffer], part << 18)
+print(time.monotonic() - begun, flush=True)
+""",
+    )
+    assert process.stdout is not None
+
+    assert float(process.stdout.readline()) > 0.5  # a mebibyte at a mebibyte a second, less the first slice
+    assert group.stats().io_read_bytes >= 1 << 20
+    with pytest.raises(NotABlockDevice):
+        group.update(Resources(io_limits=(IoLimit(kind="read_bps", device="/dev/null", value=1),)))
+
+
+@offering("pressure")
+def test_pressure_is_told_where_the_kernel_counts_it(groups: Cgroups, start: Start) -> None:
+    group = groups.create("press", Resources())
+    for _ in range(2):
+        start(group, "import os; os.sched_setaffinity(0, [0])\nwhile True: pass")
+
+    assert eventually(lambda: group.stats().pressure["cpu"].some_s > 0, what="pressure")
+
+
+def settings(group: Cgroup, *filenames: str) -> str:
+    """What the first of these files says that the group has."""
+    for directory in group.directories:
+        for filename in filenames:
+            if os.path.exists(f"{directory}/{filename}"):
+                return Path(directory, filename).read_text()
+    raise AssertionError(f"none of {filenames}")
 
 
 def test_processor_time_is_counted(groups: Cgroups, start: Start) -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.cgroups import mounts
-from runtime.cgroups.devices import NotADevice, parsed, rule_of, rules
-from runtime.cgroups.v2 import weight_of
+from runtime.cgroups.devices import DEFAULT_RULES, BadDeviceRule, NotADevice, parsed, rule_of, rules
+from runtime.cgroups.v2 import io_weight_of, pressure_of, weight_of
 from runtime.kernel.bpf import BLOCK, CHARACTER, MKNOD, READ, WRITE, DeviceRule
 
 HYBRID = """\
@@ -65,3 +65,29 @@ def test_both_generations_have_the_same_rules() -> None:
 def test_what_is_no_device_is_refused_by_name(path: str) -> None:
     with pytest.raises(NotADevice, match=path):
         rule_of(path)
+
+
+@pytest.mark.parametrize(("weight", "v2"), [(10, 1), (1000, 10_000), (500, 4950)])
+def test_dockers_io_weights_span_those_of_v2(weight: int, v2: int) -> None:
+    assert io_weight_of(weight) == v2
+
+
+def test_pressure_reads_both_lines() -> None:
+    read = pressure_of(
+        "some avg10=1.53 avg60=1.20 avg300=0.00 total=2500000\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=1000\n"
+    )
+
+    assert (read.some_percent, read.full_percent, read.some_s, read.full_s) == (1.53, 0.5, 2.5, 0.001)
+
+
+def test_rules_and_paths_extend_what_everybody_may_use() -> None:
+    extra = [rule for rule in rules(["c 42:* rm", "a 7:1 r", "/dev/kmsg r"]) if rule not in DEFAULT_RULES]
+
+    # The kernel would take "a" for all there is.
+    assert extra == ["c 42:* rm", "b 7:1 r", "c 7:1 r", "c 1:11 r"]
+
+
+@pytest.mark.parametrize("rule", ["c 1:3", "x 1:3 r", "c 1 r", "c 1:3 rx", "c 1:3 rwmr"])
+def test_rules_of_another_form_are_refused(rule: str) -> None:
+    with pytest.raises(BadDeviceRule):
+        list(rules([rule]))
