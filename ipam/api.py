@@ -36,6 +36,7 @@ class PoolRequest:
         gateway: The gateway's address; None takes the subnet's first free one.
         auxiliary: Addresses that are never handed out, by name.
         want_gateway: False hands out no gateway (a driver that has none).
+        options: The driver's own, by key; one that it does not know is refused.
     """
 
     family: Literal[4, 6]
@@ -45,6 +46,7 @@ class PoolRequest:
     gateway: IPAddress | None = None
     auxiliary: Mapping[str, IPAddress] = field(default_factory=dict)
     want_gateway: bool = True
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +62,28 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """How full a pool is. Counts are of addresses; gateway and auxiliary ones count as used."""
+    """How full a pool is, in addresses.
+
+    Args:
+        in_use: That have an owner; the gateway and the auxiliary ones count.
+        available: For dynamic use: free ones of the range.
+        special: That nobody can own: the network's, the broadcast, the routers' anycast address.
+    """
 
     in_use: int
     available: int
+    special: int = 0
 
 
 class IpamDriver(Protocol):
-    """Hands out pools and addresses. Safe to call from several threads."""
+    """Hands out pools and addresses. Safe to call from several threads.
+
+    Attributes:
+        has_addresses: False: its networks have none that we know of, and neither have their endpoints.
+    """
 
     name: str
+    has_addresses: bool
 
     def request_pool(self, request: PoolRequest, taken: Iterable[Taken] = ()) -> Pool:
         """Reserve a subnet, its gateway and its auxiliary addresses, or nothing at all.

@@ -8,7 +8,7 @@ from threading import Lock
 
 from ipam.api import IPAddress, IPInterface, IPNetwork, Pool, PoolRequest, Taken, Usage
 from ipam.check import check
-from ipam.errors import NoFreeSubnet, PoolOverlap, UnknownPool
+from ipam.errors import NoFreeSubnet, PoolOverlap, UnknownOption, UnknownPool
 from ipam.held import HeldPool
 from ipam.subnets import DEFAULT_V4, DefaultPool, Subnets, overlap, span, ula_pool
 
@@ -24,6 +24,7 @@ class DefaultIpam:
     """
 
     name = "default"
+    has_addresses = True
 
     def __init__(
         self,
@@ -41,6 +42,8 @@ class DefaultIpam:
 
         Default routes in taken, whole or in halves, are passed over: they cover every address there is.
         """
+        if request.options:
+            raise UnknownOption(self.name, next(iter(request.options)))
         check(request)
         busy = [t for t in taken if t.prefix.version == request.family and t.prefix.prefixlen > 1]
         with self._lock:
@@ -78,7 +81,7 @@ class DefaultIpam:
         """Count what is used, and what is left for dynamic addresses."""
         with self._lock:
             held = self._held(pool_id)
-            return Usage(in_use=held.in_use, available=held.available)
+            return Usage(in_use=held.in_use, available=held.available, special=held.special)
 
     def _held(self, pool_id: str) -> HeldPool:
         held = self._pools.get(pool_id)

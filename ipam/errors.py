@@ -91,6 +91,15 @@ class UnknownPool(IpamError):
         super().__init__(f"no such address pool: {pool_id}")
 
 
+class UnknownOption(IpamError):
+    """The driver has no such option."""
+
+    hint = "leave it out"
+
+    def __init__(self, driver: str, option: str) -> None:
+        super().__init__(f"the IPAM driver {driver} has no option {option!r}")
+
+
 class NoAddresses(IpamError):
     """The driver manages no addresses at all."""
 

@@ -45,6 +45,11 @@ class HeldPool:
     def available(self) -> int:
         return self._addresses.available
 
+    @property
+    def special(self) -> int:
+        """Addresses that no host can have."""
+        return (self._low - self._first) + (self._last - self._high)
+
     def take(self) -> int:
         """Reserve the next dynamic address."""
         address = self._addresses.take()

@@ -34,9 +34,16 @@ VOLUME_LABEL = "com.docker.compose.volume"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolConfig:
-    """One subnet as asked for. A pool without a subnet names only a family's wishes."""
+    """One subnet as asked for; without a subnet any free one will do.
+
+    Args:
+        size: Prefix length, in bits, of the subnet to be found; None leaves that open, too.
+        family: Of a pool that no address in it gives a family to.
+    """
 
     subnet: IPNetwork | None = None
+    size: int | None = None
+    family: Literal[4, 6] = 4
     ip_range: IPNetwork | None = None
     gateway: IPAddress | None = None
     auxiliary: Mapping[str, IPAddress] = field(default_factory=dict)

@@ -51,7 +51,7 @@ def _fields(one: dict[str, Any], whole: bool) -> dict[str, Any]:
 
 @network.command(cls=Verb)
 @click.option("-d", "--driver", default="bridge", help="Driver [bridge]")
-@click.option("--subnet", "subnets", multiple=True, help="Subnet in CIDR notation; chosen when left out")
+@click.option("--subnet", "subnets", multiple=True, help="Subnet in CIDR notation, or its size alone: /24")
 @click.option("--gateway", "gateways", multiple=True, help="Gateway of a subnet")
 @click.option("--ip-range", "ranges", multiple=True, help="Part of a subnet that addresses are given out of")
 @click.option("--aux-address", "auxiliary", multiple=True, help="Address not to give out: NAME=ADDRESS")

@@ -13,7 +13,7 @@ def pools(
     subnets: Iterable[str], gateways: Iterable[str], ranges: Iterable[str], auxiliary: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Pair each gateway, range and auxiliary address with the subnet that holds it."""
-    config: list[dict[str, Any]] = [{"Subnet": text} for text in subnets]
+    config: list[dict[str, Any]] = [{"Subnet": _any_of_size(text)} for text in subnets]
     networks = [(pool, _network(pool["Subnet"])) for pool in config]
 
     def pool_of(address: str, what: str) -> dict[str, Any]:
@@ -33,6 +33,13 @@ def pools(
     for name, address in auxiliary.items():
         pool_of(address, "auxiliary address").setdefault("AuxiliaryAddresses", {})[name] = address
     return config
+
+
+def _any_of_size(text: str) -> str:
+    """A size alone, "/24" or "/64", asks for any free subnet of it; Docker's API writes that as 0.0.0.0/24 or ::/64."""
+    if not (text.startswith("/") and text[1:].isascii() and text[1:].isdigit()):
+        return text
+    return f"::{text}" if int(text[1:]) > 32 else f"0.0.0.0{text}"
 
 
 def _network(text: str) -> Any:

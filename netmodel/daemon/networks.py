@@ -32,7 +32,8 @@ def _inspect(engine: Engine, ref: str) -> dict[str, Any]:
     endpoints = engine.endpoints(network_id=network.id)
     # As Docker: those that run. One that is stopped holds its addresses, but is on no network.
     members = [(containers[one.container_id], one) for one in endpoints if one.container_id in containers]
-    return shapes.shape(network, [(container, one) for container, one in members if container.state.running])
+    running = [(container, one) for container, one in members if container.state.running]
+    return shapes.shape(network, running) | shapes.status(engine.usage(network.id))
 
 
 async def create(request: web.Request) -> web.Response:

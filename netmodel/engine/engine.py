@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from ipam.api import Usage
 from netmodel.engine import queries
 from netmodel.engine.assembly import Parts, assemble
 from netmodel.engine.core import Core
@@ -26,6 +27,7 @@ from netmodel.model import (
     EndpointConfig,
     Network,
     NetworkConfig,
+    NetworkPool,
     Project,
     Volume,
     VolumeConfig,
@@ -100,6 +102,11 @@ class Engine:
     def network(self, ref: str) -> Network:
         """By name, id or unique beginning of the id."""
         return self._core.records.networks.find(ref)
+
+    @translated
+    def usage(self, ref: str) -> list[tuple[NetworkPool, Usage]]:
+        """A network's pools, each with ipam.api's Usage: how full it is."""
+        return self._parts.networks.usage(self.network(ref))
 
     @translated
     def networks(self, filters: Filters | None = None) -> list[Network]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import drivers.api as driver_api
-from ipam.api import Pool, PoolRequest, Taken
+from ipam.api import Pool, PoolRequest, Taken, Usage
 from netmodel.engine.core import Core
 from netmodel.engine.hostroutes import HostRoutes
 from netmodel.engine.names import check_name, new_id
@@ -78,7 +78,7 @@ class Networks:
         config = network.config
         wishes = list(_wishes(config))
         ipam = self._core.ipam_driver(config.ipam_driver)
-        taken = self._taken(wishes)
+        taken = self._taken(wishes, config.ipam_driver)
         held: list[Pool] = []
         try:
             for family, wish in wishes:
@@ -87,9 +87,11 @@ class Networks:
                         PoolRequest(
                             family=family,
                             subnet=wish.subnet,
+                            size=wish.size,
                             ip_range=wish.ip_range,
                             gateway=wish.gateway,
                             auxiliary=wish.auxiliary,
+                            options=config.ipam_options,
                         ),
                         taken,
                     )
@@ -98,6 +100,8 @@ class Networks:
             for pool in held:
                 ipam.release_pool(pool.id)
             raise
+        if not ipam.has_addresses:
+            return ()
         with self._lock:
             self._pools[network.id] = tuple(held)
         return tuple(
@@ -107,17 +111,18 @@ class Networks:
             for pool in held
         )
 
-    def _taken(self, wishes: Iterable[tuple[int, PoolConfig]]) -> Sequence[Taken]:
+    def _taken(self, wishes: Iterable[tuple[int, PoolConfig]], ipam_driver: str) -> Sequence[Taken]:
         """What a pool may not overlap: the host's routes, and for a message that names it, a network of ours."""
         taken = list(self._routes.taken())
         chosen = [wish.subnet for _, wish in wishes if wish.subnet is not None]
-        if not chosen:
-            return taken  # automatic pools avoid each other inside the IPAM driver
+        # Automatic pools of one IPAM driver avoid each other inside it.
         ours = [
             Taken(prefix=pool.subnet, by=f"network {network.name}")
             for network in self._core.records.networks
+            if chosen or network.config.ipam_driver != ipam_driver
             for pool in network.pools
-            if any(pool.subnet.version == subnet.version and pool.subnet.overlaps(subnet) for subnet in chosen)
+            if network.config.ipam_driver != ipam_driver
+            or any(pool.subnet.version == subnet.version and pool.subnet.overlaps(subnet) for subnet in chosen)
         ]
         return ours + taken
 
@@ -194,6 +199,13 @@ class Networks:
         """The pools it holds, as the IPAM driver knows them."""
         return self._pools.get(network.id, ())
 
+    def usage(self, network: Network) -> list[tuple[NetworkPool, Usage]]:
+        """How full each of its pools is."""
+        ipam = self._core.ipam_driver(network.config.ipam_driver)
+        return [
+            (recorded, ipam.usage(held.id)) for recorded, held in zip(network.pools, self.pools(network), strict=False)
+        ]
+
     def as_driver(self, network: Network) -> driver_api.Network[Any]:
         """The network as its driver sees it."""
         found = self._as_driver.get(network.id)
@@ -225,8 +237,9 @@ def _wishes(config: NetworkConfig) -> Iterable[tuple[Any, PoolConfig]]:
         if family in by_family:
             raise Invalid(f"network {config.name} asks for two IPv{family} subnets", "give it one of each family")
         if family not in enabled:
+            wanted = pool.subnet or "a subnet"
             raise Invalid(
-                f"network {config.name} asks for {pool.subnet}, but IPv{family} is off",
+                f"network {config.name} asks for {wanted}, but IPv{family} is off",
                 f"enable IPv{family} on the network",
             )
         by_family[family] = pool
@@ -238,4 +251,4 @@ def _family(pool: PoolConfig) -> int:
     for value in (pool.subnet, pool.ip_range, pool.gateway):
         if value is not None:
             return value.version
-    return 4
+    return pool.family

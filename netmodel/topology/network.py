@@ -139,6 +139,11 @@ def _pool(item: Value) -> PoolConfig:
             if name in fields:
                 fields[name].error_at_key("needs a subnet beside it")
         return PoolConfig()
+    if subnet is not None and subnet.network_address.is_unspecified:
+        for name in ("ip_range", "gateway", "aux_addresses"):
+            if name in fields:
+                fields[name].error_at_key(f"needs a subnet beside it; {subnet} asks for any of that size")
+        return PoolConfig(size=subnet.prefixlen, family=6 if subnet.version == 6 else 4)
     if subnet is not None:
         if ip_range is not None and not (
             ip_range.version == subnet.version and ip_range.subnet_of(subnet)  # type: ignore[arg-type]
@@ -155,7 +160,10 @@ def _pool(item: Value) -> PoolConfig:
 def _enabled(fields: Fields, family: Literal[4, 6], pools: list[PoolConfig]) -> bool:
     """IPv4 unless it is refused; IPv6 if it is asked for, as a subnet does by itself."""
     name = f"enable_ipv{family}"
-    has_subnet = any(pool.subnet is not None and pool.subnet.version == family for pool in pools)
+    has_subnet = any(
+        pool.subnet.version == family if pool.subnet is not None else pool.size is not None and pool.family == family
+        for pool in pools
+    )
     enabled = fields.flag(name, family == 4 or has_subnet)
     if has_subnet and not enabled:
         fields[name].error(f"is false, but an IPv{family} subnet is given", "drop one of the two")

@@ -8,11 +8,14 @@ from typing import Any
 
 from msgspec import field
 
+from ipam.api import Usage
 from netmodel.daemon.wire.decode import Body, address, decode, network, refuse
 from netmodel.daemon.wire.encode import moment
 from netmodel.daemon.wire.endpoint import EndpointSettings
 from netmodel.errors import Invalid
 from netmodel.model import Container, Endpoint, EndpointConfig, Network, NetworkConfig, NetworkPool, PoolConfig
+
+_LARGEST = 2**64 - 1  # an unsigned number of 64 bits, where Docker's counts stop
 
 
 class IpamPool(Body):
@@ -24,8 +27,13 @@ class IpamPool(Body):
 
     def config(self) -> PoolConfig:
         auxiliary = self.auxiliary_addresses or self.aux_address or {}
+        subnet = network(self.subnet, "Subnet") if self.subnet else None
+        # Docker's way to ask for any subnet of a size: 0.0.0.0/24 or ::/64.
+        only_size = subnet is not None and subnet.network_address.is_unspecified
         return PoolConfig(
-            subnet=network(self.subnet, "Subnet") if self.subnet else None,
+            subnet=None if only_size else subnet,
+            size=subnet.prefixlen if subnet is not None and only_size else None,
+            family=6 if subnet is not None and subnet.version == 6 else 4,
             ip_range=network(self.ip_range, "IPRange") if self.ip_range else None,
             gateway=address(self.gateway, "Gateway") if self.gateway else None,
             auxiliary={name: address(text, f"AuxiliaryAddresses.{name}") for name, text in auxiliary.items()},
@@ -136,6 +144,18 @@ def shape(record: Network, members: Iterable[tuple[Container, Endpoint]] | None 
         "Options": dict(config.options),
         "Labels": dict(config.labels),
     }
+
+
+def status(usage: Iterable[tuple[NetworkPool, Usage]]) -> dict[str, Any]:
+    """How full its subnets are, which Docker tells of one network, not in listings."""
+    subnets = {
+        str(pool.subnet): {
+            "IPsInUse": min(used.in_use + used.special, _LARGEST),
+            "DynamicIPsAvailable": min(used.available, _LARGEST),
+        }
+        for pool, used in usage
+    }
+    return {"Status": {"IPAM": {"Subnets": subnets}}}
 
 
 def _pool(pool: NetworkPool) -> dict[str, Any]:
