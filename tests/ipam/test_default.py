@@ -18,6 +18,7 @@ from ipam.errors import (
     NoFreeSubnet,
     PoolExhausted,
     PoolOverlap,
+    UnknownOption,
     UnknownPool,
 )
 from ipam.parse import parse_default_pool
@@ -147,6 +148,21 @@ def test_taken_addresses_say_whose_they_are(ipam: DefaultIpam) -> None:
         ipam.request_address(pool.id, IPv4Address("10.1.0.1"))
     with pytest.raises(AddressTaken, match="is the auxiliary address nas"):
         ipam.request_address(pool.id, IPv4Address("10.1.0.9"))
+
+
+def test_usage_tells_what_nobody_can_own(ipam: DefaultIpam) -> None:
+    for subnet, special in (("10.0.0.0/24", 2), ("10.1.0.0/31", 0), ("fd00::/64", 1), ("fd01::/127", 0)):
+        prefix = ip_network(subnet)
+        pool = ipam.request_pool(PoolRequest(family=4 if prefix.version == 4 else 6, subnet=prefix))
+        usage = ipam.usage(pool.id)
+        assert usage.special == special
+        assert usage.in_use + usage.available + special == prefix.num_addresses
+
+
+@pytest.mark.parametrize("driver", [DefaultIpam(), NullIpam()])
+def test_an_unknown_option_is_refused(driver: IpamDriver) -> None:
+    with pytest.raises(UnknownOption, match=f"IPAM driver {driver.name} has no option 'speed'"):
+        driver.request_pool(PoolRequest(family=4, options={"speed": "9"}))
 
 
 def test_a_freed_address_is_not_the_next_one_handed_out(ipam: DefaultIpam) -> None:

@@ -37,11 +37,33 @@ def test_a_network_s_life(daemon: Daemon) -> None:
     assert daemon.ok("network", "ls", "-q", "--filter", "name=back") == ""
 
 
+def test_a_subnet_by_its_size_and_how_full_it_is(daemon: Daemon) -> None:
+    """Docker's API 1.52 tells it as Status.IPAM; addresses that no host can have count as used (TestBridgeIPAMStatus)."""
+    daemon.ok("network", "create", "--subnet", "/26", "--subnet", "/80", "--ipv6", "sized")
+    daemon.ok("create", "--name", "sized-1", "--network", "sized", "host", "sleep", "infinity")
+
+    (found,) = json.loads(daemon.ok("network", "inspect", "sized"))
+    v4, v6 = (pool["Subnet"] for pool in found["IPAM"]["Config"])
+    assert (v4.split("/")[1], v6.split("/")[1]) == ("26", "80")
+    assert found["Status"]["IPAM"]["Subnets"] == {
+        v4: {"IPsInUse": 4, "DynamicIPsAvailable": 60},
+        v6: {"IPsInUse": 3, "DynamicIPsAvailable": 2**48 - 3},
+    }
+    daemon.ok("network", "create", "--ipv6", "--subnet", "fd44::/56", "wide")
+    (wide,) = json.loads(daemon.ok("network", "inspect", "wide"))
+    assert wide["Status"]["IPAM"]["Subnets"]["fd44::/56"] == {"IPsInUse": 2, "DynamicIPsAvailable": 2**64 - 1}
+    daemon.ok("rm", "sized-1")
+    daemon.ok("network", "rm", "sized", "wide")
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "told"),
     [
         (("network", "create", "--subnet", "10.88.2.1/24", "x"), 2, "hint: write 10.88.2.0/24"),
         (("network", "create", "--subnet", "10.88.2", "x"), 2, "not in CIDR notation"),
+        (("network", "create", "--subnet", "/33", "x"), 2, "asks for a subnet, but IPv6 is off"),
+        (("network", "create", "--subnet", "/24", "--gateway", "10.0.0.1", "x"), 2, "is in none of the subnets"),
+        (("network", "create", "--ipam-opt", "speed=9", "x"), 2, "has no option 'speed'"),
         (("network", "create", "-d", "nosuch", "x"), 2, "nosuch"),
         (("network", "create", "-o", "com.docker.network.bridge.nmae=x", "x"), 2, "nmae"),
         (("network", "connect", "nosuch", "nobody"), 1, "no such"),

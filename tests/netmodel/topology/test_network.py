@@ -49,6 +49,13 @@ def test_every_key(tmp_path: Path) -> None:
     assert len(found.labels["com.docker.compose.config-hash"]) == 64
 
 
+def test_a_subnet_of_any_address_asks_for_its_size(tmp_path: Path) -> None:
+    found = network(tmp_path, "ipam: {config: [{subnet: 0.0.0.0/26}, {subnet: '::/80'}]}")
+
+    assert found.pools == (PoolConfig(size=26), PoolConfig(size=80, family=6))
+    assert found.enable_ipv6
+
+
 def test_an_ipv6_subnet_asks_for_ipv6(tmp_path: Path) -> None:
     assert network(tmp_path, "ipam: {config: [{subnet: 'fd00::/64'}]}").enable_ipv6
 
