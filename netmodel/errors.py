@@ -140,11 +140,8 @@ def translate(error: BaseException) -> NetmodelError:
     if kind in get_args(Kind):
         return NetmodelError(str(error), hint, kind)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" ({error.filename})" if error.filename else ""
+        where = f": cannot write {error.filename}" if error.filename else ""
         return Unavailable(f"the disk is full{where}", "make room on the file system of the engine's root")
-    # sqlite3 is not imported for this: the name says enough.
-    if type(error).__module__ == "sqlite3" and "full" in str(error):
-        return Unavailable("the disk is full (the engine's database)", "make room on the file system of the root")
     if isinstance(error, OSError) and error.errno == errno.EMFILE:
         return Unavailable("the engine is out of file descriptors", "raise its limit of open files (ulimit -n)")
     return NetmodelError(f"{type(error).__name__}: {error}", hint)

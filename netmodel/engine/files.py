@@ -133,6 +133,8 @@ def write_in_place(path: Path, text: str) -> None:
         # Written before it is cut: a reader never sees an empty file.
         os.pwrite(descriptor, data, 0)
         os.ftruncate(descriptor, len(data))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(descriptor)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from netmodel import codec
 from netmodel.engine.containers import Containers
@@ -18,7 +20,7 @@ from netmodel.engine.undo import Undo, every_step
 from netmodel.engine.validate import check_container
 from netmodel.engine.values import ProjectContainer, ProjectNetworkView, ProjectView
 from netmodel.engine.volumes import EngineVolumes
-from netmodel.errors import NotFound
+from netmodel.errors import NotFound, Unavailable
 from netmodel.model import (
     NETWORK_LABEL,
     NUMBER_LABEL,
@@ -33,6 +35,8 @@ from netmodel.topology.plan import Step, plan
 
 # Keys of the store: what was declared, and which up or down is under way.
 _PROJECT, _UP, _DOWN = "project/", "up/", "down/"
+# As much as the store keeps in reserve, which even the intent of an up would use.
+_ROOM_BYTES = 256 * 1024
 # More do not help: the work is Python's, under one lock, and the kernel's, under another.
 _STARTERS = 2
 _STOPPERS = 4
@@ -68,6 +72,7 @@ class Projects:
                 check_container(resolved(declared, project).config)
             for image in dict.fromkeys(declared.config.image for declared in project.containers):
                 self._core.images.resolve(image)
+            _expect_room(self._core.root.path)
             steps = self.plan(project)
             containers, networks, volumes = self._members(name)
             before = records.meta(_PROJECT + name).get(_PROJECT + name)
@@ -213,6 +218,13 @@ class Projects:
             lock = self._busy.setdefault(name, threading.Lock())
         with lock:
             yield
+
+
+def _expect_room(root: Path) -> None:
+    """Refuse to begin on a full disk: the little that is left is for taking down."""
+    found = os.statvfs(root)
+    if found.f_bfree * found.f_frsize < _ROOM_BYTES:
+        raise Unavailable(f"the disk is full: cannot write {root}", f"make room on the file system of {root}")
 
 
 class _Up:

@@ -2,21 +2,29 @@
 
 WAL with synchronous=NORMAL commits without waiting for the disk. A power cut may lose the latest
 commits, but it takes the kernel's half of them with it; the file itself stays whole.
+
+A full disk refuses what is new, and nothing else: to remove something also takes a few pages of
+the log first. A reserve beside the file holds them.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from netmodel import codec
-from netmodel.errors import Conflict
+from netmodel.errors import Conflict, NetmodelError, Unavailable
 from netmodel.model import Container, Endpoint, Network, Volume
 from netmodel.store.api import R, Record, key_of
 
 FORMAT = 1  # of the tables and of what is in them
+_RESERVE_BYTES = 256 * 1024  # a removal takes some ten pages of 4 KiB
+
+Statement = tuple[str, tuple[object, ...]]
 
 _TABLES: dict[type, str] = {Network: "networks", Endpoint: "endpoints", Container: "containers", Volume: "volumes"}
 
@@ -25,16 +33,23 @@ class SqliteStore:
     """Records in one file; a single connection, for SQLite has a single writer anyway.
 
     Raises:
-        Conflict: The file was written by an engine of another version.
+        Conflict: The file was written by an engine of another version, or is no database.
+        Unavailable: The disk is full; whoever writes meets it, too.
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.Lock()
+        self._reserve = os.open(f"{path}.reserve", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._has_reserve = False
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, cached_statements=64)
         try:
             self._open(path)
-        except BaseException:
-            self._db.close()
+            self._take_reserve()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise self._named(error) from error
             raise
 
     def _open(self, path: Path) -> None:
@@ -60,28 +75,69 @@ class SqliteStore:
         self, put: Iterable[Record] = (), delete: Iterable[Record] = (), meta: Mapping[str, str | None] | None = None
     ) -> None:
         # Encoded before the lock: other threads can commit meanwhile.
-        statements: list[tuple[str, tuple[object, ...]]] = [
-            (_PUT[type(record)], (key_of(record), codec.dumps(record))) for record in put
-        ]
+        put = tuple(put)
+        statements: list[Statement] = [(_PUT[type(record)], (key_of(record), codec.dumps(record))) for record in put]
         statements += [(_DELETE[type(record)], (key_of(record),)) for record in delete]
         for key, value in (meta or {}).items():
             statements.append((_PUT_META, (key, value)) if value is not None else (_DELETE_META, (key,)))
         if not statements:
             return
         with self._lock:
-            if len(statements) == 1:
-                self._db.execute(*statements[0])
-                return
-            self._db.execute("BEGIN IMMEDIATE")
             try:
-                for statement, values in statements:
-                    self._db.execute(statement, values)
-                self._db.execute("COMMIT")
-            except BaseException:
-                # A full disk has ended the transaction already.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+                self._run(statements)
+            except sqlite3.OperationalError as error:
+                if not _is_full(error):
+                    raise
+                if any(self._is_new(record) for record in put):
+                    raise self._named(error) from error
+                self._run_on_reserve(statements)
+            if not self._has_reserve:
+                self._take_reserve()
+
+    def _run(self, statements: Sequence[Statement]) -> None:
+        if len(statements) == 1:
+            self._db.execute(*statements[0])
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for statement, values in statements:
+                self._db.execute(statement, values)
+            self._db.execute("COMMIT")
+        except BaseException:
+            # A full disk has ended the transaction already.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    # --- a full disk ----------------------------------------------------------------------------
+
+    def _run_on_reserve(self, statements: Sequence[Statement]) -> None:
+        os.ftruncate(self._reserve, 0)
+        self._has_reserve = False
+        try:
+            # Makes the log small again, most often by more than the statements need.
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._run(statements)
+        except sqlite3.OperationalError as error:
+            raise self._named(error) from error
+
+    def _take_reserve(self) -> None:
+        with suppress(OSError):  # the next write tries again
+            os.posix_fallocate(self._reserve, 0, _RESERVE_BYTES)
+            self._has_reserve = True
+
+    def _is_new(self, record: Record) -> bool:
+        table = _TABLES[type(record)]
+        return not self._db.execute(f"SELECT 1 FROM {table} WHERE id = ?", (key_of(record),)).fetchone()  # noqa: S608
+
+    def _named(self, error: sqlite3.DatabaseError) -> NetmodelError:
+        if _is_full(error):
+            return Unavailable(
+                f"the disk is full: cannot write {self._path}", f"make room on the file system of {self._path.parent}"
+            )
+        if error.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return Conflict(f"{self._path} is damaged: {error}", "put a copy back, or choose another --root")
+        return NetmodelError(f"cannot use {self._path}: {error}")
 
     def list(self, kind: type[R]) -> list[R]:
         with self._lock:
@@ -103,6 +159,13 @@ class SqliteStore:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+            if self._reserve >= 0:
+                os.close(self._reserve)
+                self._reserve = -1
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_FULL) & 0xFF == sqlite3.SQLITE_FULL
 
 
 # An update in place keeps the row's place in the order.

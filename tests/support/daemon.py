@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -104,19 +104,39 @@ class Daemon:
         assert self.stop() == 0
         eventually(lambda: not Path(f"/proc/{spawner}").exists(), what="the spawner's end")
 
+    def kill_spawner(self) -> None:
+        """End what a failed clean-up left; a container dies with its parent."""
+        for pid in self.spawners():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def spawners(self) -> list[int]:
+        """The spawner of this root, and its forker."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                arguments = (entry / "cmdline").read_bytes().split(b"\0")
+                if entry.name.isdigit() and os.fsencode(self.root / "spawner") in arguments:
+                    found.append(int(entry.name))
+        return found
+
 
 @contextmanager
-def running(directory: Path) -> Iterator[Daemon]:
+def running(directory: Path, kind: type[Daemon] = Daemon) -> Iterator[Daemon]:
+    """An engine that is gone afterwards with all that it had, whatever happened inside."""
     box = Box("host")
-    daemon = Daemon(box, directory)
+    daemon = kind(box, directory)
     try:
         daemon.start()
-        yield daemon
-        daemon.clean_up()
+        try:
+            yield daemon
+        finally:
+            daemon.clean_up()
     finally:
         if daemon.process is not None and daemon.process.poll() is None:
             daemon.process.kill()
             daemon.process.communicate()
+        daemon.kill_spawner()
         box.close()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from netmodel.errors import Conflict, translate
+from netmodel.errors import Conflict, Unavailable
 from netmodel.model import (
     Container,
     ContainerConfig,
@@ -135,14 +135,21 @@ def test_another_formats_file_is_refused(path: Path) -> None:
         SqliteStore(path)
 
 
+def test_a_damaged_file_is_named(path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+
+    with pytest.raises(Conflict, match="is damaged: file is not a database"):
+        SqliteStore(path)
+
+
 def test_a_full_disk_is_said_in_one_sentence(path: Path) -> None:
     store = SqliteStore(path)
     store._db.execute("PRAGMA max_page_count=1")
 
-    with pytest.raises(sqlite3.OperationalError) as full:
+    with pytest.raises(Unavailable) as full:
         store.write(put=[replace(NETWORK, id=str(number)) for number in range(100)])
 
-    assert translate(full.value).kind == "unavailable"
-    assert "disk is full" in str(translate(full.value))
+    assert str(full.value) == f"the disk is full: cannot write {path}"
+    assert full.value.hint == f"make room on the file system of {path.parent}"
     assert store.list(Network) == []
     store.close()
