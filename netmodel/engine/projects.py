@@ -145,7 +145,7 @@ class Projects:
         for container_id, needed in needs.items():
             for other in needed:
                 needed_by[other].append(container_id)
-        self._lifecycle.ask_to_end(one for one in containers if not needed_by[one.id])
+        self._lifecycle.stopping.ask_to_end(one for one in containers if not needed_by[one.id])
         by_id = {container.id: container for container in containers}
 
         def remove(container_id: str) -> None:

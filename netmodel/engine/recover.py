@@ -19,7 +19,8 @@ from netmodel.engine.attach import Attachments, binding_of
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints, as_driver
-from netmodel.engine.lifecycle import LOST, LOST_ERROR, Lifecycle
+from netmodel.engine.exits import LOST, LOST_ERROR
+from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.networks import Networks
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.model import Container, Network
@@ -78,7 +79,7 @@ class Recovery:
     def _settle_container(self, container: Container, status: ContainerStatus | None) -> None:
         if container.creating or container.removing:
             self._end(container, status)
-            self.lifecycle.destroy(container, volumes=container.removing)
+            self.lifecycle.removal.destroy(container, volumes=container.removing)
         elif not container.state.running:
             self._end(container, status)
         elif status is not None and status.state == "running":
@@ -89,7 +90,7 @@ class Recovery:
     def _end(self, container: Container, status: ContainerStatus | None) -> None:
         """Take back a start that was under way: nobody was told that it runs."""
         if status is not None:
-            self.lifecycle.discard(container.id)
+            self.lifecycle.starting.discard(container.id)
         if container.sandbox == container.id and not self._in_service(container.id):
             self.attachments.leave(container)
 
@@ -111,10 +112,10 @@ class Recovery:
             self.lifecycle.runs.begin(container.id, self.core.cgroups.open(container.id))
         if status is not None and status.exit_code is not None:
             news = Exited(container.id, status.exit_code, status.signal, status.finished_at or time.time())
-            self.lifecycle.settle(container, news)
+            self.lifecycle.exits.settle(container, news)
             return
         news = Exited(container.id, LOST, None, time.time())
-        self.lifecycle.settle(container, news, LOST_ERROR)
+        self.lifecycle.exits.settle(container, news, LOST_ERROR)
 
     # --- the kernel -----------------------------------------------------------------------------
 
@@ -124,7 +125,7 @@ class Recovery:
         for container_id in statuses:
             if known.get(container_id) is None:
                 with self._reported(f"container {container_id[:12]}"):
-                    self.lifecycle.discard(container_id)
+                    self.lifecycle.starting.discard(container_id)
         for name in self.core.spawner.pins():
             if known.get(name) is None:
                 with self._reported(f"sandbox {name[:12]}"):

@@ -7,6 +7,8 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from netmodel.errors import Conflict
+from netmodel.model import Container
 from runtime.cgroups import Cgroup
 from runtime.client import Exited
 
@@ -46,6 +48,13 @@ class Runs:
 
     def get(self, container_id: str) -> Run | None:
         return self._runs.get(container_id)
+
+    def of(self, container: Container) -> Run:
+        """The run of a container that its record says to be running."""
+        run = self._runs.get(container.id)
+        if run is None:
+            raise Conflict(f"container {container.name} is just ending")
+        return run
 
     def end(self, container_id: str) -> None:
         with self._lock:

@@ -1,0 +1,160 @@
+"""What has to be done when a container has ended: by itself, by a stop, or with its spawner."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from netmodel.engine.attach import Attachments
+from netmodel.engine.containers import Containers
+from netmodel.engine.core import Core
+from netmodel.engine.removal import Removal
+from netmodel.engine.runs import Runs
+from netmodel.engine.sandbox import Sandboxes
+from netmodel.engine.undo import every_step
+from netmodel.model import Container
+from runtime.client import Exited, Spawner
+
+_WORKERS = 2
+# The exit code of a container whose end nobody saw, and why.
+LOST = 255
+LOST_ERROR = "its parent process (the spawner) died, and the container with it"
+
+
+class Exits:
+    """Hears of ends from the spawner, and settles what is left."""
+
+    def __init__(
+        self,
+        core: Core,
+        containers: Containers,
+        attachments: Attachments,
+        sandboxes: Sandboxes,
+        runs: Runs,
+        removal: Removal,
+    ) -> None:
+        self._core = core
+        self._containers = containers
+        self._attachments = attachments
+        self._sandboxes = sandboxes
+        self._runs = runs
+        self._removal = removal
+        self._news: queue.SimpleQueue[Exited | None] = queue.SimpleQueue()
+        self._workers: list[threading.Thread] = []
+
+    def open(self) -> None:
+        """Begin to listen to the spawner."""
+        self._listen()
+        for number in range(_WORKERS):
+            worker = threading.Thread(target=self._settle_news, name=f"exits-{number}", daemon=True)
+            worker.start()
+            self._workers.append(worker)
+
+    def _listen(self) -> None:
+        self._core.spawner.on_exit = self._on_exit
+        self._core.spawner.on_lost = self._on_lost
+
+    def close(self) -> None:
+        self._core.spawner.on_lost = None
+        for _ in self._workers:
+            self._news.put(None)
+        for worker in self._workers:
+            worker.join()
+
+    def _on_exit(self, news: Exited) -> None:
+        """Called by the spawner's reader, which must not wait."""
+        if self._runs.ended(news):
+            self._news.put(news)
+
+    def _on_lost(self) -> None:
+        """Called by the reader of a spawner that died: its containers died with it."""
+        threading.Thread(target=self._replace_spawner, name="spawner-lost", daemon=True).start()
+
+    def _replace_spawner(self) -> None:
+        core, dead = self._core, self._core.spawner
+        core.spawner = Spawner.connect(core.root.spawner)
+        self._listen()
+        with suppress(OSError):
+            dead.close()
+        for container in core.records.containers:
+            if container.state.running:
+                with suppress(Exception):
+                    self._settle_lost(container.id)
+        # Their namespaces are gone, whatever our paths to them lead to now.
+        self._sandboxes.close_all()
+
+    def _settle_lost(self, container_id: str) -> None:
+        news = Exited(container_id, LOST, None, time.time())
+        self._runs.ended(news)  # who waits for it in stop() or kill() need not wait on
+        with self._core.locks.containers([container_id]):
+            container = self._core.records.containers.get(container_id)
+            if container is not None and container.state.running:
+                self.settle(container, news, LOST_ERROR)
+
+    def _settle_news(self) -> None:
+        while (news := self._news.get()) is not None:
+            with suppress(Exception):  # told in the record and by an event; there is no caller here
+                self.settle_exit(news)
+
+    def settle_exit(self, news: Exited) -> None:
+        """Do what has to be done when a container ended by itself."""
+        with self._core.locks.containers([news.id]):
+            container, run = self._core.records.containers.get(news.id), self._runs.get(news.id)
+            # The news may be of a life before this one: a restart settles that itself, and begins another.
+            this_life = run is not None and run.exited.done() and run.exited.result() == news
+            if container is not None and container.state.running and this_life:
+                self.settle(container, news)
+
+    def settle(self, container: Container, news: Exited, error: str = "") -> None:
+        """Take out of service what a container that ended has; tell the world. The lock is held."""
+        core = self._core
+        run = self._runs.get(container.id)
+        keep = run is not None and run.keep
+        oom = False
+        with every_step(f"cannot clean up after container {container.name}") as step:
+            if not keep:
+                with step:
+                    self._attachments.unpublish(container)
+            if run is not None:
+                with step:
+                    oom = run.cgroup.oom_kills() > 0
+                with step:
+                    run.cgroup.delete()
+            with step:
+                core.spawner.forget(container.id)
+            state = replace(
+                container.state,
+                status="exited",
+                pid=0,
+                exit_code=news.exit_code,
+                oom_killed=oom,
+                error=error,
+                finished_at=datetime.fromtimestamp(news.at, UTC),
+            )
+            container = replace(container, state=state, ports=container.ports if keep else ())
+            core.records.put(container)
+            self._runs.end(container.id)
+            if not keep and not (run is not None and run.doomed):
+                with step:
+                    self.retire_sandbox(container)
+            if oom:
+                self._containers.event("oom", container)
+            self._containers.event("die", container, exitCode=str(news.exit_code))
+            self._runs.tell_exit(container.id, news.exit_code)
+            if container.config.auto_remove and not keep and not container.removing:
+                with step:
+                    self._removal.destroy(container, volumes=True)
+
+    def retire_sandbox(self, container: Container) -> None:
+        """Leave the networks when nobody is left in the sandbox."""
+        if container.sandbox == "host":
+            return
+        if any(other.state.running for other in self._core.records.sharers(container.sandbox)):
+            return
+        owner = self._core.records.containers.get(container.sandbox)
+        if owner is not None:
+            self._attachments.leave(owner)

@@ -1,0 +1,145 @@
+"""Starting a container: create, attach, start; or leave everything as it was."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from netmodel.engine.attach import Attachments
+from netmodel.engine.containers import Containers
+from netmodel.engine.core import Core
+from netmodel.engine.launch import container_spec, device_rules_of, resources_of
+from netmodel.engine.name_files import NameFiles
+from netmodel.engine.refusals import unless
+from netmodel.engine.runs import Runs
+from netmodel.engine.stopping import KILL_S
+from netmodel.engine.undo import Undo
+from netmodel.engine.volumes import EngineVolumes
+from netmodel.errors import Conflict, NetmodelError, StartRefused, translate
+from netmodel.model import Container, ContainerState, Endpoint
+from runtime.spec import ContainerSpec
+
+
+class Starting:
+    """One launch at a time for each container; the caller holds its lock and its sandbox owner's."""
+
+    def __init__(
+        self,
+        core: Core,
+        containers: Containers,
+        volumes: EngineVolumes,
+        attachments: Attachments,
+        name_files: NameFiles,
+        runs: Runs,
+    ) -> None:
+        self._core = core
+        self._containers = containers
+        self._volumes = volumes
+        self._attachments = attachments
+        self._name_files = name_files
+        self._runs = runs
+
+    def launch(self, container: Container) -> None:
+        """Run it, or leave everything as it was and the reason in its record."""
+        core = self._core
+        owner = self._owner(container)
+        endpoints = core.records.endpoints_of(owner.id)
+        with core.locks.sharing(endpoint.network_id for endpoint in endpoints):
+            try:
+                with Undo() as undo:
+                    core.records.put(self._launched(container, owner, endpoints, undo))
+                    undo.pop_all()
+            except Exception as error:
+                self._note_failure(container, translate(error))
+                raise
+
+    def _launched(
+        self, container: Container, owner: Container, endpoints: list[Endpoint], undo: ExitStack
+    ) -> Container:
+        core = self._core
+        cgroup = core.cgroups.create(
+            container.id,
+            resources_of(container.config),
+            privileged=container.config.privileged,
+            devices=device_rules_of(container.config),
+        )
+        undo.callback(cgroup.delete)
+        spec = self._spec(container, owner, endpoints, cgroup.directories)
+        # From here the child prepares its mounts, while we bring up its network.
+        created = core.spawner.create(spec)
+        self._runs.begin(container.id, cgroup)
+        undo.callback(self._runs.end, container.id)
+        undo.callback(self.discard, container.id)
+        ports = container.ports  # kept over a restart
+        if container.sandbox == container.id:
+            self._attachments.join(container, created.netns, created.new_sandbox, undo)
+            if not ports:
+                ports = self._attachments.publish(container, container.config.ports, undo)
+            self._attachments.wait_until_carried(container)
+        core.spawner.start(container.id)
+        state = ContainerState(status="running", pid=created.pid, started_at=datetime.now(UTC))
+        return replace(container, state=state, ports=ports)
+
+    def _owner(self, container: Container) -> Container:
+        """Whose sandbox it uses; for one of the host's it is the container itself."""
+        if container.sandbox in (container.id, "host"):
+            return container
+        owner = self._core.records.containers.get(container.sandbox)
+        if owner is None:
+            raise Conflict(
+                f"the container whose network {container.name} uses is gone ({container.sandbox[:12]})",
+                f"remove {container.name} and create it again",
+            )
+        if not owner.state.running:
+            raise Conflict(
+                f"container {owner.name}, whose network {container.name} uses, does not run",
+                f"start {owner.name} first",
+            )
+        return owner
+
+    def _spec(
+        self, container: Container, owner: Container, endpoints: list[Endpoint], cgroups: tuple[str, ...]
+    ) -> ContainerSpec:
+        image = self._containers.image_of(container)
+        if owner is container:  # who shares a sandbox sees its owner's files
+            self._name_files.write(container, endpoints)
+        spec = container_spec(
+            container,
+            owner,
+            image,
+            layer=self._core.layers.paths(container.id),
+            files=self._containers.files(owner.id),
+            log=self._containers.files(container.id).log,
+            cgroups=cgroups,
+            volumes=self._volumes.mounts(container),
+        )
+        return replace(spec, process=self._core.confinement.of(spec.process, container.config))
+
+    def discard(self, container_id: str) -> None:
+        """Undo spawner.create(), and spawner.start() as well."""
+        if self._forgotten(container_id):
+            return
+        with unless("conflict"):  # it has just ended
+            self._core.spawner.signal(container_id, signal.SIGKILL)
+        deadline = time.monotonic() + KILL_S
+        # No run of ours may wait for its news, so the spawner is asked; this happens after a crash alone.
+        while not self._forgotten(container_id) and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def _forgotten(self, container_id: str) -> bool:
+        """Whether the spawner let go of it: it does not of one that runs."""
+        with unless("conflict"):
+            self._core.spawner.forget(container_id)
+            return True
+        return False
+
+    def _note_failure(self, container: Container, error: NetmodelError) -> None:
+        code = error.code if isinstance(error, StartRefused) else 128
+        state = replace(container.state, exit_code=code, error=str(error), pid=0)
+        if container.state.running or container.state.status == "restarting":
+            state = replace(state, status="exited")
+        with suppress(Exception):  # the disk may be full; the caller hears the first error
+            self._core.records.put(replace(container, state=state, ports=()))
