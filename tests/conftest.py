@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator
 
@@ -10,7 +9,7 @@ import pytest
 
 from tests.support import machine
 from tests.support.box import Box
-from tests.support.sweep import sweep
+from tests.support.sweep import sweep_after_us
 from tests.support.wait import eventually
 
 _before = pytest.StashKey[dict[str, frozenset[str]]]()
@@ -66,8 +65,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Prove that the machine is as it was; a leak fails the run even when every test passed."""
     if session.testsfailed and os.geteuid() == 0:
-        with contextlib.suppress(AssertionError):
-            sweep(session.config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
+        sweep_after_us(session.config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
     before = session.config.stash.get(_before, None)
     if before is None:
         return
