@@ -11,7 +11,6 @@ import hashlib
 import os
 import select
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,8 @@ HIERARCHIES = Path("/sys/fs/cgroup")
 def sweep_after_us(directory: Path) -> None:
     """Sweep once this process has ended: an engine that a failed test left open in it would start things anew."""
     argv = [sys.executable, "-m", "tests.support.sweep", str(os.getpid()), str(directory)]
-    subprocess.Popen(argv, cwd=Path(__file__).parents[2], start_new_session=True)
+    environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2]))
+    os.posix_spawn(sys.executable, argv, environment, setsid=True)
 
 
 def sweep(directory: Path) -> None:
