@@ -155,12 +155,14 @@ class Traits:
     """How a network differs from most, known before anything of it is made.
 
     Args:
-        gateway: False: no address is kept for a gateway, and asking for one is an error.
+        gateway: False: no address is kept for a gateway.
+        on_host: False: the host has no address on it, so its subnet may be one that the host knows from elsewhere.
         claim: The link of the host that the network needs for itself; "" is none.
         own_macs: False: its endpoints cannot have a MAC address of their own.
     """
 
     gateway: bool = True
+    on_host: bool = True
     claim: str = ""
     own_macs: bool = True
 

@@ -53,7 +53,12 @@ class Ipvlan(SubLinks[Options]):
 
     def traits(self, options: Options, internal: bool) -> Traits:
         switched = options.mode == "l2"
-        return Traits(gateway=switched and not internal and bool(options.parent), claim=options.parent, own_macs=False)
+        return Traits(
+            on_host=False,
+            gateway=switched and not internal and bool(options.parent),
+            claim=options.parent,
+            own_macs=False,
+        )
 
     def _request(self, options: Options, endpoint: Endpoint, place: Place) -> Request:
         return add_ipvlan(place.name, place.parent, options.mode, options.flag, place.netns_fd, options.mtu)

@@ -48,6 +48,7 @@ class Macvlan(SubLinks[Options]):
 
     def traits(self, options: Options, internal: bool) -> Traits:
         return Traits(
+            on_host=False,
             gateway=not internal and bool(options.parent),
             claim=options.parent,
             # The kernel gives it the parent's, and another would change the parent's, too.

@@ -20,7 +20,7 @@ from typing import Literal
 
 from drivers import options as read
 from drivers.api import Attachment, Endpoint, Network, Traits
-from drivers.errors import LinkTaken
+from drivers.errors import DriverError, LinkTaken
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import Link, add_veth, rename, set_alias, set_down
 from drivers.kernel.netlink import Netlink
@@ -73,12 +73,18 @@ class P2p:
         )
 
     def traits(self, options: Options, internal: bool) -> Traits:
-        return Traits(gateway=False)
+        return Traits(gateway=False, on_host=False)
 
     # --- networks -----------------------------------------------------------------------------
 
     def create_network(self, network: Network[Options]) -> None:
         """Nothing to build: the pair is made when the first endpoint joins."""
+        if any(pool.gateway is not None for pool in network.pools):
+            raise DriverError(
+                f"network {network.name} is a link between two containers and has no gateway",
+                kind="invalid",
+                hint="leave the gateway out; where one end leads on, routes of the other say so",
+            )
 
     def delete_network(self, network: Network[Options]) -> None:
         if self._waiting(network) is not None:

@@ -19,7 +19,7 @@ _ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
 _ALL_NODES_MAC = bytes.fromhex("333300000001")
 
 
-def announce(netns: Path | None, link: str, mac: str, addresses: Sequence[IPInterface]) -> None:
+def announce(netns: Path | None, link: str, addresses: Sequence[IPInterface]) -> None:
     """Send one announcement for each address out of a link that is up.
 
     Neighbours that knew the address elsewhere (a container that was here before) change over at
@@ -34,7 +34,7 @@ def announce(netns: Path | None, link: str, mac: str, addresses: Sequence[IPInte
     with sender:
         sender.bind((link, 0))
         for address in addresses:
-            sender.send(frame(bytes.fromhex(mac.replace(":", "")), address))
+            sender.send(frame(sender.getsockname()[4], address))
 
 
 def frame(mac: bytes, address: IPInterface) -> bytes:

@@ -32,4 +32,4 @@ class Announcer:
             netns, endpoint = found
             # A sandbox that has ended meanwhile has nothing to announce.
             with suppress(Exception):
-                announce(netns, endpoint.interface, endpoint.mac, endpoint.addresses)
+                announce(netns, endpoint.interface, endpoint.addresses)

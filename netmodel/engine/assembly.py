@@ -11,10 +11,13 @@ from drivers.api import Driver
 from drivers.bridge import Bridge
 from drivers.firewall import Firewall
 from drivers.host import Host
+from drivers.ipvlan import Ipvlan
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.nft import NftWorker
 from drivers.kernel.reaper import Reaper
+from drivers.macvlan import Macvlan
 from drivers.null import Null
+from drivers.p2p import P2p
 from ipam import DefaultIpam, NullIpam
 from ipam.api import IpamDriver
 from ipam.subnets import ula_pool
@@ -144,7 +147,10 @@ def _core(path: Path, events: EventBus, opened: ExitStack) -> Core:
     firewall.install()
     bridge = Bridge(host, firewall, reaper, root.id)
     opened.callback(bridge.close)
-    drivers: dict[str, Driver] = {driver.name: driver for driver in (bridge, Host(), Null())}
+    p2p = P2p(host, reaper, root.id)
+    opened.callback(p2p.close)
+    known: tuple[Driver, ...] = (bridge, p2p, Macvlan(host, root.id), Ipvlan(host, root.id), Host(), Null())
+    drivers = {driver.name: driver for driver in known}
     seed = read_text(Path("/etc/machine-id")).strip() or read_text(Path("/proc/sys/kernel/hostname"))
     ipam: dict[str, IpamDriver] = {
         driver.name: driver for driver in (DefaultIpam(default_pools_v6=(ula_pool(seed + root.id),)), NullIpam())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from drivers.api import Attachment, Carries, PortBinding, Publishes
+from drivers.api import Carries, PortBinding, Publishes
 from drivers.errors import PortInUse
 from netmodel.engine.announcer import Announcer
 from netmodel.engine.core import Core
@@ -82,13 +82,15 @@ class Attachments:
     def leave(self, container: Container) -> None:
         """Take all links of its sandbox out of service."""
         endpoints = self._core.records.endpoints_of(container.id)
+        sandbox = self._sandboxes.get(container.sandbox)
+        # After a crash we are not connected to a sandbox in which nothing runs.
+        netns = sandbox.netns if sandbox is not None else self._core.spawner.sandbox(container.id)
         with every_step(f"cannot take {container.name} off all its networks") as step:
             for endpoint in endpoints:
                 with step:
                     self._endpoints.unresolvable(endpoint)
                 with step:
-                    self._endpoints.leave(endpoint)
-            sandbox = self._sandboxes.get(container.sandbox)
+                    self._endpoints.leave(endpoint, netns)
             if sandbox is not None:
                 with step:
                     self._sandboxes.clear(sandbox)
@@ -100,8 +102,7 @@ class Attachments:
         for endpoint in endpoints:
             network = self._core.records.networks.get(endpoint.network_id)
             assert network is not None
-            gateways = tuple(pool.gateway for pool in network.pools if pool.gateway is not None)
-            attachment = Attachment(link=endpoint.interface, gateways=gateways)
+            attachment = self._endpoints.adopt_link(endpoint, netns)
             sandbox.links[endpoint.id] = Joined(endpoint=endpoint, network=network, attachment=attachment)
             self._endpoints.resolvable(container, endpoint)
         if endpoints or container.config.network_mode == "bridge":  # it may have been disconnected from all
@@ -111,7 +112,7 @@ class Attachments:
 
     def plug(self, container: Container, endpoint: Endpoint, sandbox: Sandbox, undo: ExitStack) -> None:
         """Bring one more network into a running sandbox."""
-        undo.callback(self._endpoints.leave, endpoint)
+        undo.callback(self._endpoints.leave, endpoint, sandbox.netns)
         joined = self._join_one(endpoint, sandbox.netns)
         undo.callback(self._sandboxes.remove, sandbox, endpoint.id)
         self._sandboxes.add(sandbox, joined, container.config)
@@ -127,7 +128,7 @@ class Attachments:
             with step:
                 self._sandboxes.remove(sandbox, endpoint.id)
             with step:
-                self._endpoints.leave(endpoint)
+                self._endpoints.leave(endpoint, sandbox.netns)
 
     # --- ports --------------------------------------------------------------------------------
 

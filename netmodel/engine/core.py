@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeVar
 
-from drivers.api import Driver
+from drivers.api import Driver, Particular, Traits
 from drivers.firewall import Firewall
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.nft import NftWorker
@@ -21,6 +21,7 @@ from netmodel.engine.locks import Locks
 from netmodel.engine.records import Records
 from netmodel.engine.root import Root
 from netmodel.errors import Invalid
+from netmodel.model import NetworkConfig
 from runtime.cgroups import Cgroups
 from runtime.client import Spawner
 from runtime.images import Images
@@ -28,7 +29,7 @@ from runtime.rootfs import Layers
 from runtime.volumes import Volumes
 
 T = TypeVar("T")
-_LATER = ("ipvlan", "macvlan", "overlay")  # users of Docker know them
+_LATER = ("overlay",)  # users of Docker know it
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,6 +68,17 @@ class Core:
                 f"there are: {', '.join(sorted(self.drivers))}; `netmodel doctor` shows what this kernel could do",
             )
         return _known("network driver", name, self.drivers)
+
+    def traits(self, config: NetworkConfig) -> Traits:
+        """How a network differs from most.
+
+        Raises:
+            Invalid, InvalidOption: There is no such driver, or no such option of it.
+        """
+        driver = self.driver(config.driver)
+        if isinstance(driver, Particular):
+            return driver.traits(driver.parse(config.options), config.internal)
+        return Traits()
 
     def ipam_driver(self, name: str) -> IpamDriver:
         return _known("IPAM driver", name, self.ipam)

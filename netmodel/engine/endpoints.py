@@ -6,10 +6,12 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from ipaddress import IPv4Interface
 from pathlib import Path
 
 import drivers.api as driver_api
+from drivers.errors import NetworkFull
 from ipam.errors import AddressTaken
 from netmodel.dns.zone import Port
 from netmodel.engine.core import Core
@@ -41,6 +43,13 @@ class Endpoints:
             IpamError: An address is taken or outside; the pool is full.
         """
         mac = _checked_mac(config.mac_address)
+        self._check_room(network)
+        own_mac = self._core.traits(network.config).own_macs
+        if mac and not own_mac:
+            raise Invalid(
+                f"network {network.name} gives its endpoints the MAC address of its parent link, not {mac}",
+                "leave the MAC address out",
+            )
         with Undo() as undo:
             addresses = self._request_addresses(config, network, undo)
             endpoint = Endpoint(
@@ -48,7 +57,7 @@ class Endpoints:
                 network_id=network.id,
                 container_id=container_id,
                 config=config,
-                mac=mac or _mac_for(addresses),
+                mac=mac or (_mac_for(addresses) if own_mac else ""),
                 interface=interface,
                 addresses=addresses,
             )
@@ -56,6 +65,13 @@ class Endpoints:
             driver.create_endpoint(self._networks.as_driver(network), as_driver(endpoint))
             undo.pop_all()
         return endpoint
+
+    def _check_room(self, network: Network) -> None:
+        """Refuse now what could never start beside the others."""
+        driver = self._core.driver(network.config.driver)
+        most = getattr(driver, "max_endpoints", 10**9)
+        if len(self._core.records.endpoints_on(network.id)) >= most:
+            raise NetworkFull(network.name)
 
     def _request_addresses(self, config: EndpointConfig, network: Network, undo: ExitStack) -> tuple[IPInterface, ...]:
         ipam = self._core.ipam_driver(network.config.ipam_driver)
@@ -118,10 +134,30 @@ class Endpoints:
         driver = self._core.driver(network.config.driver)
         return driver.join(self._networks.as_driver(network), as_driver(endpoint), netns)
 
-    def leave(self, endpoint: Endpoint) -> None:
-        """Take the link out of service."""
+    def adopt_link(self, endpoint: Endpoint, netns: Path) -> driver_api.Attachment:
+        """Know again what an earlier engine put into a namespace."""
         network = self._network(endpoint)
-        self._core.driver(network.config.driver).leave(self._networks.as_driver(network), as_driver(endpoint))
+        driver = self._core.driver(network.config.driver)
+        if isinstance(driver, driver_api.Inside):
+            attachment = driver.adopt(self._networks.as_driver(network), as_driver(endpoint), netns)
+            return replace(attachment, link=endpoint.interface)
+        gateways = tuple(pool.gateway for pool in network.pools if pool.gateway is not None)
+        return driver_api.Attachment(link=endpoint.interface, gateways=gateways)
+
+    def leave(self, endpoint: Endpoint, netns: Path | None) -> None:
+        """Take the link out of service.
+
+        Args:
+            netns: The namespace it is in; None, or gone, when it ended.
+        """
+        network = self._network(endpoint)
+        driver = self._core.driver(network.config.driver)
+        with every_step(f"cannot take {endpoint.interface} off network {network.name}") as step:
+            if isinstance(driver, driver_api.Inside) and netns is not None and netns.exists():
+                with step:
+                    driver.withdraw(self._networks.as_driver(network), as_driver(endpoint), netns)
+            with step:
+                driver.leave(self._networks.as_driver(network), as_driver(endpoint))
 
     def resolvable(self, container: Container, endpoint: Endpoint) -> None:
         """Let the network's other members find the container by its names."""

@@ -73,7 +73,8 @@ class NameFiles:
             # The order in which default routes are chosen (routing.py); an internal network leads to the host at most.
             key=lambda pair: (pair[1].config.internal, -pair[0], pair[1].name),
         ):
+            on_host = self._core.traits(network.config).on_host  # else the gateway is another machine
             for pool in network.pools:
-                if pool.gateway is not None:
+                if pool.gateway is not None and on_host:
                     found.setdefault(pool.gateway.version, pool.gateway)
         return [found[family] for family in sorted(found)]

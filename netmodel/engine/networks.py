@@ -57,15 +57,17 @@ class Networks:
         core = self._core
         driver = core.driver(config.driver)
         driver.parse(config.options)  # a wrong option costs nothing yet
+        traits = core.traits(config)
         network = Network(id=new_id(), config=config, created_at=datetime.now(UTC), state="creating")
         with core.locks.alone(network.id), Undo() as undo:
             undo.callback(core.locks.forget, network.id)
             core.records.networks.check_free(network)
             if driver.wants_pools:
-                network = replace(network, pools=self._request_pools(network))
+                network = replace(network, pools=self._request_pools(network, traits))
                 undo.callback(self.release, network)
             core.records.put(network)  # the intent: names the pools, so that a crash from here is undone
             undo.callback(core.records.delete, network)
+            self._check_claim(network, traits.claim)
             undo.callback(driver.delete_network, self.as_driver(network))
             driver.create_network(self.as_driver(network))
             network = replace(network, state="ready")
@@ -74,11 +76,20 @@ class Networks:
         self._event("create", network)
         return network
 
-    def _request_pools(self, network: Network) -> tuple[NetworkPool, ...]:
+    def _check_claim(self, network: Network, claim: str) -> None:
+        """Two networks on one link of the host would be one segment, whatever their names say."""
+        for other in self._core.records.networks:
+            if claim and other.id != network.id and self._core.traits(other.config).claim == claim:
+                raise Conflict(
+                    f"network {other.name} is on the host's link {claim} already",
+                    f"attach to that one, or give this one a VLAN of the link ({claim.partition('.')[0]}.NUMBER)",
+                )
+
+    def _request_pools(self, network: Network, traits: driver_api.Traits) -> tuple[NetworkPool, ...]:
         config = network.config
         wishes = list(_wishes(config))
         ipam = self._core.ipam_driver(config.ipam_driver)
-        taken = self._taken(wishes, config.ipam_driver)
+        taken = self._taken(wishes, config.ipam_driver, traits.on_host)
         held: list[Pool] = []
         try:
             for family, wish in wishes:
@@ -92,6 +103,7 @@ class Networks:
                             gateway=wish.gateway,
                             auxiliary=wish.auxiliary,
                             options=config.ipam_options,
+                            want_gateway=traits.gateway,
                         ),
                         taken,
                     )
@@ -111,10 +123,11 @@ class Networks:
             for pool in held
         )
 
-    def _taken(self, wishes: Iterable[tuple[int, PoolConfig]], ipam_driver: str) -> Sequence[Taken]:
+    def _taken(self, wishes: Iterable[tuple[int, PoolConfig]], ipam_driver: str, on_host: bool) -> Sequence[Taken]:
         """What a pool may not overlap: the host's routes, and for a message that names it, a network of ours."""
-        taken = list(self._routes.taken())
         chosen = [wish.subnet for _, wish in wishes if wish.subnet is not None]
+        beside = () if on_host else tuple(subnet.version for subnet in chosen)
+        taken = [route for route in self._routes.taken() if route.prefix.version not in beside]
         # Automatic pools of one IPAM driver avoid each other inside it.
         ours = [
             Taken(prefix=pool.subnet, by=f"network {network.name}")

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from drivers.api import Endpoint as DriverEndpoint
 from drivers.api import PortBinding
 from drivers.bridge import Bridge
+from drivers.p2p import CABLE
+from drivers.parents import PARENT
 from netmodel.engine.attach import Attachments, binding_of
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
@@ -163,8 +165,10 @@ class Recovery:
         """Links with our tag whose object is gone, or whose container does not run."""
         records = self.core.records
         for link, kind, object_id in bridge.links():
-            if kind == "bridge" and records.networks.get(object_id) is not None:
+            if kind in ("bridge", PARENT) and records.networks.get(object_id) is not None:
                 continue
+            if kind == CABLE and any(self._in_service(one.container_id) for one in records.endpoints_on(object_id)):
+                continue  # the end of a link whose other end is in a sandbox
             endpoint = records.endpoint(object_id) if kind == "endpoint" else None
             if endpoint is not None and self._in_service(endpoint.container_id):
                 continue

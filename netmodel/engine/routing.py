@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
-from drivers.api import Attachment
+from drivers.api import Attachment, Route
 from netmodel.errors import Invalid
-from netmodel.model import Endpoint, IPAddress, Network, RouteConfig
+from netmodel.model import Endpoint, IPAddress, IPNetwork, Network, RouteConfig
+
+EVERYTHING: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,15 +26,24 @@ class Joined:
     network: Network
     attachment: Attachment
 
-    def gateway(self, family: int) -> IPAddress | None:
-        if self.network.config.internal:
+    @property
+    def leads_outside(self) -> bool:
+        return not self.network.config.internal and self.attachment.leads_outside
+
+    def way_out(self, family: int) -> Route | None:
+        """The default route that it offers: by a gateway, or where everything is on the link."""
+        if not self.leads_outside:
             return None
-        return next((gateway for gateway in self.attachment.gateways if gateway.version == family), None)
+        everything = EVERYTHING[family]
+        gateway = next((gateway for gateway in self.attachment.gateways if gateway.version == family), None)
+        if gateway is not None:
+            return Route(destination=everything, via=gateway)
+        return next((route for route in self.attachment.routes if route.destination == everything), None)
 
 
 def gateway_endpoint(links: Iterable[Joined], family: int) -> Joined | None:
-    """The attachment whose gateway is the default one of a family."""
-    offering = [link for link in links if link.gateway(family) is not None]
+    """The attachment whose way out is the default one of a family."""
+    offering = [link for link in links if link.way_out(family) is not None]
     return min(offering, key=lambda link: (-link.endpoint.config.gw_priority, link.network.name), default=None)
 
 

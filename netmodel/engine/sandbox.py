@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv6Interface
 from pathlib import Path
 
 from drivers.dns_redirect import redirect_dns
@@ -28,11 +28,10 @@ from drivers.kernel.route import add_route, delete_route
 from drivers.kernel.wire import Request
 from netmodel.engine.core import Core
 from netmodel.engine.files import DNS_ADDRESS, ndots_of, read_text, resolver_options
-from netmodel.engine.routing import Joined, declared_default, gateway_endpoint
+from netmodel.engine.routing import EVERYTHING, Joined, declared_default, gateway_endpoint
 from netmodel.engine.undo import every_step
-from netmodel.model import ContainerConfig, IPAddress, IPNetwork, RouteConfig
+from netmodel.model import ContainerConfig, IPAddress, RouteConfig
 
-_EVERYTHING: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 # Source: Linux include/uapi/linux/sockios.h, if.h, in.h.
 _SIOCGIFINDEX = 0x8933
 _IFREQ = struct.Struct("16si20x")
@@ -219,24 +218,29 @@ class Sandboxes:
             requests.append(set_mtu(index, link.attachment.mtu))
         requests += [add_address(index, address) for address in link.endpoint.addresses]
         requests.append(set_up(index))
-        requests += [add_route(route.destination, via=route.via, ifindex=index) for route in link.attachment.routes]
+        requests += [
+            add_route(route.destination, via=route.via, ifindex=index)
+            for route in link.attachment.routes
+            if route.destination.prefixlen  # the default one is chosen among all links
+        ]
         return requests
 
     def _route_requests(self, sandbox: Sandbox) -> list[Request]:
         """The default route of each family, then what x-routes declares."""
         requests: list[Request] = []
         links = sandbox.links.values()
-        for family, everything in _EVERYTHING.items():
+        for family, everything in EVERYTHING.items():
             if declared_default(sandbox.routes, family):
                 continue
             chosen = gateway_endpoint(links, family)
             if chosen is None:
                 requests.append(delete_route(everything))  # of a network that was disconnected
                 continue
-            gateway = chosen.gateway(family)
-            assert gateway is not None
+            way = chosen.way_out(family)
+            assert way is not None
             index = self._index_of(sandbox, chosen)
-            requests.append(add_route(everything, via=gateway, ifindex=index, onlink=_is_outside(gateway, chosen)))
+            onlink = way.via is not None and _is_outside(way.via, chosen)
+            requests.append(add_route(everything, via=way.via, ifindex=index, onlink=onlink))
         for route in sandbox.routes:
             carrier = _carrier(route, links)
             if carrier is None:
@@ -260,7 +264,7 @@ class Sandboxes:
 
         Its own servers it may always ask: from inside, where nothing leaves its networks.
         """
-        return sandbox.own_servers or any(not link.network.config.internal for link in sandbox.links.values())
+        return sandbox.own_servers or any(link.leads_outside for link in sandbox.links.values())
 
 
 def _put_away(index: int) -> list[Request]:

@@ -124,8 +124,8 @@ def test_its_link_is_gone_when_it_has_left(driver: Ipvlan, outside: Box, a: Box)
     assert not links(a)
 
 
-def test_it_keeps_no_address_for_a_gateway_where_it_routes(driver: Ipvlan) -> None:
-    for mode, gateway in (("l2", True), ("l3", False), ("l3s", False)):
-        options = driver.parse({"parent": "eth0", "ipvlan_mode": mode})
+@pytest.mark.parametrize(("mode", "gateway"), [("l2", True), ("l3", False), ("l3s", False)])
+def test_it_keeps_an_address_for_a_gateway_where_it_switches(driver: Ipvlan, mode: str, gateway: bool) -> None:
+    traits = driver.traits(driver.parse({"parent": "eth0", "ipvlan_mode": mode}), internal=False)
 
-        assert driver.traits(options, internal=False) == Traits(claim="eth0", own_macs=False, gateway=gateway)
+    assert traits == Traits(claim="eth0", on_host=False, own_macs=False, gateway=gateway)

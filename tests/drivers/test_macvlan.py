@@ -249,8 +249,8 @@ def test_options_are_dockers(driver: Macvlan) -> None:
     )
 
     assert (options.parent, options.mode, options.mtu) == ("eth0.50", "vepa", 1400)
-    assert driver.traits(options, internal=False) == Traits(claim="eth0.50")
-    assert driver.traits(options, internal=True) == Traits(claim="eth0.50", gateway=False)
+    assert driver.traits(options, internal=False) == Traits(claim="eth0.50", on_host=False)
+    assert driver.traits(options, internal=True) == Traits(claim="eth0.50", on_host=False, gateway=False)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_neighbours_change_over_at_once(netlink: Netlink, box: Callable[[str], B
         learn(a)
         eventually(lambda: set(known().values()) == {"02:00:00:00:00:01"})
         inside.apply([set_mac(there, MAC)])
-        announce(a.path, "eth0", MAC, addresses)
+        announce(a.path, "eth0", addresses)
 
         eventually(lambda: set(known().values()) == {MAC})
 
