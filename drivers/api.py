@@ -52,7 +52,7 @@ class PortBinding:
 
     Args:
         host_address: None is every address of the host, of both families.
-        host_port: 0 lets the driver choose one; what publish() returns is never 0.
+        host_port: 0 lets the driver choose one.
         host_port_end: Last port to choose from, with host_port the first; 0 is host_port alone.
     """
 
@@ -206,9 +206,38 @@ class Publishes(Protocol):
     ) -> tuple[PortBinding, ...]:
         """Publish them all in one transaction, or none, and say which host ports they got.
 
+        Host port 0 in the answer: none leads there; the port is reached at the endpoint's own address.
+
         Raises:
             PortInUse: Names the port and, where it can be known, the process that holds it.
         """
 
     def unpublish(self, network: Network[Any], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
         """Withdraw what publish() returned and forget the connections that used it."""
+
+    def publishes_to_host(self, network: Network[Any]) -> bool:
+        """Whether ports are published though the network leads nowhere: the host itself reaches them."""
+
+    def open_ports(self, network: Network[Any], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
+        """Let ports be reached at the endpoint's own addresses, where the network is routed to; else do nothing.
+
+        For endpoints that are not the sandbox's way out; publish() does it as well.
+        """
+
+    def shut_ports(self, network: Network[Any], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
+        """Undo open_ports()."""
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A driver whose networks hold so many endpoints and no more."""
+
+    max_endpoints: int
+
+
+@runtime_checkable
+class Advises(Protocol):
+    """A driver that can tell what about a network works, but not as one would wish."""
+
+    def advice(self, network: Network[Any]) -> Sequence[str]:
+        """One sentence each."""

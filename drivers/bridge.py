@@ -14,16 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Literal
 
-from drivers.api import Attachment, Endpoint, IPAddress, Network, PortBinding
-from drivers.bridge_options import NAME, Options, parse
-from drivers.errors import DriverError, LinkTaken, NetworkFull
-from drivers.firewall import Firewall, NetworkRules, Publication
+from drivers.api import Attachment, Endpoint, IPAddress, Network, Pool, PortBinding
+from drivers.bridge_options import GATEWAY_MODE, NAME, PUBLISH_TO_HOST, Options, parse
+from drivers.errors import DriverError, InvalidOption, LinkTaken, NetworkFull
+from drivers.firewall import Firewall, NetworkRules, Opening, Port
 from drivers.kernel.address import IPInterface, add_address, delete_address, link_local
-from drivers.kernel.bridge import add_bridge, port_settings, set_port
+from drivers.kernel.bridge import add_bridge, is_forwarding, port_settings, set_port
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import (
     Link,
@@ -31,16 +31,20 @@ from drivers.kernel.link import (
     alias,
     change,
     delete_link,
+    get_link,
     no_link_local,
+    read_link,
     route_localnet,
     set_mtu,
     set_up,
     without_link_local,
 )
 from drivers.kernel.netlink import Netlink
+from drivers.kernel.offload import compute_checksums
 from drivers.kernel.reaper import Reaper
+from drivers.kernel.route import get_way, read_way
 from drivers.kernel.sysctl import read_sysctl, write_sysctl
-from drivers.publishing import Publisher, publications_of
+from drivers.publishing import Publisher, ports_of
 
 # Marks a gateway's address as given by us (IFA_PROTO), so that one that an adopted bridge had
 # before is kept when the network goes.
@@ -48,6 +52,11 @@ _ORIGIN = 0x6E
 
 # Not an error when it passes: the peer may be down for reasons of its own.
 _CARRIER_S = 0.5
+_SPANNING_TREE_S = 5.0
+
+_ANY = {4: ip_address("0.0.0.0"), 6: ip_address("::")}
+# Addresses for documentation (RFC 5737, RFC 3849): nobody has a route to them but the default one.
+_OUTSIDE = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8:ffff::1")}
 
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 
@@ -63,6 +72,8 @@ class Bridge:
     name: str = "bridge"
     scope: Literal["local", "global"] = "local"
     wants_pools = True
+    # Source: Linux net/bridge/br_private.h, BR_MAX_PORTS; port 0 is none.
+    max_endpoints = 1023
 
     def __init__(self, host: Netlink, firewall: Firewall, reaper: Reaper, root_id: str) -> None:
         self._host = host
@@ -84,6 +95,7 @@ class Bridge:
     # --- networks -----------------------------------------------------------------------------
 
     def create_network(self, network: Network[Options]) -> None:
+        _check_modes(network)
         name = bridge_name(network)
         with ExitStack() as undo:
             link = self._host.link(name)
@@ -110,8 +122,16 @@ class Bridge:
 
     def _make_bridge(self, network: Network[Options], name: str, undo: ExitStack) -> Link:
         tag = change(name, f"tag link {name}", [alias(self._tag("bridge", network.id))])
+        options = network.options
+        bridge = add_bridge(
+            name,
+            _mac_of(network.id),
+            options.mtu or self._mtu_outside(network),
+            stp=options.stp,
+            group_forward_mask=options.group_forward_mask,
+        )
         # One datagram: nothing can stop us between making the link and tagging it as ours.
-        self._host.apply([add_bridge(name, _mac_of(network.id), network.options.mtu), tag])
+        self._host.apply([bridge, tag])
         undo.callback(self._reaper.retire, [name])
         # Before the link is up: an advertisement accepted in between would leave a route and an
         # address, and accept_ra=0 removes neither. Without IPv6 in the kernel there is no such setting.
@@ -130,6 +150,8 @@ class Bridge:
             raise LinkTaken(link.name, "not ours", "remove it, or create the network again")
         if link.kind != "bridge":
             raise LinkTaken(link.name, f"no bridge but a {link.kind or 'network card'}", f"give {NAME} another name")
+        if network.options.stp or network.options.group_forward_mask:
+            raise LinkTaken(link.name, "set up by somebody else", "leave out the options of the bridge itself")
 
     def _set_up_bridge(self, network: Network[Options], link: Link) -> None:
         mtu = network.options.mtu
@@ -137,7 +159,7 @@ class Bridge:
         requests.append(route_localnet(link.index))
         requests += [add_address(link.index, gateway, origin=_ORIGIN) for gateway in self._gateways(network, link)]
         requests.append(set_up(link.index))
-        if not link.up and any(pool.subnet.version == 6 for pool in network.pools):
+        if not link.up and any(pool.subnet.version == 6 for pool in _met_by_host(network)):
             requests.append(add_address(link.index, link_local(link.mac)))
         self._host.apply(requests)
 
@@ -145,7 +167,7 @@ class Bridge:
         """The gateways' addresses that the bridge lacks."""
         wanted = [
             ip_interface((pool.gateway, pool.subnet.prefixlen))
-            for pool in network.pools
+            for pool in _met_by_host(network)
             if pool.gateway is not None and not (pool.subnet.version == 4 and network.options.inhibit_ipv4)
         ]
         if not link.up:
@@ -171,6 +193,28 @@ class Bridge:
                 write_sysctl(setting, "1")
                 self._forwarding_changed.append(setting.replace("/", "."))
 
+    def advice(self, network: Network[Options]) -> list[str]:
+        """What works, but not as one would wish."""
+        link = self._host.link(bridge_name(network))
+        outside = self._mtu_outside(network)
+        if link is None or not 0 < outside < link.mtu:
+            return []
+        sizes = f"an MTU of {link.mtu}, the way out of this host one of {outside}"
+        return [f"network {network.name} has {sizes}: larger packets are fragmented on the way, or lost"]
+
+    def _mtu_outside(self, network: Network[Options]) -> int:
+        """The MTU of the way out of the host; 0 where there is none, or the network does not take it."""
+        found = []
+        for family in () if network.internal else {pool.subnet.version for pool in network.pools}:
+            try:
+                [way] = self._host.get(get_way(_OUTSIDE[family]), read_way)
+                [link] = self._host.get(get_link(way.link), read_link)
+            except KernelError:  # nowhere
+                continue
+            if link.name != "lo":
+                found.append(way.mtu or link.mtu)
+        return min(found, default=0)
+
     # --- endpoints ----------------------------------------------------------------------------
 
     def create_endpoint(self, network: Network[Options], endpoint: Endpoint) -> None:
@@ -182,19 +226,29 @@ class Bridge:
     def join(self, network: Network[Options], endpoint: Endpoint, netns: Path) -> Attachment:
         link = veth_name(endpoint)
         self._remove_half_made(endpoint, link)
-        bridge = self._host.index(bridge_name(network))
+        [bridge] = self._host.get(get_link(bridge_name(network)), read_link)
         try:
             self._plug_in(network, endpoint, link, bridge, netns)
         except KernelError as error:
             if error.errno == errno.EXFULL:  # net/bridge/br_if.c, find_portno()
                 raise NetworkFull(network.name) from error
             raise
+        if not network.options.tx_checksum:
+            self._compute_checksums(link, netns)
         return Attachment(
             link=link,
             gateways=() if network.internal else _gateways_of(network, endpoint),
-            mtu=network.options.mtu,
+            mtu=bridge.mtu,
             interface_prefix=network.options.interface_prefix,
         )
+
+    def _compute_checksums(self, link: str, netns: Path) -> None:
+        try:
+            compute_checksums(link)
+            compute_checksums(link, netns)
+        except KernelError:
+            self._reaper.retire([link])
+            raise
 
     def wait_until_carried(self, network: Network[Options], endpoint: Endpoint) -> None:
         """Return when the bridge forwards what the endpoint sends.
@@ -208,25 +262,34 @@ class Bridge:
         while time.monotonic() < deadline:
             link = self._host.link(veth_name(endpoint))
             if link is None or link.running:
-                return
+                break
             time.sleep(0.001)
+        if network.options.stp:
+            self._wait_for_spanning_tree(endpoint)
+
+    def _wait_for_spanning_tree(self, endpoint: Endpoint) -> None:
+        """Listening and learning take two seconds each; a port that would close a loop never forwards."""
+        deadline = time.monotonic() + _SPANNING_TREE_S
+        while time.monotonic() < deadline:
+            if self._host.get(get_link(veth_name(endpoint)), is_forwarding) != [False]:
+                return
+            time.sleep(0.02)
 
     def leave(self, network: Network[Options], endpoint: Endpoint) -> None:
         self._reaper.retire([veth_name(endpoint)])
 
-    def _plug_in(self, network: Network[Options], endpoint: Endpoint, link: str, bridge: int, netns: Path) -> None:
+    def _plug_in(self, network: Network[Options], endpoint: Endpoint, link: str, bridge: Link, netns: Path) -> None:
         try:
             descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise KernelError(error.errno or errno.ENOENT, f"open the network namespace {netns}") from error
-        mtu = network.options.mtu
         settings = [alias(self._tag("endpoint", endpoint.id)), port_settings(isolated=not network.options.icc)]
         if self._ipv6:
             settings.append(without_link_local())
         # One datagram: nothing can stop us between making the link and tagging it as ours.
         refusals = self._host.attempt(
             [
-                add_veth(link, link, descriptor, endpoint.mac, mtu, master=bridge),
+                add_veth(link, link, descriptor, endpoint.mac, bridge.mtu, master=bridge.index),
                 change(link, f"set up bridge port {link}", settings),
                 set_up(link),
             ]
@@ -253,15 +316,26 @@ class Bridge:
         self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]
     ) -> tuple[PortBinding, ...]:
         ports = [_with_default_address(network, port) for port in ports]
+        rules = rules_of(network)
         with ExitStack() as undo:
-            published = self._publisher.publish(endpoint, ports)
-            undo.callback(self._publisher.unpublish, endpoint, published)
+            published = self._publisher.publish(rules, endpoint, ports)
+            undo.callback(self._publisher.unpublish, rules, endpoint, published)
             self._prepare_turnaround(endpoint)
             undo.pop_all()
         return published
 
     def unpublish(self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
-        self._publisher.unpublish(endpoint, [_with_default_address(network, port) for port in ports])
+        ports = [_with_default_address(network, port) for port in ports]
+        self._publisher.unpublish(rules_of(network), endpoint, ports)
+
+    def publishes_to_host(self, network: Network[Options]) -> bool:
+        return network.internal and network.options.publish_to_host
+
+    def open_ports(self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
+        self._firewall.publish(_openings(network, endpoint, ports))
+
+    def shut_ports(self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
+        self._publisher.shut(_openings(network, endpoint, ports))
 
     def _prepare_turnaround(self, endpoint: Endpoint) -> None:
         """Let a container reach itself through a published port.
@@ -280,26 +354,34 @@ class Bridge:
     # --- what an engine that starts needs ---------------------------------------------------------
 
     def restore(
-        self, networks: Iterable[tuple[Network[Options], Sequence[tuple[Endpoint, Sequence[PortBinding]]]]]
+        self, networks: Iterable[tuple[Network[Options], Sequence[tuple[Endpoint, Sequence[PortBinding], bool]]]]
     ) -> list[DriverError]:
         """Make the firewall exactly what is declared and hold its ports again.
 
         One transaction, whatever was in the table. Ports that this engine holds already stay held.
+
+        Args:
+            networks: Each with its endpoints, their ports, and whether these are published there or
+                only open (see open_ports).
 
         Returns:
             What could not be held: somebody took the port while no engine ran. It is published all
             the same, as before.
         """
         rules: list[NetworkRules] = []
-        publications: list[Publication] = []
+        ports: list[Port] = []
         failures: list[DriverError] = []
         for network, endpoints in networks:
-            rules.append(rules_of(network))
-            for endpoint, declared in endpoints:
-                ports = [_with_default_address(network, port) for port in declared]
-                publications += publications_of(endpoint, ports)
-                failures += self._publisher.hold_again(endpoint, ports)
-        self._firewall.restore(rules, publications)
+            own = rules_of(network)
+            rules.append(own)
+            for endpoint, declared, published in endpoints:
+                if not published:
+                    ports += _openings(network, endpoint, declared)
+                    continue
+                bindings = [_with_default_address(network, port) for port in declared]
+                ports += ports_of(own, endpoint, bindings)
+                failures += self._publisher.hold_again(own, endpoint, bindings)
+        self._firewall.restore(rules, ports)
         return failures
 
     def links(self) -> list[tuple[Link, str, str]]:
@@ -332,16 +414,69 @@ def veth_name(endpoint: Endpoint) -> str:
 
 
 def rules_of(network: Network[Options]) -> NetworkRules:
+    options = network.options
+    if network.internal:
+        return NetworkRules(bridge=bridge_name(network), internal=True, icc=options.icc, masquerade=())
+    by_mode: dict[str, tuple[int, ...]] = {
+        mode: tuple(family for family in (4, 6) if options.gateway_mode(family) == mode)
+        for mode in ("nat", "nat-unprotected", "routed")
+    }
+    masqueraded = tuple(sorted((*by_mode["nat"], *by_mode["nat-unprotected"]))) if options.masquerade else ()
+    chosen = (options.host_ipv4, options.host_ipv6)
     return NetworkRules(
         bridge=bridge_name(network),
-        internal=network.internal,
-        icc=network.options.icc,
-        masquerade=network.options.masquerade,
+        icc=options.icc,
+        masquerade=masqueraded,
+        sources=tuple(one for one in chosen if one is not None and one.version in masqueraded),
+        unprotected=by_mode["nat-unprotected"],
+        routed=by_mode["routed"],
+        trusted=options.trusted,
     )
 
 
+def _check_modes(network: Network[Options]) -> None:
+    """Refuse what only internal networks, or only others, can be asked for."""
+    options = network.options
+    for family, key in GATEWAY_MODE.items():
+        mode = options.gateway_mode(family)
+        if mode == "isolated" and not network.internal:
+            raise InvalidOption(f"option {key}: only an internal network can be isolated", hint="make it internal")
+        if mode == "isolated" and options.publish_to_host:
+            raise InvalidOption(
+                f"options {key}=isolated and {PUBLISH_TO_HOST} exclude each other", hint="leave out one of them"
+            )
+        if mode in ("routed", "nat-unprotected") and network.internal:
+            raise InvalidOption(
+                f"option {key}: nothing outside reaches an internal network, so it cannot be {mode}",
+                hint="leave the option out, or do not make the network internal",
+            )
+    if options.publish_to_host and not network.internal:
+        raise InvalidOption(
+            f"option {PUBLISH_TO_HOST}: this network publishes to everybody", hint="it is for internal networks"
+        )
+
+
+def _met_by_host(network: Network[Options]) -> list[Pool]:
+    """The pools in which the host itself is on the network."""
+    return [pool for pool in network.pools if network.options.gateway_mode(pool.subnet.version) != "isolated"]
+
+
+def _openings(network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> list[Port]:
+    """The ports in the families in which the network is routed to."""
+    rules = rules_of(network)
+    if not rules.routed:
+        return []
+    addresses = tuple(one for one in endpoint.addresses if one.version in rules.routed)
+    own = replace(endpoint, addresses=addresses)
+    wanted = [port for port in ports if any(port.host_address in (None, _ANY[one.version]) for one in addresses)]
+    return [one for one in ports_of(rules, own, wanted) if isinstance(one, Opening)]
+
+
 def _with_default_address(network: Network[Options], port: PortBinding) -> PortBinding:
-    return port if port.host_address is not None else replace(port, host_address=network.options.host_binding)
+    default = network.options.host_binding
+    if port.host_address is not None or default is None or default.is_unspecified:
+        return port
+    return replace(port, host_address=default)
 
 
 def _gateways_of(network: Network[Options], endpoint: Endpoint) -> tuple[IPAddress, ...]:

@@ -1,12 +1,15 @@
-"""Options of bridge networks, under Docker's keys."""
+"""Options of bridge networks: Docker's under Docker's keys, and a few of our own for labs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal, cast
 
 from drivers import options as read
+
+GatewayMode = Literal["nat", "nat-unprotected", "routed", "isolated"]
 
 _PREFIX = "com.docker.network."
 NAME = _PREFIX + "bridge.name"
@@ -14,10 +17,39 @@ ICC = _PREFIX + "bridge.enable_icc"
 MASQUERADE = _PREFIX + "bridge.enable_ip_masquerade"
 HOST_BINDING = _PREFIX + "bridge.host_binding_ipv4"
 INHIBIT_IPV4 = _PREFIX + "bridge.inhibit_ipv4"
+GATEWAY_MODE = {4: _PREFIX + "bridge.gateway_mode_ipv4", 6: _PREFIX + "bridge.gateway_mode_ipv6"}
+TRUSTED = _PREFIX + "bridge.trusted_host_interfaces"
 DEFAULT_BRIDGE = _PREFIX + "bridge.default_bridge"
+HOST_IPV4, HOST_IPV6 = _PREFIX + "host_ipv4", _PREFIX + "host_ipv6"
 MTU = _PREFIX + "driver.mtu"
 INTERFACE_PREFIX = _PREFIX + "container_iface_prefix"
-_KNOWN = (NAME, ICC, MASQUERADE, HOST_BINDING, INHIBIT_IPV4, DEFAULT_BRIDGE, MTU, INTERFACE_PREFIX)
+# Docker has none of these.
+PUBLISH_TO_HOST = "netmodel.bridge.publish_to_host"
+GROUP_FORWARD_MASK = "netmodel.bridge.group_fwd_mask"
+STP = "netmodel.bridge.stp"
+TX_CHECKSUM = "netmodel.bridge.tx_checksum"
+_KNOWN = (
+    NAME,
+    ICC,
+    MASQUERADE,
+    HOST_BINDING,
+    INHIBIT_IPV4,
+    *GATEWAY_MODE.values(),
+    TRUSTED,
+    DEFAULT_BRIDGE,
+    HOST_IPV4,
+    HOST_IPV6,
+    MTU,
+    INTERFACE_PREFIX,
+    PUBLISH_TO_HOST,
+    GROUP_FORWARD_MASK,
+    STP,
+    TX_CHECKSUM,
+)
+_MODES = ("nat", "nat-unprotected", "routed", "isolated")
+# BR_GROUPFWD_RESTRICTED: spanning tree, pause frames and link aggregation are the bridge's own.
+# Source: Linux net/bridge/br_private.h.
+_RESTRICTED = 0x0007
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +60,40 @@ class Options:
         name: Of the link on the host; "" takes one made of the network's id.
         icc: Inter-container communication within the network.
         host_binding: The host's address for ports published without one.
-        mtu: In bytes; 0 is the kernel's.
+        mtu: In bytes; 0 is that of the way out of the host.
         inhibit_ipv4: The bridge does not get the IPv4 gateway's address: something else has it.
+        gateway_mode_ipv4, gateway_mode_ipv6: What stands between the network and the outside:
+            "nat" translates and hides what is not published, "nat-unprotected" translates and hides
+            nothing, "routed" translates nothing and hides what is not published, "isolated" (of
+            internal networks) keeps even the host away.
+        trusted: Links of the host behind which published ports may be reached at the containers' own addresses.
+        host_ipv4, host_ipv6: The address by which the outside sees the containers.
+        publish_to_host: An internal network's published ports are reached from the host itself.
+        group_forward_mask: Which frames to 01:80:C2:00:00:0X, by X, the bridge forwards like any other.
+        stp: The bridge takes part in spanning trees; its ports then carry nothing for their first four seconds.
+        tx_checksum: False makes the endpoints compute their checksums themselves instead of leaving
+            it to a card that may never come: for who reads packets off the link.
     """
 
     name: str = ""
     icc: bool = True
     masquerade: bool = True
-    host_binding: IPv4Address | None = None
+    host_binding: IPv4Address | IPv6Address | None = None
     mtu: int = 0
     inhibit_ipv4: bool = False
     interface_prefix: str = "eth"
+    gateway_mode_ipv4: GatewayMode = "nat"
+    gateway_mode_ipv6: GatewayMode = "nat"
+    trusted: tuple[str, ...] = ()
+    host_ipv4: IPv4Address | None = None
+    host_ipv6: IPv6Address | None = None
+    publish_to_host: bool = False
+    group_forward_mask: int = 0
+    stp: bool = False
+    tx_checksum: bool = True
+
+    def gateway_mode(self, version: int) -> GatewayMode:
+        return self.gateway_mode_ipv4 if version == 4 else self.gateway_mode_ipv6
 
 
 def parse(driver: str, options: Mapping[str, str]) -> Options:
@@ -53,8 +108,21 @@ def parse(driver: str, options: Mapping[str, str]) -> Options:
         name=read.link_name(options, NAME, ""),
         icc=read.flag(options, ICC, True),
         masquerade=read.flag(options, MASQUERADE, True),
-        host_binding=read.ipv4(options, HOST_BINDING),
+        host_binding=read.address(options, HOST_BINDING),
         mtu=0 if options.get(MTU) == "0" else read.number(options, MTU, 0, 68, 65535),
         inhibit_ipv4=read.flag(options, INHIBIT_IPV4, False),
         interface_prefix=read.link_name(options, INTERFACE_PREFIX, "eth", limit=10),
+        gateway_mode_ipv4=_mode(options, 4),
+        gateway_mode_ipv6=_mode(options, 6),
+        trusted=read.link_names(options, TRUSTED, ":"),
+        host_ipv4=read.ipv4(options, HOST_IPV4),
+        host_ipv6=read.ipv6(options, HOST_IPV6),
+        publish_to_host=read.flag(options, PUBLISH_TO_HOST, False),
+        group_forward_mask=read.mask(options, GROUP_FORWARD_MASK, _RESTRICTED),
+        stp=read.flag(options, STP, False),
+        tx_checksum=read.flag(options, TX_CHECKSUM, True),
     )
+
+
+def _mode(options: Mapping[str, str], version: int) -> GatewayMode:
+    return cast(GatewayMode, read.choice(options, GATEWAY_MODE[version], "nat", _MODES))

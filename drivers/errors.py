@@ -46,13 +46,18 @@ class MissingLinkKind(DriverError):
 
 
 class NetworkFull(DriverError):
-    """The kernel's limit of ports on one bridge."""
+    """A network with as many endpoints as it can have.
+
+    Args:
+        most: 1,023 is the kernel's limit of ports on one bridge.
+    """
 
     kind = "unavailable"
     hint = "spread the containers over several networks"
 
-    def __init__(self, network: str) -> None:
-        super().__init__(f"network {network} is full: the kernel allows 1,023 ports on one bridge")
+    def __init__(self, network: str, most: int = 1023) -> None:
+        why = "the kernel allows 1,023 ports on one bridge" if most == 1023 else f"it has {most} endpoints at most"
+        super().__init__(f"network {network} is full: {why}")
 
 
 class PortInUse(DriverError):

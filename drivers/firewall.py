@@ -3,35 +3,37 @@
 The rules are in firewall.nft, to be read there. Here its sets and maps are filled: one transaction
 for each operation, as large as the change and not as what exists already. Adding what is there and
 removing what is gone are no errors.
+
+What was filled in is remembered, so that all of it comes back after somebody else has flushed the
+ruleset, whatever else is being changed at that moment.
 """
 
 from __future__ import annotations
 
 import errno
 import re
+import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from drivers.api import IPAddress, Protocol_
 from drivers.kernel.errors import KernelError
 from drivers.kernel.nft import NftWorker
+from drivers.kernel.nft_rules import Rules
 
 _NUMBERS: dict[Protocol_, int] = {"tcp": 6, "udp": 17, "sctp": 132}
 _NAMES: dict[int, Protocol_] = {number: name for name, number in _NUMBERS.items()}
-_CONTENTS = (
-    "bridges",
-    "internal",
-    "masqueraded",
-    "same_bridge",
-    "within",
-    "ports4",
-    "ports4_any",
-    "ports6",
-    "ports6_any",
-)
+_SETS = ("bridges", "internal", "masqueraded", "unprotected", "routed", "trusted", "same_bridge", "open4", "open6")
+_PORTS = ("ports4", "ports4_any", "ports6", "ports6_any")
+_MAPS = ("source4", "source6", "within", *_PORTS)
+_FAMILIES = (4, 6)
+
+# So often a change is made again when somebody flushes the ruleset under our hands.
+_PATIENCE = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +43,40 @@ class NetworkRules:
     Args:
         bridge: Name of its link on the host.
         icc: Containers of the network reach each other.
-        masquerade: Outside they are seen by the host's address.
+        masquerade: Address families (4, 6) in which the outside sees them by an address of the host.
+        sources: Which one, where it was chosen; at most one of each family.
+        unprotected, routed: Families in which they may be reached at their own addresses: at all
+            ports, or at those that are open.
+        trusted: Links of the host from behind which that holds for open ports.
     """
 
     bridge: str
     internal: bool = False
     icc: bool = True
-    masquerade: bool = True
+    masquerade: tuple[int, ...] = _FAMILIES
+    sources: tuple[IPv4Address | IPv6Address, ...] = ()
+    unprotected: tuple[int, ...] = ()
+    routed: tuple[int, ...] = ()
+    trusted: tuple[str, ...] = ()
+
+    @property
+    def elements(self) -> list[tuple[str, str]]:
+        """The sets and maps it is in, and as what."""
+        bridge = f'"{self.bridge}"'
+        pair = f"{bridge} . {bridge}"
+        elements = [
+            ("bridges", bridge),
+            ("same_bridge", pair),
+            ("within", f"{pair} : {'accept' if self.icc else 'drop'}"),
+        ]
+        if self.internal:
+            elements.append(("internal", bridge))
+        elements += [("masqueraded", f"ipv{family} . {bridge}") for family in self.masquerade]
+        elements += [(f"source{one.version}", f"{bridge} : {one}") for one in self.sources]
+        elements += [("unprotected", f"ipv{family} . {bridge}") for family in self.unprotected]
+        elements += [("routed", f"ipv{family} . {bridge}") for family in self.routed]
+        elements += [("trusted", f'"{link}" . {bridge}') for link in self.trusted]
+        return elements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +94,8 @@ class Publication:
     host_address: IPAddress | None = None
 
     @property
-    def map(self) -> str:
+    def where(self) -> str:
+        """The map it is in."""
         return f"ports{self.target.version}" + ("" if self.host_address else "_any")
 
     @property
@@ -78,6 +108,27 @@ class Publication:
         return f"{self.key} : {self.target} . {self.target_port}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A port of a container that may be reached at the container's own address."""
+
+    protocol: Protocol_
+    target: IPAddress
+    target_port: int
+
+    @property
+    def where(self) -> str:
+        """The set it is in."""
+        return f"open{self.target.version}"
+
+    @property
+    def element(self) -> str:
+        return f"{self.target} . {_NUMBERS[self.protocol]} . {self.target_port}"
+
+
+Port = Publication | Opening
+
+
 class Firewall:
     """The table of one engine; safe to use from several threads.
 
@@ -87,7 +138,18 @@ class Firewall:
 
     def __init__(self, nft: NftWorker, root_id: str) -> None:
         self._nft = nft
-        self.table = f"inet netmodel_{root_id}"
+        self.name = f"netmodel_{root_id}"
+        self.table = f"inet {self.name}"
+        self._lock = threading.RLock()
+        self._rules = Rules(self.name)
+        self._networks: dict[str, NetworkRules] = {}  # by bridge
+        self._ports: set[Port] = set()
+        self._wanted = False
+        self._written: dict[str, tuple[int, ...]] = {}  # handles of our rules
+        self._users: tuple[int, ...] = ()
+        self._user_chain = ""  # with its rules; "" without any
+
+    # --- the whole table ------------------------------------------------------------------------
 
     def install(self) -> None:
         """Write the rules; elements that are there already stay, and so does what is in the user chain.
@@ -95,117 +157,212 @@ class Firewall:
         Raises:
             KernelError: As do all the others: the kernel refused, and nothing was changed.
         """
-        self._run(_rules(self.table), "write the firewall's rules")
+        with self._lock:
+            self._nft.run(_rules(self.table), asked="write the firewall's rules")
+            self._wanted = True
+            self._note()
 
-    def restore(self, networks: Iterable[NetworkRules], publications: Iterable[Publication]) -> None:
+    def restore(self, networks: Iterable[NetworkRules], ports: Iterable[Port]) -> None:
         """Make the table exactly this, whatever it held and even if it was flushed or deleted.
 
         One transaction: no packet meets the table in between.
         """
-        script = [_rules(self.table)]
-        script += [f"flush {'set' if _is_set(name) else 'map'} {self.table} {name}" for name in _CONTENTS]
-        script += self._elements("add", [element for one in networks for element in _of_network(one)])
-        script += self._elements("add", [(one.map, one.element) for one in publications])
-        self._run("\n".join(script) + "\n", "restore the firewall")
+        with self._lock:
+            self._networks = {network.bridge: network for network in networks}
+            self._ports = set(ports)
+            self._restore()
+
+    def repair(self) -> bool:
+        """Bring everything back if somebody deleted the table or rules of ours; says whether so.
+
+        The administrator's own rules come back as they were, too, if they went with ours and there
+        are no others by now.
+        """
+        with self._lock:
+            ours, users = self._look()
+            if not self._wanted:
+                return False
+            if ours and ours == self._written:
+                if users != self._users:
+                    self._note()
+                return False
+            lost = "" if users else self._user_chain
+            self._restore()
+            if lost:
+                with suppress(KernelError):  # it spoke of a set that is gone as well
+                    self._nft.run(f"table {self.table} {{\n{lost}\n}}\n", asked="restore the user chain")
+                    self._note()
+            return True
 
     def uninstall(self) -> None:
         """Delete the table, user chain included."""
-        self._run(f"table {self.table}\ndelete table {self.table}\n", "delete the firewall's table")
+        with self._lock:
+            self._wanted = False
+            self._networks.clear()
+            self._ports.clear()
+            self._nft.run(f"table {self.table}\ndelete table {self.table}\n", asked="delete the firewall's table")
+
+    def close(self) -> None:
+        """Let go of the kernel; the rules stay."""
+        self._rules.close()
 
     def has_user_rules(self) -> bool:
         """Somebody wrote rules into the user chain, which would go with the table."""
-        listing = self._nft.run(f"list chain {self.table} user\n")
-        return bool(re.search(r"chain user \{\s*[^\s}]", listing))
+        return bool(self._look()[1])
 
     def installed(self) -> bool:
-        """The table exists; someone may have flushed the ruleset."""
-        try:
-            self._nft.run(f"list chain {self.table} user\n")
-        except KernelError as error:
-            if error.errno == errno.ENOENT:
-                return False
-            raise
-        return True
+        """The rules are there; someone may have flushed the ruleset."""
+        return bool(self._look()[0])
+
+    def listing(self) -> str:
+        """The whole table in nft's notation; "" when there is none."""
+        return self._nft.list_table(self.table)
+
+    # --- networks -----------------------------------------------------------------------------
 
     def add_network(self, network: NetworkRules) -> None:
         """Protect and translate a network from now on; what was said of its bridge before is replaced."""
-        elements = _of_network(network)
-        try:
-            self._run("\n".join(self._elements("add", elements)) + "\n", f"add {network.bridge} to the firewall")
-        except KernelError as error:
-            if error.errno != errno.EEXIST:  # the verdict was another one
-                raise
-            self.remove_network(network.bridge)
-            self._run("\n".join(self._elements("add", elements)) + "\n", f"add {network.bridge} to the firewall")
+        asked = f"add {network.bridge} to the firewall"
+        with self._lock:
+            before = self._networks.get(network.bridge)
+            if before is not None and before != network:
+                self.remove_network(network.bridge)
+            try:
+                self._change(self._elements("add", network.elements), asked)
+            except KernelError as error:
+                if error.errno != errno.EEXIST:  # an earlier engine said something else of it
+                    raise
+                self.remove_network(network.bridge)
+                self._change(self._elements("add", network.elements), asked)
+            self._networks[network.bridge] = network
 
     def remove_network(self, bridge: str) -> None:
         """Forget a bridge's network."""
-        # Adding first makes removing what is not there harmless, in the same transaction. Not so for
-        # a verdict, which may be there as another one.
-        every = _of_network(NetworkRules(bridge=bridge, internal=True))
-        sets = [(name, element) for name, element in every if _is_set(name)]
-        script = self._elements("add", sets) + self._elements("delete", sets)
-        verdict = self._elements("delete", [("within", f'"{bridge}" . "{bridge}"')])
         asked = f"remove {bridge} from the firewall"
-        try:
-            self._run("\n".join(script + verdict) + "\n", asked)
-        except KernelError as error:
-            if error.errno != errno.ENOENT:
-                raise
-            self._run("\n".join(script) + "\n", asked)
+        with self._lock:
+            known = self._networks.get(bridge)
+            elements = known.elements if known is not None else _every(bridge)
+            # Adding first makes removing what is not there harmless, in the same transaction. Not so in
+            # a map, where it may be there as something else.
+            in_sets = [one for one in elements if one[0] in _SETS]
+            script = self._elements("add", in_sets) + self._elements("delete", in_sets)
+            keys = [(name, element.partition(" : ")[0]) for name, element in elements if name in _MAPS]
+            try:
+                self._nft.run("\n".join(script + self._elements("delete", keys)) + "\n", asked=asked)
+            except KernelError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                self._remove_what_is_there(script, keys, asked)
+            self._networks.pop(bridge, None)
 
-    def publish(self, publications: Sequence[Publication]) -> None:
-        """Send each port to its container, all of them or none.
-
-        Raises:
-            KernelError: EEXIST if a port goes to another container already.
-        """
-        if publications:
-            added = self._elements("add", [(one.map, one.element) for one in publications])
-            self._run("\n".join(added) + "\n", "publish ports")
-
-    def unpublish(self, publications: Sequence[Publication]) -> None:
-        """Stop sending the ports there; what goes elsewhere by now is left alone."""
-        if not publications:
-            return
-        # The kernel removes by key, whatever the value. Adding first, in the same transaction, makes
-        # a key that goes elsewhere by now a refusal, and one that is gone none.
-        elements = [(one.map, one.element) for one in publications]
-        script = self._elements("add", elements) + self._elements("delete", elements)
-        try:
-            self._run("\n".join(script) + "\n", "withdraw published ports")
-        except KernelError as error:
-            if error.errno != errno.EEXIST:
-                raise
-            there = self.published()
-            self.unpublish([one for one in publications if one in there])
-
-    def published(self) -> frozenset[Publication]:
-        """What the kernel's maps hold."""
-        found: set[Publication] = set()
-        for name in ("ports4", "ports4_any", "ports6", "ports6_any"):
-            listing = self._nft.run(f"list map {self.table} {name}\n")
-            found.update(_read(element) for element in _elements_of(listing))
-        return frozenset(found)
+    def _remove_what_is_there(self, script: list[str], keys: list[tuple[str, str]], asked: str) -> None:
+        self._change(script, asked)
+        for key in keys:
+            with suppress(KernelError):
+                self._nft.run("\n".join(self._elements("delete", [key])) + "\n", asked=asked)
 
     def bridges(self) -> frozenset[str]:
         """The bridges that the kernel's sets know as ours."""
         listing = self._nft.run(f"list set {self.table} bridges\n")
         return frozenset(element.strip('"') for element in _elements_of(listing))
 
-    def listing(self) -> str:
-        """The whole table in nft's notation; "" when there is none."""
-        return self._nft.list_table(self.table)
+    # --- ports --------------------------------------------------------------------------------
 
-    def _elements(self, verb: str, elements: Sequence[tuple[str, str]]) -> list[str]:
+    def publish(self, ports: Sequence[Port]) -> None:
+        """Send each port to its container, or open it there: all of them or none.
+
+        Raises:
+            KernelError: EEXIST if a port goes to another container already.
+        """
+        if not ports:
+            return
+        with self._lock:
+            self._change(self._elements("add", _placed(ports)), "publish ports")
+            self._ports.update(ports)
+
+    def unpublish(self, ports: Sequence[Port]) -> None:
+        """Stop sending the ports there; what goes elsewhere by now is left alone."""
+        if not ports:
+            return
+        with self._lock:
+            self._ports.difference_update(ports)
+            # The kernel removes by key, whatever the value. Adding first, in the same transaction, makes
+            # a key that goes elsewhere by now a refusal, and one that is gone none.
+            elements = _placed(ports)
+            script = self._elements("add", elements) + self._elements("delete", elements)
+            try:
+                self._change(script, "withdraw published ports")
+            except KernelError as error:
+                if error.errno != errno.EEXIST:
+                    raise
+                there = self.published()
+                self.unpublish([one for one in ports if isinstance(one, Opening) or one in there])
+
+    def published(self) -> frozenset[Publication]:
+        """What the kernel's maps hold."""
+        found: set[Publication] = set()
+        for name in _PORTS:
+            listing = self._nft.run(f"list map {self.table} {name}\n")
+            found.update(_read(element) for element in _elements_of(listing))
+        return frozenset(found)
+
+    def opened(self) -> frozenset[Opening]:
+        """What the kernel's sets of open ports hold."""
+        found: set[Opening] = set()
+        for name in ("open4", "open6"):
+            listing = self._nft.run(f"list set {self.table} {name}\n")
+            found.update(_read_opening(element) for element in _elements_of(listing))
+        return frozenset(found)
+
+    # --- scripts --------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        script = [_rules(self.table)]
+        script += [f"flush set {self.table} {name}" for name in _SETS]
+        script += [f"flush map {self.table} {name}" for name in _MAPS]
+        script += self._elements("add", [element for one in self._networks.values() for element in one.elements])
+        script += self._elements("add", _placed(self._ports))
+        self._nft.run("\n".join(script) + "\n", asked="restore the firewall")
+        self._wanted = True
+        self._note()
+
+    def _note(self) -> None:
+        """Remember which rules there are, and what the administrator's say."""
+        self._written, users = self._look()
+        if users == self._users:
+            return
+        listing = ""
+        if users:
+            try:
+                listing = self._nft.run(f"list chain {self.table} user\n")
+            except KernelError:  # flushed between the two looks: what we knew is what went
+                return
+        found = re.search(r"chain user \{.*?\n\t\}", listing, re.DOTALL)
+        self._users, self._user_chain = users, found[0] if found else ""
+
+    def _look(self) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
+        """The handles of our rules, and of those in the user chain."""
+        ours = self._rules.handles()
+        return ours, ours.pop("user", ())
+
+    def _change(self, script: Sequence[str], asked: str) -> None:
+        text = "\n".join(script) + "\n"
+        for _ in range(_PATIENCE):
+            try:
+                self._nft.run(text, asked=asked)
+                return
+            except KernelError as error:
+                # Somebody flushed the ruleset a moment ago, and we were quicker than the news of it.
+                if error.errno != errno.ENOENT or not self.repair():
+                    raise
+        self._nft.run(text, asked=asked)
+
+    def _elements(self, verb: str, elements: Iterable[tuple[str, str]]) -> list[str]:
         """One command a set, with all its elements: 10 µs an element, where a command each costs 25."""
         grouped: dict[str, list[str]] = {}
         for name, element in elements:
             grouped.setdefault(name, []).append(element)
         return [f"{verb} element {self.table} {name} {{ {', '.join(found)} }}" for name, found in grouped.items()]
-
-    def _run(self, script: str, asked: str) -> None:
-        self._nft.run(script, asked=asked)
 
 
 @cache
@@ -214,23 +371,14 @@ def _rules(table: str) -> str:
     return re.sub(r"\bTABLE\b", table, re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE))
 
 
-def _is_set(name: str) -> bool:
-    return name in ("bridges", "internal", "masqueraded", "same_bridge")
+def _every(bridge: str) -> list[tuple[str, str]]:
+    """Wherever a network might be that we have not seen being added."""
+    most = NetworkRules(bridge=bridge, internal=True, unprotected=_FAMILIES, routed=_FAMILIES)
+    return [*most.elements, ("source4", f'"{bridge}"'), ("source6", f'"{bridge}"')]
 
 
-def _of_network(network: NetworkRules) -> list[tuple[str, str]]:
-    bridge = f'"{network.bridge}"'
-    pair = f"{bridge} . {bridge}"
-    elements = [
-        ("bridges", bridge),
-        ("same_bridge", pair),
-        ("within", f"{pair} : {'accept' if network.icc else 'drop'}"),
-    ]
-    if network.internal:
-        elements.append(("internal", bridge))
-    if network.masquerade:
-        elements.append(("masqueraded", bridge))
-    return elements
+def _placed(ports: Iterable[Port]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((one.where, one.element) for one in ports))
 
 
 def _elements_of(listing: str) -> list[str]:
@@ -243,7 +391,7 @@ def _read(element: str) -> Publication:
     *address, protocol, port = asked.split(" . ")
     target, target_port = answered.split(" . ")
     return Publication(
-        protocol=_NAMES[int(protocol)] if protocol.isdigit() else _name(protocol),
+        protocol=_protocol(protocol),
         host_port=int(port),
         target=ip_address(target),
         target_port=int(target_port),
@@ -251,5 +399,12 @@ def _read(element: str) -> Publication:
     )
 
 
-def _name(protocol: str) -> Protocol_:
-    return next(name for name in _NUMBERS if name == protocol)
+def _read_opening(element: str) -> Opening:
+    target, protocol, port = element.split(" . ")
+    return Opening(protocol=_protocol(protocol), target=ip_address(target), target_port=int(port))
+
+
+def _protocol(text: str) -> Protocol_:
+    if text.isdigit():
+        return _NAMES[int(text)]
+    return next(name for name in _NUMBERS if name == text)

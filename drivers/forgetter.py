@@ -11,7 +11,7 @@ import contextlib
 import threading
 from collections.abc import Iterable, Sequence
 
-from drivers.firewall import Publication
+from drivers.firewall import Opening, Port, Publication
 from drivers.kernel.conntrack import PROTOCOLS, Connection, Conntrack
 from drivers.kernel.errors import KernelError
 
@@ -30,19 +30,19 @@ class Forgetter:
     def __init__(self) -> None:
         self._conntrack = Conntrack()
         self._wake = threading.Condition()
-        self._withdrawn: set[Publication] = set()
+        self._withdrawn: set[Port] = set()
         self._early: set[Early] = set()
         self._busy = self._closed = False
         self._thread = threading.Thread(target=self._work, name="forgetter", daemon=True)
         self._thread.start()
 
-    def withdraw(self, publications: Iterable[Publication]) -> None:
+    def withdraw(self, ports: Iterable[Port]) -> None:
         """Forget soon what goes through these ports; their rules are gone already."""
         with self._wake:
-            self._withdrawn.update(publications)
+            self._withdrawn.update(ports)
             self._wake.notify_all()
 
-    def published(self, publications: Sequence[Publication]) -> None:
+    def published(self, ports: Sequence[Port]) -> None:
         """Forget soon what was sent to these ports before; their rules are in place.
 
         A connection that came too early is refused, and its sender begins another. A datagram has
@@ -50,11 +50,11 @@ class Forgetter:
         """
         early = {
             (one.target.version, PROTOCOLS[one.protocol], one.host_port)
-            for one in publications
-            if one.protocol != "tcp"
+            for one in ports
+            if isinstance(one, Publication) and one.protocol != "tcp"
         }
         with self._wake:
-            self._withdrawn.difference_update(publications)
+            self._withdrawn.difference_update(ports)
             self._early.update(early)
             self._wake.notify_all()
 
@@ -88,13 +88,21 @@ class Forgetter:
                 self._wake.notify_all()
                 self._wake.wait_for(lambda: self._closed, _PAUSE_S)
 
-    def _forget(self, withdrawn: set[Publication], early: set[Early]) -> None:
-        for family in {one.target.version for one in withdrawn}:
-            gone = {(PROTOCOLS[one.protocol], one.host_port, one.target, one.target_port) for one in withdrawn}
-            self._conntrack.forget([one for one in self._conntrack.translated(family) if _key(one) in gone])
-        for version, protocol in {(version, protocol) for version, protocol, _port in early}:
-            found = self._conntrack.untranslated(protocol, version)
-            ports = {port for v, p, port in early if (v, p) == (version, protocol)}
+    def _forget(self, withdrawn: set[Port], early: set[Early]) -> None:
+        published = {one for one in withdrawn if isinstance(one, Publication)}
+        for version in {one.target.version for one in published}:
+            gone = {(PROTOCOLS[one.protocol], one.host_port, one.target, one.target_port) for one in published}
+            self._conntrack.forget([one for one in self._conntrack.translated(version) if _key(one) in gone])
+        opened = {(one.target.version, PROTOCOLS[one.protocol]) for one in withdrawn if isinstance(one, Opening)}
+        for family, protocol in opened:
+            ends = {(one.target, one.target_port) for one in withdrawn if isinstance(one, Opening)}
+            found = self._conntrack.untranslated(protocol, family)
+            self._conntrack.forget(
+                [one for one in found if (one.original.destination, one.original.destination_port) in ends]
+            )
+        for ip, protocol in {(version, protocol) for version, protocol, _port in early}:
+            found = self._conntrack.untranslated(protocol, ip)
+            ports = {port for v, p, port in early if (v, p) == (ip, protocol)}
             self._conntrack.forget([one for one in found if one.original.destination_port in ports])
 
 

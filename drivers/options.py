@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from drivers.errors import InvalidOption
 
@@ -42,14 +42,30 @@ def number(options: Mapping[str, str], key: str, default: int, low: int, high: i
     return int(text)
 
 
-def ipv4(options: Mapping[str, str], key: str) -> IPv4Address | None:
+def address(options: Mapping[str, str], key: str, version: int = 0) -> IPv4Address | IPv6Address | None:
+    """An IP address; of the version, where one is given."""
     text = options.get(key)
     if text is None:
         return None
     try:
-        return IPv4Address(text)
+        found = ip_address(text)
     except ValueError:
-        raise InvalidOption(f"option {key}: {text!r} is not an IPv4 address") from None
+        found = None
+    if found is None or version not in (0, found.version):
+        raise InvalidOption(f"option {key}: {text!r} is not an IP{f'v{version}' if version else ''} address")
+    return found
+
+
+def ipv4(options: Mapping[str, str], key: str) -> IPv4Address | None:
+    found = address(options, key, 4)
+    assert not isinstance(found, IPv6Address)
+    return found
+
+
+def ipv6(options: Mapping[str, str], key: str) -> IPv6Address | None:
+    found = address(options, key, 6)
+    assert not isinstance(found, IPv4Address)
+    return found
 
 
 def choice(options: Mapping[str, str], key: str, default: str, choices: Collection[str]) -> str:
@@ -59,6 +75,26 @@ def choice(options: Mapping[str, str], key: str, default: str, choices: Collecti
         hint = f"did you mean {close[0]}?" if close else ""
         raise InvalidOption(f"option {key}: {text!r} is none of {', '.join(choices)}", hint=hint)
     return text
+
+
+def mask(options: Mapping[str, str], key: str, forbidden: int, limit: int = 0xFFFF) -> int:
+    """A set of bits, in decimal or with 0x in hexadecimal."""
+    text = options.get(key, "0")
+    try:
+        found = int(text, 16 if text.lower().startswith("0x") else 10)
+    except ValueError:
+        found = -1
+    if not 0 <= found <= limit or found & forbidden:
+        allowed = f"0 to {limit:#x}" + (f", without the bits {forbidden:#x}" if forbidden else "")
+        raise InvalidOption(f"option {key}: {text!r} is not a mask of {allowed}")
+    return found
+
+
+def link_names(options: Mapping[str, str], key: str, separator: str) -> tuple[str, ...]:
+    """Names of links in one text."""
+    text = options.get(key, "")
+    names = [name for name in text.split(separator) if name]
+    return tuple(link_name({key: name}, key, "") for name in dict.fromkeys(names))
 
 
 def link_name(options: Mapping[str, str], key: str, default: str, limit: int = 15) -> str:

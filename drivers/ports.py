@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import socket
 import threading
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from drivers.api import IPAddress, PortBinding
 from drivers.errors import CannotPublish, DriverError, PortInUse
+from drivers.kernel.sysctl import read_sysctl
 
 _KINDS = {
     "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
@@ -34,7 +36,7 @@ class HeldPorts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[Key, tuple[str, socket.socket]] = {}
+        self._held: dict[Key, tuple[str, socket.socket | None]] = {}
 
     def hold(
         self, owner: str, bindings: Iterable[PortBinding], undo: ExitStack | None = None
@@ -66,14 +68,16 @@ class HeldPorts:
                 if self._owner(binding) != owner:
                     continue
                 _, held = self._held.pop(_key(binding))
-            held.close()
+            if held is not None:
+                held.close()
 
     def close(self) -> None:
         """Give all of them back."""
         with self._lock:
             held, self._held = self._held, {}
         for _, one in held.values():
-            one.close()
+            if one is not None:
+                one.close()
 
     def _owner(self, binding: PortBinding) -> str:
         return self._held[_key(binding)][0] if _key(binding) in self._held else ""
@@ -99,6 +103,8 @@ class HeldPorts:
             except OSError as error:
                 if error.errno == errno.EADDRINUSE and port < last:
                     continue
+                if error.errno == errno.EPROTONOSUPPORT:
+                    return self._note(owner, binding)
                 raise self._refusal(binding, wanted, error) from error
             wanted = replace(wanted, host_port=held.getsockname()[1] if port == 0 else port)
             with self._lock:
@@ -106,9 +112,31 @@ class HeldPorts:
             return wanted
         raise AssertionError("a range has at least one port")
 
+    def _note(self, owner: str, binding: PortBinding) -> PortBinding:
+        """Hold a port of a protocol that this kernel forwards, but has no sockets of (SCTP).
+
+        No program can take it then, so it is enough that no other container has it.
+        """
+        last = max(binding.host_port, binding.host_port_end)
+        choices = range(binding.host_port, last + 1) if binding.host_port else _ephemeral_ports()
+        with self._lock:
+            for port in choices:
+                wanted = replace(binding, host_port=port, host_port_end=0)
+                if not any(_overlap(_key(wanted), key) for key in self._held):
+                    self._held[_key(wanted)] = owner, None
+                    return wanted
+        refused = replace(binding, host_port=last, host_port_end=0)
+        raise self._refusal(binding, refused, OSError(errno.EADDRINUSE, ""))
+
     def _refusal(self, binding: PortBinding, last: PortBinding, error: OSError) -> DriverError:
         where = show(last)
         if error.errno == errno.EADDRINUSE:
+            if not binding.host_port:
+                return DriverError(
+                    f"no host port is free for {binding.container_port}/{binding.protocol}",
+                    kind="unavailable",
+                    hint="name a port, or widen the sysctl net.ipv4.ip_local_port_range",
+                )
             if binding.host_port_end > binding.host_port:
                 return PortInUse(f"range {binding.host_port}-{binding.host_port_end}/{binding.protocol}", "others")
             if ours := self._published_for(last):
@@ -152,6 +180,28 @@ def holder(binding: PortBinding) -> str:
 
 def _key(binding: PortBinding) -> Key:
     return binding.protocol, binding.host_address, binding.host_port
+
+
+def _overlap(one: Key, other: Key) -> bool:
+    """Whether a socket for the one would be refused while there is one for the other."""
+    if (one[0], one[2]) != (other[0], other[2]):
+        return False
+    addresses = [address for address in (one[1], other[1]) if address is not None]
+    if len({address.version for address in addresses}) > 1:
+        return False
+    return len(addresses) < 2 or addresses[0] == addresses[1] or any(one.is_unspecified for one in addresses)
+
+
+def _ephemeral_ports() -> list[int]:
+    """Ports that the kernel might choose for a socket, in no order: none that the administrator reserved."""
+    low, high = map(int, (read_sysctl("net/ipv4/ip_local_port_range") or "32768 60999").split())
+    reserved: set[int] = set()
+    for part in (read_sysctl("net/ipv4/ip_local_reserved_ports") or "").split(","):
+        first, _, last = part.partition("-")
+        reserved.update(range(int(first or 0), int(last or first or -1) + 1))
+    free = [port for port in range(low, high + 1) if port not in reserved]
+    random.shuffle(free)
+    return free
 
 
 def _bind(binding: PortBinding) -> socket.socket:

@@ -27,6 +27,7 @@ _AF_INET, _AF_INET6 = 2, 10
 NAME_BYTES = 15
 
 _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
+IFINFOMSG_BYTES = _IFINFOMSG.size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

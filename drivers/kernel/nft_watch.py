@@ -1,4 +1,4 @@
-"""Noticing that somebody deleted a table of ours, as "nft flush ruleset" does with all of them."""
+"""Noticing that somebody changed the rules of a table of ours, or deleted it, as "nft flush ruleset" does."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ from drivers.kernel.namespace import open_in
 _NETLINK_NETFILTER = 12
 _NFNLGRP_NFTABLES = 7
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
-_NFT_MSG_DELTABLE = 10 << 8 | 2  # NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE
-_NFTA_TABLE_NAME = 1
+_DELTABLE, _DELCHAIN, _NEWRULE, _DELRULE = (10 << 8 | number for number in (2, 5, 6, 8))  # NFNL_SUBSYS_NFTABLES << 8
+_CHANGES = (_DELTABLE, _DELCHAIN, _NEWRULE, _DELRULE)
+_NAME_OF_TABLE = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE
 _NFGENMSG_BYTES = 4
 _NFPROTO_INET = 1
 
 
 class NftWatch:
-    """Calls back, from a thread of its own, each time a table of family inet has been deleted.
+    """Calls back, from a thread of its own, when rules of a table of family inet came or went, or the table itself.
+
+    Elements of sets and maps may come and go unnoticed.
 
     Args:
         name: Of the table.
-        gone: Told of the deletion, by whomever; it may take its time. The kernel forgets what it
-            cannot deliver, so it is also called when news may have been lost.
+        changed: Told so, whoever did it; it may take its time. The kernel forgets what it cannot
+            deliver, so it is also called when news may have been lost.
     """
 
-    def __init__(self, name: str, gone: Callable[[], None], netns: Path | None = None) -> None:
-        self._name, self._gone = name, gone
+    def __init__(self, name: str, changed: Callable[[], None], netns: Path | None = None) -> None:
+        self._name, self._changed = name, changed
         self._socket = open_in(netns, _open)
         self._end = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._watch, name="nft-watch", daemon=True)
@@ -53,28 +56,28 @@ class NftWatch:
             ready = {descriptor for descriptor, _ in poll.poll()}
             if self._end in ready:
                 return
-            if self._deleted():
-                self._gone()
+            if self._news():
+                self._changed()
 
-    def _deleted(self) -> bool:
-        """Read all the news there is, so that many deletions at once are one call."""
-        deleted = False
+    def _news(self) -> bool:
+        """Read all the news there is, so that many changes at once are one call."""
+        found = False
         while True:
             try:
                 news = self._socket.recv(65_536)
             except BlockingIOError:
-                return deleted
+                return found
             except OSError:  # ENOBUFS: more than the buffer holds
-                deleted = True
+                found = True
                 continue
-            deleted = deleted or any(
+            found = found or any(
                 self._is_ours(kind, payload) for kind, _, _, payload in wire.messages(memoryview(news))
             )
 
     def _is_ours(self, kind: int, payload: memoryview) -> bool:
-        if kind != _NFT_MSG_DELTABLE or payload[0] != _NFPROTO_INET:
+        if kind not in _CHANGES or payload[0] != _NFPROTO_INET:
             return False
-        return wire.to_text(wire.attributes(payload, _NFGENMSG_BYTES).get(_NFTA_TABLE_NAME)) == self._name
+        return wire.to_text(wire.attributes(payload, _NFGENMSG_BYTES).get(_NAME_OF_TABLE)) == self._name
 
 
 def _open() -> socket.socket:

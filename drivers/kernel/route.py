@@ -15,7 +15,8 @@ IPNetwork = IPv4Network | IPv6Network
 
 # Source: Linux include/uapi/linux/rtnetlink.h.
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 6, 7, 15
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_TABLE = 1, 4, 5, 6, 7, 8, 15
+RTAX_MTU = 2
 RT_TABLE_MAIN = 254
 RTPROT_STATIC = 4
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
@@ -91,6 +92,31 @@ def delete_route(destination: IPNetwork, *, via: IPAddress | None = None, ifinde
 def get_routes() -> Request:
     body = _RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0) + wire.u32(RTA_TABLE, RT_TABLE_MAIN)
     return Request(RTM_GETROUTE, "list routes", wire.NLM_F_DUMP, body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayOut:
+    """Where the kernel would send a packet: over which link, and the largest the route lets through (0: the link's)."""
+
+    link: int
+    mtu: int = 0
+
+
+def get_way(destination: IPAddress) -> Request:
+    """Ask where a packet would go. Like: ip route get DESTINATION"""
+    family = _AF_INET if destination.version == 4 else _AF_INET6
+    body = _RTMSG.pack(family, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    return Request(
+        RTM_GETROUTE, f"find the way to {destination}", 0, body + wire.attribute(RTA_DST, destination.packed)
+    )
+
+
+def read_way(kind: int, payload: memoryview) -> WayOut | None:
+    if kind != RTM_NEWROUTE:
+        return None
+    found = wire.attributes(payload, _RTMSG.size)
+    metrics = wire.attributes(found.get(RTA_METRICS, b""))
+    return WayOut(link=wire.to_u32(found.get(RTA_OIF)), mtu=wire.to_u32(metrics.get(RTAX_MTU)))
 
 
 def read_route(kind: int, payload: memoryview) -> Route | None:

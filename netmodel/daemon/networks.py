@@ -11,6 +11,7 @@ from netmodel.daemon.calls import ENGINE, call, call_long
 from netmodel.daemon.query import filters
 from netmodel.daemon.wire import network as shapes
 from netmodel.engine import Engine
+from netmodel.model import Network, NetworkConfig
 
 
 def _ref(request: web.Request) -> str:
@@ -37,8 +38,14 @@ def _inspect(engine: Engine, ref: str) -> dict[str, Any]:
 
 
 async def create(request: web.Request) -> web.Response:
-    made = await call(request, request.app[ENGINE].create_network, shapes.read_create(await request.read()))
-    return to_json({"Id": made.id, "Warning": ""}, 201)
+    config = shapes.read_create(await request.read())
+    made, advice = await call(request, _create, request.app[ENGINE], config)
+    return to_json({"Id": made.id, "Warning": "; ".join(advice)}, 201)
+
+
+def _create(engine: Engine, config: NetworkConfig) -> tuple[Network, list[str]]:
+    made = engine.create_network(config)
+    return made, engine.advice(made.id)
 
 
 async def remove(request: web.Request) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from drivers.bridge import Bridge
 from drivers.firewall import Firewall
 from drivers.host import Host
 from drivers.ipvlan import Ipvlan
+from drivers.kernel.errors import KernelError
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.nft import NftWorker
+from drivers.kernel.nft_watch import NftWatch
 from drivers.kernel.reaper import Reaper
 from drivers.macvlan import Macvlan
 from drivers.null import Null
@@ -55,6 +58,8 @@ from runtime.volumes import Volumes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+log = logging.getLogger("netmodel")
+
 class Parts:
     """The parts of an open engine."""
 
@@ -152,7 +157,10 @@ def _core(path: Path, events: EventBus, opened: ExitStack) -> Core:
     known: tuple[Driver, ...] = (bridge, p2p, Macvlan(host, root.id), Ipvlan(host, root.id), Host(), Null())
     drivers = {driver.name: driver for driver in known}
     seed = read_text(Path("/etc/machine-id")).strip() or read_text(Path("/proc/sys/kernel/hostname"))
+    opened.callback(firewall.close)
     ipam: dict[str, IpamDriver] = {
+    watch = NftWatch(firewall.name, lambda: _repair(firewall, root, events))
+    opened.callback(watch.close)
         driver.name: driver for driver in (DefaultIpam(default_pools_v6=(ula_pool(seed + root.id),)), NullIpam())
     }
     zone = Zone()
@@ -189,3 +197,15 @@ def _raise_limit_of_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _repair(firewall: Firewall, root: Root, events: EventBus) -> None:
+    """Somebody changed our rules, or took them away with everybody's: put back what is missing."""
+    try:
+        repaired = firewall.repair()
+    except KernelError as error:
+        log.error("the firewall's rules are gone and cannot be restored: %s", error)
+        return
+    if repaired:
+        log.warning("somebody took the firewall's rules away; they are restored")
+        events.publish("daemon", "reload", root.id, {"name": "firewall"})
+
+

@@ -117,12 +117,19 @@ class Attachments:
         undo.callback(self._sandboxes.remove, sandbox, endpoint.id)
         self._sandboxes.add(sandbox, joined, container.config)
         self._wait_for(joined, sandbox.netns)
+        undo.callback(self._shut, joined, container.ports)
+        self._open(joined, container.ports)
         undo.callback(self._endpoints.unresolvable, endpoint)
         self._endpoints.resolvable(container, endpoint)
 
     def unplug(self, endpoint: Endpoint, sandbox: Sandbox) -> None:
         """Take one network out of a running sandbox."""
+        container = self._core.records.containers.get(endpoint.container_id)
+        link = sandbox.links.get(endpoint.id)
         with every_step("cannot disconnect cleanly") as step:
+            if link is not None and container is not None:
+                with step:
+                    self._shut(link, container.ports)
             with step:
                 self._endpoints.unresolvable(endpoint)
             with step:
@@ -134,18 +141,26 @@ class Attachments:
 
     def publisher(self, container: Container) -> Joined | None:
         """The attachment that its published ports lead to."""
-        sandbox = self._sandboxes.get(container.sandbox)
-        if sandbox is None:
-            return None
-        chosen = publishing_endpoint(list(sandbox.links.values()))
+        links = self._links(container)
+        chosen = publishing_endpoint(links) or next((link for link in links if self._publishes_to_host(link)), None)
         if chosen is None or not isinstance(self._core.driver(chosen.network.config.driver), Publishes):
             return None
         return chosen
 
+    def _links(self, container: Container) -> list[Joined]:
+        sandbox = self._sandboxes.get(container.sandbox)
+        return list(sandbox.links.values()) if sandbox is not None else []
+
+    def _publishes_to_host(self, link: Joined) -> bool:
+        driver = self._core.driver(link.network.config.driver)
+        return isinstance(driver, Publishes) and driver.publishes_to_host(self._networks.as_driver(link.network))
+
     def publish(self, container: Container, ports: Sequence[PortConfig], undo: ExitStack) -> tuple[PortConfig, ...]:
         """Publish ports; returns them with the host ports they got.
 
-        Nothing is published where no network leads outside (internal ones only), as in Docker.
+        Nothing is published where no network leads outside (internal ones only), as in Docker; unless
+        one of these was asked to publish to the host. On networks that are routed to, the ports are
+        open whether or not they are the way out.
         """
         link = self.publisher(container) if ports else None
         if link is None:
@@ -158,7 +173,23 @@ class Attachments:
         except PortInUse as error:
             raise self._named(error, container) from error
         undo.callback(driver.unpublish, network, endpoint, bindings)
+        for other in self._links(container):
+            if other is not link:
+                undo.callback(self._shut, other, ports)
+                self._open(other, ports)
         return tuple(_port(binding) for binding in bindings)
+
+    def _open(self, link: Joined, ports: Sequence[PortConfig]) -> None:
+        driver = self._core.driver(link.network.config.driver)
+        if isinstance(driver, Publishes):
+            network = self._networks.as_driver(link.network)
+            driver.open_ports(network, as_driver(link.endpoint), [binding_of(port) for port in ports])
+
+    def _shut(self, link: Joined, ports: Sequence[PortConfig]) -> None:
+        driver = self._core.driver(link.network.config.driver)
+        if isinstance(driver, Publishes):
+            network = self._networks.as_driver(link.network)
+            driver.shut_ports(network, as_driver(link.endpoint), [binding_of(port) for port in ports])
 
     def _named(self, error: PortInUse, container: Container) -> PortInUse | Conflict:
         """Say by name which container has the port: drivers know endpoints only."""
@@ -175,7 +206,13 @@ class Attachments:
         link = self.publisher(container) if container.ports else None
         if link is None:
             return
-        self.unpublish_from(link, container.ports)
+        with every_step(f"cannot withdraw all ports of {container.name}") as step:
+            with step:
+                self.unpublish_from(link, container.ports)
+            for other in self._links(container):
+                if other is not link:
+                    with step:
+                        self._shut(other, container.ports)
 
     def unpublish_from(self, link: Joined, ports: Sequence[PortConfig]) -> None:
         driver = self._core.driver(link.network.config.driver)

@@ -41,6 +41,7 @@ class Endpoints:
 
         Raises:
             IpamError: An address is taken or outside; the pool is full.
+            NetworkFull: There are as many endpoints as it can have.
         """
         mac = _checked_mac(config.mac_address)
         self._check_room(network)
@@ -69,9 +70,8 @@ class Endpoints:
     def _check_room(self, network: Network) -> None:
         """Refuse now what could never start beside the others."""
         driver = self._core.driver(network.config.driver)
-        most = getattr(driver, "max_endpoints", 10**9)
-        if len(self._core.records.endpoints_on(network.id)) >= most:
-            raise NetworkFull(network.name)
+        if isinstance(driver, driver_api.Bounded) and self._core.records.count_on(network.id) >= driver.max_endpoints:
+            raise NetworkFull(network.name, driver.max_endpoints)
 
     def _request_addresses(self, config: EndpointConfig, network: Network, undo: ExitStack) -> tuple[IPInterface, ...]:
         ipam = self._core.ipam_driver(network.config.ipam_driver)

@@ -109,6 +109,11 @@ class Engine:
         return self._parts.networks.usage(self.network(ref))
 
     @translated
+    def advice(self, ref: str) -> list[str]:
+        """What about a network works, but not as one would wish; a sentence each."""
+        return self._parts.networks.advice(self._core.records.networks.find(ref))
+
+    @translated
     def networks(self, filters: Filters | None = None) -> list[Network]:
         """Filters as Docker's: dangling, driver, id, label, name, scope, type."""
         return queries.networks(self._core, filters)

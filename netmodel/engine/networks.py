@@ -234,6 +234,11 @@ class Networks:
             self._as_driver[network.id] = found
         return found
 
+    def advice(self, network: Network) -> list[str]:
+        """What about it works, but not as one would wish."""
+        driver = self._core.driver(network.config.driver)
+        return list(driver.advice(self.as_driver(network))) if isinstance(driver, driver_api.Advises) else []
+
     def _event(self, action: str, network: Network) -> None:
         attributes = {"name": network.name, "type": network.config.driver}
         self._core.events.publish("network", action, network.id, attributes)

@@ -206,6 +206,10 @@ class Records:
         with self._lock:
             return list(self._of_network.get(network_id, {}).values())
 
+    def count_on(self, network_id: str) -> int:
+        with self._lock:
+            return len(self._of_network.get(network_id, {}))
+
     def sharers(self, sandbox: str) -> list[Container]:
         """Every container that uses a sandbox, its owner among them."""
         with self._lock:

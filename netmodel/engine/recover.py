@@ -150,15 +150,17 @@ class Recovery:
         for failure in bridge.restore(restored):
             self.warnings.append(str(failure))
 
-    def _published(self, network: Network) -> list[tuple[DriverEndpoint, list[PortBinding]]]:
+    def _published(self, network: Network) -> list[tuple[DriverEndpoint, list[PortBinding], bool]]:
+        """Whose ports there are on a network, and whether they lead there, or are open beside that."""
         found = []
         for endpoint in self.core.records.endpoints_on(network.id):
             container = self.core.records.containers.get(endpoint.container_id)
             if container is None or not container.ports:
                 continue
             link = self.attachments.publisher(container)
-            if link is not None and link.endpoint.id == endpoint.id:
-                found.append((as_driver(endpoint), [binding_of(port) for port in container.ports]))
+            if link is not None:
+                bindings = [binding_of(port) for port in container.ports]
+                found.append((as_driver(endpoint), bindings, link.endpoint.id == endpoint.id))
         return found
 
     def _remove_links(self, bridge: Bridge) -> None:

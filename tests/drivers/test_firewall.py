@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from drivers.firewall import Firewall, NetworkRules, Publication
+from drivers.firewall import Firewall, NetworkRules, Opening, Publication
 from drivers.kernel.errors import KernelError
 from drivers.kernel.nft import NftWorker
 from tests.drivers.wires import ROOT, Stack, anywhere, ask, serving
@@ -20,9 +21,13 @@ GOLDEN = Path(__file__).parent / "golden"
 OPEN = NetworkRules(bridge="br-open")
 KINDS = [
     OPEN,
-    NetworkRules(bridge="br-internal", internal=True, masquerade=False),
+    NetworkRules(bridge="br-internal", internal=True, masquerade=()),
     NetworkRules(bridge="br-no-icc", icc=False),
-    NetworkRules(bridge="br-routed", masquerade=False),
+    NetworkRules(bridge="br-unmasked", masquerade=()),
+    NetworkRules(bridge="br-unprotected", unprotected=(4, 6)),
+    NetworkRules(bridge="br-routed", masquerade=(4,), routed=(6,)),
+    NetworkRules(bridge="br-trusting", trusted=("wan2", "wan3")),
+    NetworkRules(bridge="br-source", sources=(ip_address("192.0.2.9"), ip_address("2001:db8:2::9"))),
 ]
 WEB = Publication(protocol="tcp", host_port=8080, target=ip_address("10.1.0.2"), target_port=80)
 PORTS = [
@@ -43,13 +48,18 @@ PORTS = [
         host_address=ip_address("2001:db8::1"),
     ),
 ]
+OPENINGS = [
+    Opening(protocol="tcp", target=ip_address("10.1.0.2"), target_port=80),
+    Opening(protocol="udp", target=ip_address("fd01::2"), target_port=53),
+]
 
 
 @pytest.fixture
-def firewall(nft: NftWorker) -> Firewall:
+def firewall(nft: NftWorker) -> Iterator[Firewall]:
     firewall = Firewall(nft, ROOT)
     firewall.install()
-    return firewall
+    yield firewall
+    firewall.close()
 
 
 def compare(firewall: Firewall, name: str) -> None:
@@ -76,15 +86,23 @@ def test_golden_published_ports(firewall: Firewall) -> None:
     compare(firewall, "published")
 
 
+def test_golden_open_ports(firewall: Firewall) -> None:
+    firewall.add_network(NetworkRules(bridge="br-routed", masquerade=(), routed=(4, 6)))
+    firewall.publish(OPENINGS)
+    compare(firewall, "opened")
+
+
 def test_everything_added_can_be_removed(firewall: Firewall) -> None:
     for network in KINDS:
         firewall.add_network(network)
     firewall.publish(PORTS)
+    firewall.publish(OPENINGS)
     assert firewall.published() == frozenset(PORTS)
+    assert firewall.opened() == frozenset(OPENINGS)
     assert firewall.bridges() == {network.bridge for network in KINDS}
 
     for _ in range(2):
-        firewall.unpublish(PORTS)
+        firewall.unpublish([*PORTS, *OPENINGS])
         for network in KINDS:
             firewall.remove_network(network.bridge)
 
@@ -162,6 +180,7 @@ def test_two_engines_do_not_see_each_other(firewall: Firewall, nft: NftWorker) -
 
     assert firewall.installed()
     assert not other.installed()
+    other.close()
 
 
 def test_the_user_chain_is_seen_before_our_rules(stack: Stack, remote: Box, nft: NftWorker) -> None:
@@ -182,9 +201,73 @@ def test_a_restored_firewall_carries_packets_again(stack: Stack, host: Box, remo
     ports = stack.bridge.publish(network, endpoint, [anywhere(8080)])
     nft.run("flush ruleset")
 
-    assert stack.bridge.restore([(network, [(endpoint, ports)])]) == []
+    assert stack.bridge.restore([(network, [(endpoint, ports, True)])]) == []
 
     with serving(a):
         assert ask(remote, "192.0.2.1", 8080) == "a heard 192.0.2.2"
         assert ask(host, "127.0.0.1", 8080) == "a heard 10.1.0.1"
     a.close()
+
+
+def filled(firewall: Firewall, nft: NftWorker) -> str:
+    firewall.add_network(OPEN)
+    firewall.publish([*PORTS, *OPENINGS])
+    nft.run(f"add rule {firewall.table} user ip saddr 198.51.100.0/24 drop")
+    assert not firewall.repair()  # whoever watches the rules calls it at every change of them
+    return firewall.listing()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["flush ruleset", "flush table {0}", "delete table {0}", "flush chain {0} forward", "flush chain {0} direct"],
+)
+def test_what_somebody_took_away_comes_back(firewall: Firewall, nft: NftWorker, damage: str) -> None:
+    """The administrator's own rules, too, when they went with the rest."""
+    before = filled(firewall, nft)
+
+    nft.run(damage.format(firewall.table))
+
+    assert firewall.repair()
+    assert firewall.listing() == before
+    assert not firewall.repair()
+
+
+def test_what_the_administrator_flushes_alone_stays_flushed(firewall: Firewall, nft: NftWorker) -> None:
+    filled(firewall, nft)
+
+    nft.run(f"flush chain {firewall.table} user")
+    assert not firewall.repair()
+    nft.run("flush ruleset")
+    assert firewall.repair()
+
+    assert not firewall.has_user_rules()
+
+
+def test_rules_of_the_administrators_that_came_with_the_flush_are_not_doubled(
+    firewall: Firewall, nft: NftWorker
+) -> None:
+    """As when /etc/nftables.conf, which begins by flushing everything, also fills our user chain."""
+    before = filled(firewall, nft)
+
+    nft.run(f"flush ruleset\ntable {firewall.table} {{ chain user {{ ip saddr 198.51.100.0/24 drop; }}; }}")
+
+    assert firewall.repair()
+    assert firewall.listing().count("198.51.100.0/24") == before.count("198.51.100.0/24")
+
+
+def test_who_is_quicker_than_the_news_of_a_flush_loses_nothing(firewall: Firewall, nft: NftWorker) -> None:
+    filled(firewall, nft)
+    late = Publication(protocol="tcp", host_port=9999, target=ip_address("10.1.0.2"), target_port=80)
+
+    nft.run("flush ruleset")
+    firewall.publish([late])
+
+    assert firewall.published() == {*PORTS, late}
+    assert firewall.bridges() == {OPEN.bridge}
+
+
+def test_a_table_that_we_took_away_ourselves_is_not_brought_back(firewall: Firewall, nft: NftWorker) -> None:
+    filled(firewall, nft)
+    firewall.uninstall()
+    assert not firewall.repair()
+    assert not firewall.installed()

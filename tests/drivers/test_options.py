@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, cast
 
 import pytest
@@ -15,6 +15,7 @@ from drivers.host import Host
 from drivers.null import Null
 
 BRIDGE = "com.docker.network.bridge."
+OURS = "netmodel.bridge."
 
 
 def bridge() -> Bridge:
@@ -32,6 +33,11 @@ def test_dockers_options() -> None:
             BRIDGE + "default_bridge": "true",
             "com.docker.network.driver.mtu": "1400",
             "com.docker.network.container_iface_prefix": "lan",
+            BRIDGE + "gateway_mode_ipv4": "nat-unprotected",
+            BRIDGE + "gateway_mode_ipv6": "routed",
+            BRIDGE + "trusted_host_interfaces": "wg0:eth1:wg0",
+            "com.docker.network.host_ipv4": "192.0.2.9",
+            "com.docker.network.host_ipv6": "2001:db8::9",
         }
     )
 
@@ -43,15 +49,36 @@ def test_dockers_options() -> None:
         mtu=1400,
         inhibit_ipv4=True,
         interface_prefix="lan",
+        gateway_mode_ipv4="nat-unprotected",
+        gateway_mode_ipv6="routed",
+        trusted=("wg0", "eth1"),
+        host_ipv4=IPv4Address("192.0.2.9"),
+        host_ipv6=IPv6Address("2001:db8::9"),
     )
     assert bridge().parse({}) == Options()
+
+
+def test_our_own_options_for_labs() -> None:
+    parsed = bridge().parse({OURS + "group_fwd_mask": "0x4000", OURS + "stp": "true", OURS + "tx_checksum": "false"})
+    assert parsed == Options(group_forward_mask=0x4000, stp=True, tx_checksum=False)
+    assert bridge().parse({OURS + "publish_to_host": "1"}) == Options(publish_to_host=True)
+
+
+def test_the_default_binding_may_be_an_ipv6_address() -> None:
+    assert bridge().parse({BRIDGE + "host_binding_ipv4": "2001:db8::1"}).host_binding == IPv6Address("2001:db8::1")
 
 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
         (BRIDGE + "enable_icc", "maybe", "'maybe' is neither true nor false"),
-        (BRIDGE + "host_binding_ipv4", "::1", "'::1' is not an IPv4 address"),
+        (BRIDGE + "host_binding_ipv4", "localhost", "'localhost' is not an IP address"),
+        ("com.docker.network.host_ipv4", "::1", "'::1' is not an IPv4 address"),
+        ("com.docker.network.host_ipv6", "192.0.2.1", "'192.0.2.1' is not an IPv6 address"),
+        (BRIDGE + "gateway_mode_ipv4", "router", "'router' is none of nat, nat-unprotected, routed, isolated"),
+        (BRIDGE + "trusted_host_interfaces", "eth0:a/b", "'a/b' is no name for a link"),
+        (OURS + "group_fwd_mask", "0x4001", "is not a mask of 0 to 0xffff, without the bits 0x7"),
+        (OURS + "group_fwd_mask", "lldp", "is not a mask"),
         (BRIDGE + "name", "a-name-of-16-byte", "is no name for a link"),
         (BRIDGE + "name", "a/b", "is no name for a link"),
         (BRIDGE + "name", "", "is no name for a link"),

@@ -61,13 +61,14 @@ class Stack:
 
     def close(self) -> None:
         self.bridge.close()
+        self.firewall.close()
         self.reaper.close()
         self.nft.close()
         self.netlink.close()
 
     def network(self, called: str, /, *subnets: str, internal: bool = False, **options: str) -> Network[Any]:
-        """Create a network; options are given by the last part of their keys (enable_icc="false")."""
-        keys = {f"com.docker.network.bridge.{key}": value for key, value in options.items()}
+        """Create a network; options by their keys, of which com.docker.network.bridge. may be left out."""
+        keys = {key if "." in key else f"com.docker.network.bridge.{key}": value for key, value in options.items()}
         network = Network(
             id=an_id(called),
             name=called,
