@@ -91,7 +91,7 @@ class Client:
             raise NotRoot
         try:
             return connect(self.host)
-        except (FileNotFoundError, ConnectionRefusedError) as error:
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
             if not self._start:
                 raise EngineUnavailable(
                     f"no engine is running at {self.host}", "start one with: netmodel engine start"

@@ -42,7 +42,9 @@ def _only_one_starter(root: str) -> Iterator[None]:
         os.makedirs(root, mode=0o711, exist_ok=True)
         lock = os.open(os.path.join(root, "start.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise EngineUnavailable(f"cannot use {root} as the state root: {error.strerror}") from error
+        is_file = isinstance(error, FileExistsError | NotADirectoryError)
+        why = "it is no directory" if is_file else error.strerror
+        raise EngineUnavailable(f"cannot use {root} as the state root: {why}", "choose another --root") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

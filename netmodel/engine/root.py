@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -72,7 +73,15 @@ class Root:
             # Users of containers pass through to what is theirs, and list nothing.
             self.path.chmod(0o711)
         except (FileExistsError, NotADirectoryError) as error:
-            raise Invalid(f"the root {self.path} is in the way: {error.strerror}: {error.filename}") from error
+            raise Invalid(
+                f"cannot use {self.path} as the state root: it is no directory", "choose another --root"
+            ) from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise Invalid(
+                f"cannot use {self.path} as the state root: {error.strerror}", "choose another --root"
+            ) from error
         self._take_lock()
 
     def _take_lock(self) -> None:

@@ -53,14 +53,15 @@ class SqliteStore:
             raise
 
     def _open(self, path: Path) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
         (found,) = self._db.execute("PRAGMA user_version").fetchone()
         if found not in (0, FORMAT):
             raise Conflict(
                 f"{path} has format {found}, this engine reads format {FORMAT}",
                 "use the netmodel version that wrote it, or another --root",
             )
+        # Only now: this writes to the file, and another version's stays as it is.
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
         if found == FORMAT:
             return
         # Half a schema would pass for a whole one: the version is set in the same commit.
