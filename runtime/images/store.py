@@ -246,21 +246,8 @@ class Images:
             BadImage: Configuration and layers do not belong together.
             BlobDamaged: A layer is not what the configuration says. And what unpacking raises.
         """
-        parsed = configs.parse(config, source)
-        configs.values(parsed, source)
-        diff_ids = configs.diff_ids(parsed)
-        if len(diff_ids) != len(layers):
-            raise BadImage(source, f"its configuration speaks of {len(diff_ids)} layers, its manifest of {len(layers)}")
         with self.removal.working():
-            record = ImageRecord(
-                id=self.blobs.put(config),
-                layers=tuple(
-                    LayerRecord(chain=chain, diff_id=diff_id, blob=blob, media_type=self._media_type(blob))
-                    for chain, diff_id, blob in zip(chain_ids(diff_ids), diff_ids, layers, strict=True)
-                ),
-                manifest=manifest,
-                manifest_type=manifest_type,
-            )
+            record = replace(self.record(config, layers, source), manifest=manifest, manifest_type=manifest_type)
             # Should it fail, these are nobody's.
             self.removal.consider(record.chains, (record.id,))
             self._unpack_all(record, tell)
@@ -270,6 +257,32 @@ class Images:
             for name in names:
                 self.catalog.name(name, record.id)
             return self.image(record)
+
+    def record(self, config: bytes, layers: Sequence[str], source: str, *, media_types: bool = True) -> ImageRecord:
+        """What an image of this configuration and these blobs is to be, its configuration kept.
+
+        Args:
+            media_types: Look for them, for which the blobs must be here.
+
+        Raises:
+            BadImage: They do not belong together.
+        """
+        parsed = configs.parse(config, source)
+        configs.values(parsed, source)
+        diff_ids = configs.diff_ids(parsed)
+        if len(diff_ids) != len(layers):
+            raise BadImage(source, f"its configuration speaks of {len(diff_ids)} layers, its manifest of {len(layers)}")
+        for diff_id in diff_ids:
+            hex_of(diff_id)
+        return ImageRecord(
+            id=self.blobs.put(config),
+            layers=tuple(
+                LayerRecord(
+                    chain=chain, diff_id=diff_id, blob=blob, media_type=self._media_type(blob) if media_types else ""
+                )
+                for chain, diff_id, blob in zip(chain_ids(diff_ids), diff_ids, layers, strict=True)
+            ),
+        )
 
     def tag(self, ref: str, name: str) -> Image:
         """Give an image a further name, which it takes from the image that has it.
@@ -348,22 +361,30 @@ class Images:
     # --- layers ---------------------------------------------------------------------------------
 
     def _unpack_all(self, record: ImageRecord, tell: Tell | None = None) -> None:
-        """See that every layer is there: unpack from our blob what is not."""
-        for number, layer in enumerate(record.layers):
-            if self.layers.has(layer.chain):
-                continue
-            if not layer.blob:
-                raise ImageNotFound(record.id, f"it was unpacked from {record.source}; name that file again")
-            if tell is not None:
-                tell(status="Extracting", id=short(layer.blob))
-            try:
-                with self.blobs.open(layer.blob) as archive:
-                    below = record.chains[:number]
-                    self.layers.add(below, layer.diff_id, archive, f"layer {layer.blob}")
-            except (BadImage, BlobDamaged):
-                # Whatever the reason, the next pull shall not believe that this blob is good.
-                self.blobs.verify(layer.blob)
-                raise
+        """See that every layer is there."""
+        for number in range(len(record.layers)):
+            self.unpack(record, number, tell)
+
+    def unpack(self, record: ImageRecord, number: int, tell: Tell | None = None) -> None:
+        """See that a layer is there: unpack it from our blob if it is not. Those below it are there.
+
+        Raises:
+            BlobMissing, BlobDamaged, BadImage, UnsafeArchive, TooLarge, UnpackFailed.
+        """
+        layer = record.layers[number]
+        if self.layers.has(layer.chain):
+            return
+        if not layer.blob:
+            raise ImageNotFound(record.id, f"it was unpacked from {record.source}; name that file again")
+        if tell is not None:
+            tell(status="Extracting", id=short(layer.blob))
+        try:
+            with self.blobs.open(layer.blob) as archive:
+                self.layers.add(record.chains[:number], layer.diff_id, archive, f"layer {layer.blob}")
+        except (BadImage, BlobDamaged):
+            # Whatever the reason, the next pull shall not believe that this blob is good.
+            self.blobs.verify(layer.blob)
+            raise
 
     def _media_type(self, blob: str) -> str:
         with self.blobs.open(blob) as file:
