@@ -39,6 +39,23 @@ def test_the_first_command_starts_it(cold: Daemon) -> None:
     assert cold.netmodel("engine", "start").stderr.startswith("engine runs already")
 
 
+def test_default_address_pools_of_the_command_line(cold: Daemon) -> None:
+    process = cold.popen(NETMODEL, "engine", "run", "--default-address-pool", "base=10.33.0.0/16,size=26")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("ready")
+
+    cold.ok("network", "create", "lan")
+    shown = cold.ok("network", "ls", "--format", "{{.Name}} {{.Subnets}}").splitlines()
+    assert {"bridge 10.33.0.0/26", "lan 10.33.0.64/26"} <= set(shown)
+    process.terminate()
+    process.communicate(timeout=30)
+
+    for pool, told in (("10.33.0.0/16", "base and a size"), ("base=10.0.0.0/24,size=8", "no subnet of size /8 fits")):
+        refused = cold.netmodel("engine", "run", "--default-address-pool", pool)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert told in refused.stderr
+
+
 def test_many_first_commands_start_one(cold: Daemon) -> None:
     clients = [cold.popen(NETMODEL, "network", "ls", "-q") for _ in range(5)]
 

@@ -38,7 +38,7 @@ def test_a_network_s_life(daemon: Daemon) -> None:
 
 
 def test_a_subnet_by_its_size_and_how_full_it_is(daemon: Daemon) -> None:
-    """Docker's API 1.52 tells it as Status.IPAM; addresses that no host can have count as used (TestBridgeIPAMStatus)."""
+    """As Status.IPAM in Docker's API 1.52, where addresses that no host can have count as used."""
     daemon.ok("network", "create", "--subnet", "/26", "--subnet", "/80", "--ipv6", "sized")
     daemon.ok("create", "--name", "sized-1", "--network", "sized", "host", "sleep", "infinity")
 

@@ -1,0 +1,88 @@
+"""engine.json, and what the engine does with it."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+import pytest
+
+from ipam import DefaultPool
+from netmodel.engine import Engine
+from netmodel.engine.settings import Settings, read_settings
+from netmodel.errors import Invalid, NetmodelError
+from netmodel.model import NetworkConfig
+from tests.netmodel.engine.conftest import clean_up
+from tests.support.box import Box
+
+
+def test_without_a_file_all_is_as_usual(tmp_path: Path) -> None:
+    assert read_settings(tmp_path / "engine.json") == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("{", "not JSON", "correct it"),
+        ("[]", "not a JSON object", "default-address-pools"),
+        ('{"default-adress-pools": []}', "default-adress-pools: no such setting", "did you mean default-address-pools"),
+        ('{"debug": true}', "debug: no such setting", "remove it"),
+        ('{"default-address-pools": {}}', "not a list", '"base"'),
+        ('{"default-address-pools": ["10.0.0.0/8"]}', "does not have just a base and a size", '"base"'),
+        ('{"default-address-pools": [{"base": "10.0.0.0/8"}]}', "does not have just a base and a size", '"base"'),
+        ('{"default-address-pools": [{"base": "10.0.0.0/8", "size": "24"}]}', "size in bits", '"base"'),
+        ('{"default-address-pools": [{"base": "10.0.0.1/8", "size": 24}]}', "host bits", '"base"'),
+        ('{"default-address-pools": [{"base": "10.0.0.0/24", "size": 16}]}', "no subnet of size /16 fits", '"base"'),
+    ],
+)
+def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    path = tmp_path / "engine.json"
+    path.write_text(text)
+
+    with pytest.raises(Invalid) as refused:
+        read_settings(path)
+
+    assert str(path) in str(refused.value)
+    assert message in str(refused.value)
+    assert hint in refused.value.hint
+
+
+@pytest.mark.kernel
+def test_automatic_subnets_come_from_the_pools_in_the_file(host: Box, tmp_path: Path) -> None:
+    """TestDaemonDefaultNetworkPools: the default network, too; a family without a pool keeps ours."""
+    root = tmp_path / "root"
+    root.mkdir()
+    pools = [{"base": "10.30.0.0/16", "size": 24}, {"base": "10.31.0.0/23", "size": 24}]
+    (root / "engine.json").write_text(json.dumps({"default-address-pools": pools}))
+    engine = Engine(root)
+    engine.open()
+
+    assert engine.network("bridge").pools[0].subnet == IPv4Network("10.30.0.0/24")
+    dual = engine.create_network(NetworkConfig(name="dual", enable_ipv6=True))
+    assert dual.pools[0].subnet == IPv4Network("10.30.1.0/24")
+    assert dual.pools[1].subnet.subnet_of(IPv6Network("fd00::/8"))  # type: ignore[arg-type]
+    clean_up(engine)
+
+
+@pytest.mark.kernel
+def test_small_pools_run_dry_with_a_way_out(host: Box, tmp_path: Path) -> None:
+    pools = (DefaultPool(ip_network("10.32.0.0/23"), 24), DefaultPool(ip_network("fd32::/48"), 64))
+    engine = Engine(tmp_path / "root", Settings(default_address_pools=pools))
+    engine.open()
+    made = engine.create_network(NetworkConfig(name="second", enable_ipv6=True))
+
+    assert [str(pool.subnet) for pool in made.pools] == ["10.32.1.0/24", "fd32::/64"]
+    with pytest.raises(NetmodelError, match=r"no free IPv4 subnet is left in the default pools 10\.32\.0\.0/23"):
+        engine.create_network(NetworkConfig(name="third"))
+    engine.remove_network("second")
+    engine.create_network(NetworkConfig(name="third"))
+    clean_up(engine)
+
+
+@pytest.mark.kernel
+def test_a_pool_that_no_container_can_use_keeps_the_engine_from_starting(host: Box, tmp_path: Path) -> None:
+    settings = Settings(default_address_pools=(DefaultPool(ip_network("127.0.0.0/8"), 24),))
+
+    with pytest.raises(NetmodelError, match=r"127\.0\.0\.0/8, the loopback range"):
+        Engine(tmp_path / "root", settings).open()
