@@ -188,6 +188,15 @@ class DeviceConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlkioConfig:
+    """A limit, or a weight, on one block device of the host; rates are a second's."""
+
+    kind: Literal["weight", "read_bps", "write_bps", "read_iops", "write_iops"]
+    device: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteConfig:
     """A route declared with x-routes: "default via 10.1.0.1", "10.3.0.0/24 via 10.0.12.2", "10.9.0.0/16 dev eth1"."""
 
@@ -251,6 +260,15 @@ class ContainerConfig:
     cpus: float | None = None
     cpu_shares: int | None = None
     pids_limit: int | None = None
+    memory_reservation_bytes: int | None = None
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool = False
+    cpu_quota_us: int | None = None  # instead of cpus; -1 is no limit
+    cpu_period_us: int | None = None
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    blkio_weight: int | None = None
+    blkio: tuple[BlkioConfig, ...] = ()
     network_mode: str = "bridge"
     networks: tuple[EndpointConfig, ...] = ()
     ports: tuple[PortConfig, ...] = ()

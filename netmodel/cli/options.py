@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 import click
 
+from netmodel.cli.limits import limit_options_at_creation, limits_body
 from netmodel.cli.mounts import binds, declared_mounts, tmpfs
 from netmodel.cli.names import NETWORK
 from netmodel.cli.networks import endpoints
 from netmodel.cli.pairs import environment, pairs
 from netmodel.cli.ports import port_maps
+from netmodel.cli.security import security_body, security_options
 from netmodel.cli.units import Size
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -23,6 +25,7 @@ _OPTIONS = (
                  help="Network to join; may be repeated: NAME or name=NAME[,ip=,ip6=,alias=,mac-address=,interface=,gw-priority=]"),  # noqa: E501
     click.option("--ip", default="", help="IPv4 address on its first network"),
     click.option("--ip6", default="", help="IPv6 address on its first network"),
+    click.option("--link-local-ip", "link_local_ips", multiple=True, help="Further address there, of the link alone"),
     click.option("--network-alias", "--net-alias", "aliases", multiple=True, help="Further name on its first network"),
     click.option("--mac-address", default="", help="MAC address on its first network"),
     click.option("-p", "--publish", multiple=True, help="Publish a port: [[ADDRESS:]HOST:]CONTAINER[/udp]"),
@@ -45,17 +48,7 @@ _OPTIONS = (
     click.option("--tmpfs", multiple=True, help="Memory as a directory: TARGET[:size=64m,mode=1777]"),
     click.option("--shm-size", type=Size(), default=0, help="Size of /dev/shm"),
     click.option("--read-only", is_flag=True, help="Make its root read-only"),
-    click.option("-m", "--memory", type=Size(), default=0, help="Memory limit"),
-    click.option("--memory-swap", default="", help="Limit of memory and swap together; -1 is none"),
-    click.option("--cpus", type=click.FloatRange(min=0), default=0.0, help="Number of processors it may use"),
-    click.option("-c", "--cpu-shares", type=int, default=0, help="Weight against others (1024 is everybody's)"),
-    click.option("--pids-limit", type=int, default=0, help="Number of processes and threads; -1 is no limit"),
     click.option("--ulimit", multiple=True, help="Resource limit: NAME=SOFT[:HARD]"),
-    click.option("--cap-add", multiple=True, help="Add a capability"),
-    click.option("--cap-drop", multiple=True, help="Drop a capability, or ALL"),
-    click.option("--privileged", is_flag=True, help="All capabilities, all devices, the host's user namespace"),
-    click.option("--security-opt", multiple=True, help="no-new-privileges"),
-    click.option("--userns", default="", help="host: no user namespace of its own"),
     click.option("--sysctl", multiple=True, help="Kernel parameter of its namespaces: NAME=VALUE"),
     click.option("-l", "--label", multiple=True, help="Label: NAME=VALUE"),
     click.option("--stop-signal", default="", help="Signal that asks it to stop [SIGTERM]"),
@@ -69,7 +62,7 @@ _OPTIONS = (
 def container_options(function: F) -> F:
     for option in reversed(_OPTIONS):
         function = option(function)
-    return function
+    return limit_options_at_creation(security_options(function))
 
 
 def create_body(image: str, command: tuple[str, ...], o: dict[str, Any]) -> dict[str, Any]:
@@ -111,23 +104,15 @@ def create_body(image: str, command: tuple[str, ...], o: dict[str, Any]) -> dict
             "Tmpfs": tmpfs(o["tmpfs"]),
             "ShmSize": o["shm_size"],
             "ReadonlyRootfs": o["read_only"],
-            "Memory": o["memory"],
-            "MemorySwap": _swap(o["memory_swap"]),
-            "NanoCpus": round(o["cpus"] * 1e9),
-            "CpuShares": o["cpu_shares"],
-            "PidsLimit": o["pids_limit"],
             "Ulimits": [_ulimit(text) for text in o["ulimit"]],
-            "CapAdd": list(o["cap_add"]),
-            "CapDrop": list(o["cap_drop"]),
-            "Privileged": o["privileged"],
-            "SecurityOpt": list(o["security_opt"]),
-            "UsernsMode": o["userns"],
             "Sysctls": pairs(o["sysctl"], "sysctl"),
             "GroupAdd": list(o["group_add"]),
             "Dns": list(o["dns"]),
             "DnsSearch": list(o["dns_search"]),
             "DnsOptions": list(o["dns_options"]),
             "ExtraHosts": [_extra_host(text) for text in o["add_host"]],
+            **limits_body(o),
+            **security_body(o),
         },
         "NetworkingConfig": {"EndpointsConfig": settings},
     }
@@ -144,12 +129,6 @@ def _extra_host(text: str) -> str:
     """Docker's newer form is NAME=ADDRESS, where an IPv6 address needs no care."""
     name, equals, address = text.partition("=")
     return f"{name}:{address}" if equals else text
-
-
-def _swap(text: str) -> int:
-    if text in ("", "-1"):
-        return -1 if text else 0
-    return Size().convert(text, None, None)
 
 
 def _ulimit(text: str) -> dict[str, Any]:

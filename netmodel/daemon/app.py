@@ -12,7 +12,19 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from netmodel import __version__
-from netmodel.daemon import containers, events, execs, images, networks, output, projects, system, unsupported, volumes
+from netmodel.daemon import (
+    containers,
+    events,
+    execs,
+    images,
+    networks,
+    output,
+    projects,
+    statistics,
+    system,
+    unsupported,
+    volumes,
+)
 from netmodel.daemon.answers import API_VERSION, HEADERS, HOST, MIN_API_VERSION, SHUTDOWN, STREAMS, failure
 from netmodel.daemon.calls import ENGINE, POOL
 from netmodel.engine import Engine
@@ -37,7 +49,19 @@ def application(engine: Engine, host: str, stop: Callable[[], None]) -> web.Appl
     app[ENGINE], app[HOST], app[SHUTDOWN], app[STREAMS] = engine, host, stop, set()
     app[execs.REFUSED] = {}
     app[POOL] = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
-    for module in (system, containers, output, execs, networks, volumes, images, events, projects, unsupported):
+    for module in (
+        system,
+        containers,
+        statistics,
+        output,
+        execs,
+        networks,
+        volumes,
+        images,
+        events,
+        projects,
+        unsupported,
+    ):
         for method, path, handler in module.ROUTES:
             for prefix in ("", r"/v{api:\d+\.\d+}"):
                 app.router.add_route(method, prefix + path, handler)

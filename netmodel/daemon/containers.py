@@ -12,7 +12,7 @@ from netmodel.daemon.calls import ENGINE, call, call_long
 from netmodel.daemon.query import filters, flag, number
 from netmodel.daemon.wire import container as shapes
 from netmodel.daemon.wire.create import read_create
-from netmodel.daemon.wire.stats import shape as stats_shape
+from netmodel.daemon.wire.resources import read_update
 from netmodel.engine import Engine
 from netmodel.engine.engine import WaitCondition
 from netmodel.errors import Invalid, NetmodelError, StartRefused
@@ -110,6 +110,11 @@ async def kill(request: web.Request) -> web.Response:
     return nothing()
 
 
+async def update(request: web.Request) -> web.Response:
+    await call(request, request.app[ENGINE].update, _ref(request), read_update(await request.read()))
+    return to_json({"Warnings": []})
+
+
 async def pause(request: web.Request) -> web.Response:
     await call(request, request.app[ENGINE].pause, _ref(request))
     return nothing()
@@ -153,22 +158,6 @@ async def wait(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def stats(request: web.Request) -> web.Response:
-    """One reading; Docker's clients ask for a second one to compute the share of the CPU."""
-    if flag(request, "stream", default=True):
-        raise Invalid("statistics are not streamed yet", "ask for one reading: stream=false (--no-stream)")
-    engine, ref = request.app[ENGINE], _ref(request)
-    container = await call(request, engine.container, ref)
-    if not container.state.running:
-        return to_json(stats_shape(container, None, None))
-    first = None
-    if not flag(request, "one-shot"):
-        first = (await call(request, engine.stats, ref), asyncio.get_running_loop().time())
-        await asyncio.sleep(0.5)
-    last = (await call(request, engine.stats, ref), asyncio.get_running_loop().time())
-    return to_json(stats_shape(container, first, last))
-
-
 async def prune(request: web.Request) -> web.Response:
     return to_json(await call_long(_prune, request.app[ENGINE], filters(request)))
 
@@ -203,10 +192,10 @@ ROUTES = (
     ("POST", "/containers/{ref}/stop", stop),
     ("POST", "/containers/{ref}/restart", restart),
     ("POST", "/containers/{ref}/kill", kill),
+    ("POST", "/containers/{ref}/update", update),
     ("POST", "/containers/{ref}/pause", pause),
     ("POST", "/containers/{ref}/unpause", unpause),
     ("POST", "/containers/{ref}/rename", rename),
     ("POST", "/containers/{ref}/wait", wait),
-    ("GET", "/containers/{ref}/stats", stats),
     ("DELETE", "/containers/{ref}", remove),
 )

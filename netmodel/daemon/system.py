@@ -108,7 +108,7 @@ async def info(request: web.Request) -> web.Response:
             "LiveRestoreEnabled": True,
             "Isolation": "",
             "InitBinary": "",
-            "SecurityOptions": ["name=userns"],
+            "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns", "name=userns"],
             "Warnings": list(known.warnings),
         }
     )

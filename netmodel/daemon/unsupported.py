@@ -11,7 +11,6 @@ from netmodel.errors import MissingFeature
 _PATHS = {
     "top is": [("GET", "/containers/{ref}/top")],
     "copying files is": [(method, "/containers/{ref}/archive") for method in ("GET", "PUT", "HEAD")],
-    "changing a container's limits is": [("POST", "/containers/{ref}/update")],
     "exporting a container is": [("GET", "/containers/{ref}/export"), ("GET", "/containers/{ref}/changes")],
     "building images is": [("POST", "/build"), ("POST", "/commit"), ("POST", "/session"), ("POST", "/grpc")],
     "loading and removing images is": [("POST", "/images/load"), ("DELETE", "/images/{name:.+}")],

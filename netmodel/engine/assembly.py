@@ -39,6 +39,7 @@ from netmodel.engine.hostroutes import HostRoutes
 from netmodel.engine.idranges import IdRanges
 from netmodel.engine.leaving import leave, pack_up
 from netmodel.engine.lifecycle import Lifecycle
+from netmodel.engine.limits import Limits
 from netmodel.engine.locks import Locks
 from netmodel.engine.logs import Logs
 from netmodel.engine.networks import Networks
@@ -68,6 +69,7 @@ class Parts:
     containers: Containers
     connections: Connections
     lifecycle: Lifecycle
+    limits: Limits
     execs: Execs
     logs: Logs
     volumes: EngineVolumes
@@ -123,6 +125,7 @@ def assemble(path: Path, events: EventBus, warnings: list[str]) -> Parts:
             containers=containers,
             connections=Connections(core, containers, endpoints, attachments, sandboxes, lifecycle),
             lifecycle=lifecycle,
+            limits=Limits(core, containers, lifecycle),
             execs=Execs(core, containers),
             logs=Logs(containers, lifecycle),
             volumes=volumes,

@@ -6,11 +6,11 @@ work is done by the modules beside this one; here is only who does what.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ipam.api import Usage
 from netmodel.engine import queries
@@ -212,6 +212,11 @@ class Engine:
         """
         streams = tuple(name for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted)
         return self._parts.logs.read(ref, follow, tail, since, until, streams, stop)
+
+    @translated
+    def update(self, ref: str, changes: Mapping[str, Any]) -> Container:
+        """Change limits by the names of ContainerConfig's fields; takes effect at once."""
+        return self._parts.limits.update(ref, changes)
 
     @translated
     def pause(self, ref: str) -> None:

@@ -16,6 +16,7 @@ from runtime.spec import (
     BindMount,
     ContainerSpec,
     IdMap,
+    IoLimit,
     Process,
     Resources,
     RootFs,
@@ -168,14 +169,24 @@ def _chosen(config: ContainerConfig, wanted: tuple[str, ...] | None, usual: tupl
 
 def resources_of(config: ContainerConfig) -> Resources:
     """The limits of its control group."""
-    quota = None if config.cpus is None else round(config.cpus * _CPU_PERIOD_US)
+    quota, period = config.cpu_quota_us, config.cpu_period_us
+    if config.cpus is not None:
+        period = _CPU_PERIOD_US
+        quota = round(config.cpus * period)
     return Resources(
         memory_bytes=config.memory_bytes,
         memory_swap_bytes=config.memory_swap_bytes,
+        memory_reservation_bytes=config.memory_reservation_bytes,
+        memory_swappiness=config.memory_swappiness,
+        oom_kill_disable=config.oom_kill_disable or None,
         cpu_quota_us=quota,
-        cpu_period_us=None if quota is None else _CPU_PERIOD_US,
+        cpu_period_us=period,
         cpu_weight=config.cpu_shares,
+        cpuset_cpus=config.cpuset_cpus or None,
+        cpuset_mems=config.cpuset_mems or None,
         pids_max=config.pids_limit,
+        io_weight=config.blkio_weight,
+        io_limits=tuple(IoLimit(kind=one.kind, device=one.device, value=one.value) for one in config.blkio),
     )
 
 

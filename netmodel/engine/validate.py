@@ -12,6 +12,7 @@ from netmodel.engine.confinement import check_confinement
 from netmodel.engine.launch import capabilities_of, signal_number
 from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import ContainerConfig, PortConfig
+from runtime.cgroups.blocks import block_device
 from runtime.cgroups.devices import checked, rule_of
 from runtime.kernel.prctl import has_capability
 
@@ -123,7 +124,14 @@ def _check_limits(config: ContainerConfig) -> None:
             raise Invalid("a limit of memory and swap needs a memory limit", "set both")
         if swap < memory:
             raise Invalid("the limit of memory and swap is below that of memory alone", "it counts both together")
+    _check_memory(config)
     _check_cpus(config.cpus)
+    _check_quota(config)
+    for value in (config.blkio_weight, *(one.value for one in config.blkio if one.kind == "weight")):
+        if value is not None and not 10 <= value <= 1000:
+            raise Invalid(f"a block I/O weight of {value} is out of range", "from 10 to 1000; 500 is everybody's")
+    for one in config.blkio:
+        block_device(one.device)
     if config.pids_limit is not None and config.pids_limit != -1 and config.pids_limit < 1:
         raise Invalid(f"a limit of {config.pids_limit} processes lets nothing start", "at least 1, or -1 for none")
     for limit in config.ulimits:
@@ -131,6 +139,24 @@ def _check_limits(config: ContainerConfig) -> None:
             raise Invalid(f"no such ulimit: {limit.name}", f"there are: {', '.join(_ULIMITS)}")
         if limit.hard != -1 and (limit.soft > limit.hard or limit.soft == -1):
             raise Invalid(f"ulimit {limit.name}: the soft limit {limit.soft} is above the hard one {limit.hard}")
+
+
+def _check_memory(config: ContainerConfig) -> None:
+    reservation, memory, swappiness = config.memory_reservation_bytes, config.memory_bytes, config.memory_swappiness
+    if reservation is not None and memory is not None and reservation > memory:
+        raise Invalid("the memory reservation is above the memory limit", "it is what it keeps when memory is short")
+    if swappiness is not None and not 0 <= swappiness <= 100:
+        raise Invalid(f"a swappiness of {swappiness} is out of range", "from 0 to 100")
+
+
+def _check_quota(config: ContainerConfig) -> None:
+    quota, period = config.cpu_quota_us, config.cpu_period_us
+    if config.cpus is not None and (quota is not None or period is not None):
+        raise Invalid("cpus and a quota or period of CPU time exclude each other", "leave out one of them")
+    if period is not None and not 1000 <= period <= 1_000_000:
+        raise Invalid(f"a CPU period of {period} microseconds is out of range", "from 1000 to 1000000")
+    if quota is not None and quota != -1 and quota < 1000:
+        raise Invalid(f"a CPU quota of {quota} microseconds is too small", "at least 1000, or -1 for none")
 
 
 def _check_cpus(cpus: float | None) -> None:

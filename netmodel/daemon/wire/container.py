@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from netmodel.daemon.wire import resources, security
 from netmodel.daemon.wire.encode import moment
 from netmodel.daemon.wire.endpoint import endpoint_settings
 from netmodel.daemon.wire.ports import port_bindings, published, summary
 from netmodel.model import Container, ContainerConfig, Endpoint, MountConfig, Network
+from runtime.defaults import DEFAULT_READONLY_PATHS, default_masked_paths
 
 _STATIC_HOST_CONFIG: dict[str, Any] = {
     # What is the same for every container of ours; clients read some of it without a check.
@@ -25,23 +27,13 @@ _STATIC_HOST_CONFIG: dict[str, Any] = {
     "IpcMode": "private",
     "Cgroup": "",
     "Links": None,
-    "OomScoreAdj": 0,
     "PidMode": "",
     "PublishAllPorts": False,
     "UTSMode": "",
     "Runtime": "netmodel",
     "Isolation": "",
     "CgroupParent": "",
-    "BlkioWeight": 0,
-    "CpuPeriod": 0,
-    "CpuQuota": 0,
-    "CpusetCpus": "",
-    "CpusetMems": "",
-    "Devices": [],
     "DeviceRequests": None,
-    "MemoryReservation": 0,
-    "MemorySwappiness": None,
-    "OomKillDisable": False,
 }
 
 
@@ -242,18 +234,18 @@ def _host_config(config: ContainerConfig) -> dict[str, Any]:
         "GroupAdd": _list(config.group_add or None),
         "Privileged": config.privileged,
         "ReadonlyRootfs": config.read_only,
-        "SecurityOpt": ["no-new-privileges"] if config.no_new_privileges else None,
         "UsernsMode": config.userns_mode,
         "ShmSize": config.shm_bytes,
         "Sysctls": dict(config.sysctls),
         "Tmpfs": {mount.target: _tmpfs(mount) for mount in config.mounts if mount.type == "tmpfs"},
-        "CpuShares": config.cpu_shares or 0,
-        "Memory": config.memory_bytes or 0,
-        "MemorySwap": config.memory_swap_bytes or 0,
-        "NanoCpus": round((config.cpus or 0) * 1e9),
-        "PidsLimit": config.pids_limit,
+        **resources.shape(config),
+        **security.shape(config, *_usual_paths(config)),
         "Ulimits": [{"Name": one.name, "Soft": one.soft, "Hard": one.hard} for one in config.ulimits],
     }
+
+
+def _usual_paths(config: ContainerConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return ((), ()) if config.privileged else (default_masked_paths(), DEFAULT_READONLY_PATHS)
 
 
 def _mount_point(mount: MountConfig, seen: Seen) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from netmodel.daemon.wire.decode import Body, address, decode, refuse
 from netmodel.daemon.wire.endpoint import EndpointSettings
 from netmodel.daemon.wire.mounts import Mount, mounts
 from netmodel.daemon.wire.ports import PortBinding, bindings, exposed, port_key
+from netmodel.daemon.wire.resources import limits
+from netmodel.daemon.wire.security import Confining, confinement
 from netmodel.errors import Invalid
 from netmodel.model import ContainerConfig, EndpointConfig, PortConfig, UlimitConfig
 
 _BRIDGE = {"default": "bridge"}  # Docker's clients call the default network so
-_DEFAULT_PERIOD_US = 100_000
 _DEFAULT_SHM_BYTES = 64 * 1024 * 1024
 
 
@@ -46,7 +47,7 @@ class NetworkingConfig(Body):
     endpoints_config: dict[str, EndpointSettings | None] | None = None
 
 
-class HostConfig(Body):
+class HostConfig(Confining):
     binds: list[str] | None = None
     network_mode: str | None = None
     port_bindings: dict[str, list[PortBinding] | None] | None = None
@@ -61,50 +62,23 @@ class HostConfig(Body):
     privileged: bool = False
     publish_all_ports: bool = False
     readonly_rootfs: bool = False
-    security_opt: list[str] | None = None
     userns_mode: str | None = None
     shm_size: int | None = None
     sysctls: dict[str, str] | None = None
     tmpfs: dict[str, str] | None = None
     mounts: list[Mount] | None = None
     ulimits: list[Ulimit] | None = None
-    memory: int | None = None
-    memory_swap: int | None = None
-    nano_cpus: int | None = None
-    cpu_shares: int | None = None
-    cpu_period: int | None = None
-    cpu_quota: int | None = None
-    pids_limit: int | None = None
     # What follows is answered with a warning or refused.
     restart_policy: Named | None = None
     log_config: LogConfig | None = None
     init: bool | None = None
-    oom_score_adj: int | None = None
-    memory_swappiness: int | None = None
     annotations: dict[str, str] | None = None
-    blkio_weight: int | None = None
-    blkio_weight_device: list[Any] | None = None
-    blkio_device_read_bps: list[Any] | None = None
-    blkio_device_write_bps: list[Any] | None = None
-    blkio_device_read_iops: list[Any] | None = field(default=None, name="BlkioDeviceReadIOps")
-    blkio_device_write_iops: list[Any] | None = field(default=None, name="BlkioDeviceWriteIOps")
     cgroup_parent: str | None = None
     cgroupns_mode: str | None = None
-    cpu_realtime_period: int | None = None
-    cpu_realtime_runtime: int | None = None
-    cpuset_cpus: str | None = None
-    cpuset_mems: str | None = None
-    device_cgroup_rules: list[str] | None = None
     device_requests: list[Any] | None = None
-    devices: list[Any] | None = None
     ipc_mode: str | None = None
-    kernel_memory: int | None = None
     links: list[str] | None = None
-    masked_paths: list[str] | None = None
-    memory_reservation: int | None = None
-    oom_kill_disable: bool | None = None
     pid_mode: str | None = None
-    readonly_paths: list[str] | None = None
     runtime: str | None = None
     storage_opt: dict[str, str] | None = None
     uts_mode: str | None = field(default=None, name="UTSMode")
@@ -167,7 +141,6 @@ def read_create(data: bytes) -> tuple[ContainerConfig, list[str]]:
         auto_remove=host.auto_remove,
         read_only=host.readonly_rootfs,
         privileged=host.privileged,
-        no_new_privileges=_no_new_privileges(host.security_opt or []),
         userns_mode=_userns(host.userns_mode),
         cap_add=tuple(host.cap_add or ()),
         cap_drop=tuple(host.cap_drop or ()),
@@ -175,11 +148,6 @@ def read_create(data: bytes) -> tuple[ContainerConfig, list[str]]:
         ulimits=tuple(UlimitConfig(name=one.name, soft=one.soft, hard=one.hard) for one in host.ulimits or ()),
         mounts=mounts(host.binds or (), host.mounts or (), host.tmpfs or {}, request.volumes or {}),
         shm_bytes=host.shm_size or _DEFAULT_SHM_BYTES,
-        memory_bytes=host.memory or None,
-        memory_swap_bytes=host.memory_swap or None,
-        cpus=_cpus(host),
-        cpu_shares=host.cpu_shares or None,
-        pids_limit=host.pids_limit or None,
         network_mode=mode,
         networks=networks,
         ports=ports + (_all_of(opened, ports) if host.publish_all_ports else ()),
@@ -188,6 +156,8 @@ def read_create(data: bytes) -> tuple[ContainerConfig, list[str]]:
         dns_search=tuple(host.dns_search or ()),
         dns_options=tuple(host.dns_options or ()),
         extra_hosts=_extra_hosts(host.extra_hosts or []),
+        **confinement(host),
+        **limits(host),
     )
     return config, list(_warnings(request, host))
 
@@ -195,29 +165,12 @@ def read_create(data: bytes) -> tuple[ContainerConfig, list[str]]:
 def _refuse_unsupported(host: HostConfig) -> None:
     refuse(
         [
-            ("HostConfig.BlkioWeight", host.blkio_weight),
-            ("HostConfig.BlkioWeightDevice", host.blkio_weight_device),
-            ("HostConfig.BlkioDeviceReadBps", host.blkio_device_read_bps),
-            ("HostConfig.BlkioDeviceWriteBps", host.blkio_device_write_bps),
-            ("HostConfig.BlkioDeviceReadIOps", host.blkio_device_read_iops),
-            ("HostConfig.BlkioDeviceWriteIOps", host.blkio_device_write_iops),
             ("HostConfig.CgroupParent", host.cgroup_parent),
             ("HostConfig.CgroupnsMode=host", host.cgroupns_mode == "host"),
-            ("HostConfig.CpuRealtimePeriod", host.cpu_realtime_period),
-            ("HostConfig.CpuRealtimeRuntime", host.cpu_realtime_runtime),
-            ("HostConfig.CpusetCpus", host.cpuset_cpus),
-            ("HostConfig.CpusetMems", host.cpuset_mems),
-            ("HostConfig.DeviceCgroupRules", host.device_cgroup_rules),
             ("HostConfig.DeviceRequests", host.device_requests),
-            ("HostConfig.Devices", host.devices),
             (f"HostConfig.IpcMode={host.ipc_mode}", host.ipc_mode not in (None, "", "private", "shareable")),
-            ("HostConfig.KernelMemory", host.kernel_memory),
             ("HostConfig.Links", host.links),
-            ("HostConfig.MemoryReservation", host.memory_reservation),
-            ("HostConfig.OomKillDisable", host.oom_kill_disable),
             (f"HostConfig.PidMode={host.pid_mode}", host.pid_mode),
-            ("HostConfig.MaskedPaths", host.masked_paths is not None and not host.privileged),
-            ("HostConfig.ReadonlyPaths", host.readonly_paths is not None and not host.privileged),
             (f"HostConfig.Runtime={host.runtime}", host.runtime not in (None, "", "netmodel")),
             ("HostConfig.StorageOpt", host.storage_opt),
             (f"HostConfig.UTSMode={host.uts_mode}", host.uts_mode),
@@ -239,10 +192,6 @@ def _warnings(request: CreateRequest, host: HostConfig) -> Iterator[str]:
         yield f"log driver {log!r} is not supported: the output is kept as json-file"
     if host.init:
         yield "Init is not supported yet: the command itself is process 1"
-    if host.oom_score_adj:
-        yield "OomScoreAdj is not supported: the kernel's own choice is kept"
-    if host.memory_swappiness not in (None, -1):
-        yield "MemorySwappiness is not supported: the kernel's own choice is kept"
     if host.annotations:
         yield "Annotations have no effect here"
 
@@ -286,32 +235,10 @@ def _networking(request: CreateRequest, host: HostConfig) -> tuple[str, tuple[En
     return "bridge", networks
 
 
-def _no_new_privileges(options: list[str]) -> bool:
-    wanted = False
-    for option in options:
-        name, _, value = option.replace(":", "=", 1).partition("=")
-        if name == "no-new-privileges" and value in ("", "true", "false"):
-            wanted = value != "false"
-        # No profile is ever applied here, so to be without one is what everybody gets.
-        elif option not in ("seccomp=unconfined", "apparmor=unconfined", "label=disable"):
-            raise Invalid(f"security option {option!r} is not supported", "supported is no-new-privileges")
-    return wanted
-
-
 def _userns(mode: str | None) -> Any:
     if mode not in (None, "", "host"):
         raise Invalid(f"user namespace mode {mode!r} is not known", "use host, or leave it out for a private one")
     return mode or ""
-
-
-def _cpus(host: HostConfig) -> float | None:
-    if host.nano_cpus:
-        if host.cpu_quota or host.cpu_period:
-            raise Invalid("NanoCpus and CpuQuota or CpuPeriod exclude each other")
-        return host.nano_cpus / 1e9
-    if host.cpu_quota and host.cpu_quota > 0:
-        return host.cpu_quota / (host.cpu_period or _DEFAULT_PERIOD_US)
-    return None
 
 
 def _all_of(opened: tuple[PortConfig, ...], bound: tuple[PortConfig, ...]) -> tuple[PortConfig, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from datetime import UTC, datetime
 from typing import Any
@@ -54,6 +55,7 @@ def shape(container: Container, first: Reading | None, last: Reading | None) -> 
         {"major": 0, "minor": 0, "op": "write", "value": used.io_write_bytes},
     ]
     answer["networks"] = _links(container.state.pid)
+    answer["netmodel"] = {"oom_kills": used.oom_kills, "pressure": dataclasses.asdict(used)["pressure"]}
     return answer
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from netmodel.daemon.wire.create import read_create
 from netmodel.errors import Invalid
-from netmodel.model import ContainerConfig, EndpointConfig, MountConfig, PortConfig
+from netmodel.model import BlkioConfig, ContainerConfig, DeviceConfig, EndpointConfig, MountConfig, PortConfig
 
 
 def read(host: dict[str, Any] | None = None, **body: Any) -> ContainerConfig:
@@ -40,7 +40,29 @@ def test_limits_become_numbers_and_zero_is_none() -> None:
     config = read({"Memory": 64 << 20, "NanoCpus": 1_500_000_000, "PidsLimit": 0, "CpuShares": 512})
 
     assert (config.memory_bytes, config.cpus, config.pids_limit, config.cpu_shares) == (64 << 20, 1.5, None, 512)
-    assert read({"CpuQuota": 50_000, "CpuPeriod": 25_000}).cpus == 2.0
+    config = read({"CpuQuota": 50_000, "CpuPeriod": 25_000, "CpusetCpus": "0-1", "MemorySwappiness": 0})
+    assert (config.cpus, config.cpu_quota_us, config.cpu_period_us) == (None, 50_000, 25_000)
+    assert (config.cpuset_cpus, config.memory_swappiness) == ("0-1", 0)
+    assert read({"BlkioDeviceReadIOps": [{"Path": "/dev/sda", "Rate": 9}]}).blkio == (
+        BlkioConfig(kind="read_iops", device="/dev/sda", value=9),
+    )
+
+
+def test_confinement_is_what_was_asked_for() -> None:
+    config = read(
+        {
+            "SecurityOpt": ["no-new-privileges", "seccomp=unconfined", "apparmor:web", "label=disable"],
+            "Devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rw"}],
+            "DeviceCgroupRules": ["c 42:* rmw"],
+            "MaskedPaths": [],
+            "OomScoreAdj": 500,
+        }
+    )
+
+    assert (config.no_new_privileges, config.seccomp, config.apparmor) == (True, "unconfined", "web")
+    assert config.devices == (DeviceConfig(source="/dev/fuse", permissions="rw"),)
+    assert (config.device_rules, config.masked_paths, config.readonly_paths) == (("c 42:* rmw",), (), None)
+    assert config.oom_score_adj == 500
 
 
 def test_the_mode_s_own_network_comes_first() -> None:
@@ -111,13 +133,12 @@ def test_mounts_in_all_their_forms() -> None:
 @pytest.mark.parametrize(
     ("host", "named"),
     [
-        ({"Devices": [{"PathOnHost": "/dev/kvm"}]}, "Devices"),
-        ({"CpusetCpus": "0"}, "CpusetCpus"),
+        ({"CpuRealtimePeriod": 5}, "CpuRealtimePeriod"),
+        ({"NanoCpus": 1, "CpuQuota": 5000}, "NanoCpus"),
         ({"PidMode": "host"}, "PidMode=host"),
         ({"IpcMode": "host"}, "IpcMode=host"),
         ({"VolumesFrom": ["x"]}, "VolumesFrom"),
-        ({"MemoryReservation": 1}, "MemoryReservation"),
-        ({"SecurityOpt": ["seccomp=/x.json"]}, "seccomp"),
+        ({"SecurityOpt": ["nonsense"]}, "nonsense"),
         ({"UsernsMode": "private"}, "private"),
         ({"Binds": ["a:b"]}, "'a:b'"),
         ({"Binds": ["/a:/b", "/c:/b"]}, "/b"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -142,12 +143,55 @@ def test_limits_reach_the_kernel(daemon: Daemon) -> None:
     assert used["PIDs"] == "1"
 
 
+def test_limits_of_a_running_container_change(daemon: Daemon) -> None:
+    docker(daemon, "run", "-d", "--name", "grows", "-m", "48m", "host", "sleep", "infinity")
+
+    docker(daemon, "update", "-m", "64m", "--memory-swap", "64m", "--pids-limit", "21", "grows")
+
+    used = json.loads(docker(daemon, "stats", "--no-stream", "--format", "json", "grows"))
+    assert used["MemUsage"].endswith("/ 64MiB")
+    assert docker(daemon, "inspect", "-f", "{{.HostConfig.PidsLimit}}", "grows") == "21"
+    refused = attempt(daemon, "update", "--cpu-quota", "1", "grows")
+    assert "too small" in refused.stderr
+
+
+def test_confinement_reaches_the_kernel(daemon: Daemon, tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    forbidden = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [forbidden]}))
+    status = ("grep", "-E", "^(Seccomp|NoNewPrivs):", "/proc/self/status")
+
+    default = docker(daemon, "run", "--rm", "host", *status)
+    loosened = docker(daemon, "run", "--rm", "--security-opt", "seccomp=unconfined", "host", *status)
+    strict = docker(daemon, "run", "--rm", "--security-opt", "no-new-privileges", "host", *status)
+    own = attempt(daemon, "run", "--rm", "--security-opt", f"seccomp={profile}", "host", "mkdir", "/x")
+    broken = attempt(daemon, "run", "--rm", "--security-opt", "seccomp={}x", "host", "true")
+
+    assert default.split() == ["NoNewPrivs:", "0", "Seccomp:", "2"]
+    assert loosened.split() == ["NoNewPrivs:", "0", "Seccomp:", "0"]
+    assert strict.split() == ["NoNewPrivs:", "1", "Seccomp:", "2"]
+    assert "No space left" in own.stderr
+    assert broken.returncode == 125
+
+
+def test_devices_can_be_used_as_far_as_allowed(daemon: Daemon) -> None:
+    read = ("sh", "-c", "exec 3</dev/log0")
+
+    opened = attempt(daemon, "run", "--rm", "--device", "/dev/fuse:/dev/log0:r", "host", *read)
+    written = attempt(
+        daemon, "run", "--rm", "--device", "/dev/fuse:/dev/log0:r", "host", "sh", "-c", "echo x >/dev/log0"
+    )
+
+    assert opened.returncode == 0, opened.stderr
+    assert "not permitted" in written.stderr
+
+
 def test_what_we_have_not_is_refused_or_warned_of(daemon: Daemon) -> None:
     image = attempt(daemon, "run", "nosuch")
-    device = attempt(daemon, "create", "--device", "/dev/null", "host")
+    group = attempt(daemon, "create", "--cgroup-parent", "x", "host")
     policy = attempt(daemon, "create", "--restart", "always", "host")
 
     assert "registries are not supported yet" in image.stderr
-    assert "HostConfig.Devices is not supported" in device.stderr
+    assert "HostConfig.CgroupParent is not supported" in group.stderr
     assert policy.returncode == 0
     assert "restart policy" in policy.stderr

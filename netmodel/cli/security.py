@@ -1,0 +1,84 @@
+"""The options that confine a container, or loosen what confines it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NOTHING_HIDDEN = ("systempaths=unconfined", "systempaths:unconfined")
+_OPTIONS = (
+    click.option("--cap-add", multiple=True, help="Add a capability"),
+    click.option("--cap-drop", multiple=True, help="Drop a capability, or ALL"),
+    click.option("--privileged", is_flag=True, help="All capabilities, all devices, the host's user namespace"),
+    click.option(
+        "--security-opt",
+        multiple=True,
+        help="no-new-privileges, seccomp=FILE|unconfined, apparmor=PROFILE|unconfined, systempaths=unconfined",
+    ),
+    click.option("--device", "devices", multiple=True, help="Device of the host: PATH[:PATH INSIDE][:rwm]"),
+    click.option("--device-cgroup-rule", "device_rules", multiple=True, help="Further devices: 'c 42:* rmw'"),
+    click.option(
+        "--oom-score-adj",
+        type=click.IntRange(-1000, 1000),
+        default=0,
+        help="How readily the kernel kills it when memory is short",
+    ),
+    click.option("--userns", default="", help="host: no user namespace of its own"),
+)
+
+
+def security_options(function: F) -> F:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def security_body(o: dict[str, Any]) -> dict[str, Any]:
+    """Their part of a HostConfig.
+
+    Args:
+        o: The options' values by name.
+    """
+    options = [option for option in o["security_opt"] if option not in _NOTHING_HIDDEN]
+    body: dict[str, Any] = {
+        "CapAdd": list(o["cap_add"]),
+        "CapDrop": list(o["cap_drop"]),
+        "Privileged": o["privileged"],
+        "SecurityOpt": [_with_profile(option) for option in options],
+        "Devices": [_device(text) for text in o["devices"]],
+        "DeviceCgroupRules": list(o["device_rules"]),
+        "OomScoreAdj": o["oom_score_adj"],
+        "UsernsMode": o["userns"],
+    }
+    if len(options) < len(o["security_opt"]):
+        body["MaskedPaths"] = body["ReadonlyPaths"] = []
+    return body
+
+
+def _with_profile(option: str) -> str:
+    """The engine runs elsewhere: it gets a profile's text, not the name of our file."""
+    from netmodel.security import names_a_file, split_option
+
+    name, value = split_option(option)
+    if not names_a_file(name, value):
+        return option
+    try:
+        with open(value, encoding="utf-8") as file:
+            return f"seccomp={json.dumps(json.load(file), separators=(',', ':'))}"
+    except OSError as error:
+        raise click.UsageError(f"seccomp profile {value}: {error.strerror}") from error
+    except ValueError as error:
+        raise click.UsageError(f"seccomp profile {value} is not JSON: {error}") from error
+
+
+def _device(text: str) -> dict[str, str]:
+    source, *rest = text.split(":")
+    permissions = rest.pop() if rest and rest[-1] and set(rest[-1]) <= set("rwm") else "rwm"
+    if len(rest) > 1 or not source.startswith("/"):
+        raise click.UsageError(f"device {text!r} is not of the form PATH[:PATH INSIDE][:rwm]")
+    return {"PathOnHost": source, "PathInContainer": rest[0] if rest else source, "CgroupPermissions": permissions}
