@@ -24,7 +24,7 @@ def check(request: PoolRequest) -> None:
     if request.subnet is None:
         _check_automatic(request)
     else:
-        _check_subnet(request.subnet, request.family)
+        check_subnet(request.subnet, request.family)
         if request.ip_range is not None:
             _check_range(request.subnet, request.ip_range)
 
@@ -41,7 +41,8 @@ def _check_automatic(request: PoolRequest) -> None:
         raise BadPool(f"auxiliary address {name}={address} has no subnet to lie in", GIVE_SUBNET)
 
 
-def _check_subnet(subnet: IPNetwork, family: int) -> None:
+def check_subnet(subnet: IPNetwork, family: int) -> None:
+    """Raise BadPool if no link of a container can have its addresses."""
     if subnet.version != family:
         raise BadPool(f"subnet {subnet} is not an IPv{family} one")
     for special, meaning in NOT_FOR_HOSTS:

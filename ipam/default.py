@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from threading import Lock
 
 from ipam.api import IPAddress, IPInterface, IPNetwork, Pool, PoolRequest, Taken, Usage
-from ipam.check import check
+from ipam.check import check, check_subnet
 from ipam.errors import NoFreeSubnet, PoolOverlap, UnknownOption, UnknownPool
 from ipam.held import HeldPool
 from ipam.subnets import DEFAULT_V4, DefaultPool, Subnets, overlap, span, ula_pool
@@ -21,6 +21,9 @@ class DefaultIpam:
     Args:
         default_pools_v4: Tried in order for automatic subnets.
         default_pools_v6: Likewise; a host should have its own, see ula_pool().
+
+    Raises:
+        BadPool: A default pool is none of its family's, or one that no container can use.
     """
 
     name = "default"
@@ -32,6 +35,9 @@ class DefaultIpam:
         default_pools_v6: Sequence[DefaultPool] = (ula_pool("netmodel"),),
     ) -> None:
         self._defaults: dict[int, Sequence[DefaultPool]] = {4: default_pools_v4, 6: default_pools_v6}
+        for family, pools in self._defaults.items():
+            for pool in pools:
+                check_subnet(pool.base, family)
         self._subnets = {4: Subnets(), 6: Subnets()}
         self._pools: dict[str, HeldPool] = {}
         # One for all: every call is a few microseconds of arithmetic.

@@ -21,8 +21,15 @@ def engine() -> None:
 
 
 @engine.command(cls=Verb)
+@click.option(
+    "--default-address-pool",
+    "pools",
+    multiple=True,
+    metavar="base=PREFIX,size=BITS",
+    help="Where automatic subnets come from; instead of those in engine.json under the root",
+)
 @click.pass_obj
-def run(session: Session) -> int:
+def run(session: Session, pools: tuple[str, ...]) -> int:
     """Be the engine, in the foreground, until SIGTERM or Ctrl-C."""
     import sys
 
@@ -37,7 +44,7 @@ def run(session: Session) -> int:
         else:
             print(message, file=sys.stderr)
 
-    return process.run(client.root, client.host, tell)
+    return process.run(client.root, client.host, tell, pools)
 
 
 @engine.command(cls=Verb)

@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -19,16 +19,18 @@ from netmodel.client.address import socket_path
 from netmodel.daemon.app import application
 from netmodel.daemon.listener import Listener
 from netmodel.engine import Engine
+from netmodel.engine.settings import Settings
 from netmodel.errors import Forbidden, Invalid, exit_code, translate
 
 log = logging.getLogger("netmodel")
 _GRACE_S = 3.0  # for requests in flight when the engine ends
 
 
-def run(root: str, host: str, tell: Callable[[str], None]) -> int:
+def run(root: str, host: str, tell: Callable[[str], None], default_address_pools: Sequence[str] = ()) -> int:
     """Be the engine until SIGTERM or SIGINT; returns the exit code.
 
     Args:
+        default_address_pools: "base=10.200.0.0/16,size=24"; none takes those of engine.json under the root.
         tell: Called once: "ready", or "error: ..." with a hint on a line of its own.
     """
     told = False
@@ -45,7 +47,7 @@ def run(root: str, host: str, tell: Callable[[str], None]) -> int:
             _raise_limit_of_files()
             listener = Listener(Path(_host(host)))
             undo.callback(listener.close)
-            engine = Engine(Path(os.path.realpath(root)))
+            engine = Engine(Path(os.path.realpath(root)), _settings(default_address_pools))
             engine.open()
             undo.callback(engine.close)
             asyncio.run(_serve(engine, listener, tell_ready))
@@ -78,6 +80,14 @@ async def _serve(engine: Engine, listener: Listener, tell_ready: Callable[[], No
     log.info("stopping")
     engine.events.close()
     await runner.cleanup()
+
+
+def _settings(default_address_pools: Sequence[str]) -> Settings | None:
+    if not default_address_pools:
+        return None
+    from ipam.parse import parse_default_pool  # netaddr, which an engine without such an option never loads
+
+    return Settings(default_address_pools=tuple(map(parse_default_pool, default_address_pools)))
 
 
 def _host(host: str) -> str:

@@ -23,7 +23,7 @@ from drivers.null import Null
 from drivers.p2p import P2p
 from ipam import DefaultIpam, NullIpam
 from ipam.api import IpamDriver
-from ipam.subnets import ula_pool
+from ipam.subnets import DEFAULT_V4, ula_pool
 from netmodel.dns import DnsServer, Zone
 from netmodel.engine.announcer import Announcer
 from netmodel.engine.attach import Attachments
@@ -48,6 +48,7 @@ from netmodel.engine.records import Records
 from netmodel.engine.recover import Recovery
 from netmodel.engine.root import Root
 from netmodel.engine.sandbox import Sandboxes
+from netmodel.engine.settings import Settings, read_settings
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import translate
 from netmodel.store import SqliteStore
@@ -57,10 +58,10 @@ from runtime.images import Images
 from runtime.rootfs import Layers
 from runtime.volumes import Volumes
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 log = logging.getLogger("netmodel")
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """The parts of an open engine."""
 
@@ -80,13 +81,16 @@ class Parts:
         self._open.close()
 
 
-def assemble(path: Path, events: EventBus, warnings: list[str]) -> Parts:
+def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settings | None = None) -> Parts:
     """Open everything, repair what the last engine left, and listen.
 
     The calling thread's network namespace becomes the engine's host.
+
+    Args:
+        settings: None takes those under the root.
     """
     with ExitStack() as opened:
-        core = _core(path, events, opened)
+        core = _core(path, events, settings, opened)
         routes = HostRoutes()
         opened.callback(routes.close)
         networks = Networks(core, routes)
@@ -134,10 +138,11 @@ def assemble(path: Path, events: EventBus, warnings: list[str]) -> Parts:
         )
 
 
-def _core(path: Path, events: EventBus, opened: ExitStack) -> Core:
+def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitStack) -> Core:
     root = Root(path)
     opened.callback(root.close)
     root.open()
+    settings = settings or read_settings(root.settings)
     store = SqliteStore(root.database)
     opened.callback(store.close)
     records = Records(store)
@@ -152,7 +157,10 @@ def _core(path: Path, events: EventBus, opened: ExitStack) -> Core:
     reaper = Reaper(root.id)
     opened.callback(reaper.close)
     firewall = Firewall(nft, root.id)
+    opened.callback(firewall.close)
     firewall.install()
+    watch = NftWatch(firewall.name, lambda: _repair(firewall, root, events))
+    opened.callback(watch.close)
     bridge = Bridge(host, firewall, reaper, root.id)
     opened.callback(bridge.close)
     p2p = P2p(host, reaper, root.id)
@@ -160,12 +168,8 @@ def _core(path: Path, events: EventBus, opened: ExitStack) -> Core:
     known: tuple[Driver, ...] = (bridge, p2p, Macvlan(host, root.id), Ipvlan(host, root.id), Host(), Null())
     drivers = {driver.name: driver for driver in known}
     seed = read_text(Path("/etc/machine-id")).strip() or read_text(Path("/proc/sys/kernel/hostname"))
-    opened.callback(firewall.close)
-    ipam: dict[str, IpamDriver] = {
-    watch = NftWatch(firewall.name, lambda: _repair(firewall, root, events))
-    opened.callback(watch.close)
-        driver.name: driver for driver in (DefaultIpam(default_pools_v6=(ula_pool(seed + root.id),)), NullIpam())
-    }
+    pools = DefaultIpam(settings.pools_of(4, DEFAULT_V4), settings.pools_of(6, (ula_pool(seed + root.id),)))
+    ipam: dict[str, IpamDriver] = {driver.name: driver for driver in (pools, NullIpam())}
     zone = Zone()
     dns = DnsServer(zone)
     opened.callback(dns.stop)
@@ -195,11 +199,6 @@ def _core(path: Path, events: EventBus, opened: ExitStack) -> Core:
     return core
 
 
-def _raise_limit_of_files() -> None:
-    """A running container costs the engine three descriptors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 def _repair(firewall: Firewall, root: Root, events: EventBus) -> None:
     """Somebody changed our rules, or took them away with everybody's: put back what is missing."""
     try:
@@ -212,3 +211,8 @@ def _repair(firewall: Firewall, root: Root, events: EventBus) -> None:
         events.publish("daemon", "reload", root.id, {"name": "firewall"})
 
 
+def _raise_limit_of_files() -> None:
+    """A running container costs the engine three descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -18,6 +18,7 @@ from netmodel.engine.assembly import Parts, assemble
 from netmodel.engine.core import Core
 from netmodel.engine.events import EventBus
 from netmodel.engine.filters import Filters
+from netmodel.engine.settings import Settings
 from netmodel.engine.values import ExecConfig, ExecState, Info, Progress, ProjectView
 from netmodel.errors import Unavailable, translated
 from netmodel.model import (
@@ -45,10 +46,14 @@ class Engine:
     """One state root and everything that lives under it.
 
     Containers run on when the engine closes or dies; the next engine on the same root adopts them.
+
+    Args:
+        settings: None takes those of engine.json under the root.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, settings: Settings | None = None) -> None:
         self.root = root
+        self._settings = settings
         self.events = EventBus()
         self._opened: Parts | None = None
         self._warnings: list[str] = []
@@ -60,7 +65,7 @@ class Engine:
         Raises:
             NetmodelError: Not root; another engine holds this root; its format is another version's.
         """
-        parts = assemble(self.root, self.events, self._warnings)
+        parts = assemble(self.root, self.events, self._warnings, self._settings)
         self.root = parts.core.root.path
         self._opened = parts
 
@@ -104,14 +109,14 @@ class Engine:
         return self._core.records.networks.find(ref)
 
     @translated
-    def usage(self, ref: str) -> list[tuple[NetworkPool, Usage]]:
-        """A network's pools, each with ipam.api's Usage: how full it is."""
-        return self._parts.networks.usage(self.network(ref))
-
-    @translated
     def advice(self, ref: str) -> list[str]:
         """What about a network works, but not as one would wish; a sentence each."""
         return self._parts.networks.advice(self._core.records.networks.find(ref))
+
+    @translated
+    def usage(self, ref: str) -> list[tuple[NetworkPool, Usage]]:
+        """A network's pools, each with ipam.api's Usage: how full it is."""
+        return self._parts.networks.usage(self.network(ref))
 
     @translated
     def networks(self, filters: Filters | None = None) -> list[Network]:

@@ -31,6 +31,10 @@ class Root:
         return self.path / "state.db"
 
     @property
+    def settings(self) -> Path:
+        return self.path / "engine.json"
+
+    @property
     def containers(self) -> Path:
         return self.path / "containers"
 
