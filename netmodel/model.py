@@ -206,6 +206,49 @@ class RouteConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPolicy:
+    """What becomes of a container that has ended by itself.
+
+    Args:
+        max_retries: Of on-failure; 0 is no limit.
+    """
+
+    name: Literal["no", "always", "unless-stopped", "on-failure"] = "no"
+    max_retries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthConfig:
+    """How to find out whether a container does its work.
+
+    Args:
+        test: ("CMD", PROGRAM, ...), ("CMD-SHELL", TEXT) or ("NONE",); () is the image's.
+        interval_s and the other times: 0 is the image's, or the default.
+        retries: So many failures one after the other make it unhealthy; 0 as above.
+    """
+
+    test: tuple[str, ...] = ()
+    interval_s: float = 0
+    timeout_s: float = 0
+    start_period_s: float = 0
+    start_interval_s: float = 0
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """Where what it prints is kept, and how much of it.
+
+    Args:
+        driver: "json-file", "local" (the same, rotated unless the options say otherwise) or "none".
+        options: Docker's: max-size, max-file, labels, labels-regex, env, env-regex, tag, compress, mode.
+    """
+
+    driver: str = "json-file"
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerConfig:
     """A container as asked for.
 
@@ -221,6 +264,12 @@ class ContainerConfig:
         masked_paths, readonly_paths: None is the usual ones.
         device_rules: As the devices controller has them, "c 42:* rmw".
         extra_hosts: Addresses by name; several addresses of one name have commas between them.
+        restart: Contradicts auto_remove.
+        init: A small first process passes signals on and reaps what is left over.
+        ipc_mode: "" or "private", "shareable" (the same), "none" (no /dev/shm), "host" or "container:NAME-OR-ID".
+        pid_mode: "" is its own, "host" or "container:NAME-OR-ID".
+        uts_mode: "" is its own, or "host".
+        cgroupns_mode: "" or "private", or "host".
     """
 
     image: str
@@ -278,6 +327,14 @@ class ContainerConfig:
     dns_options: tuple[str, ...] = ()
     extra_hosts: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[RouteConfig, ...] = ()
+    restart: RestartPolicy = RestartPolicy()
+    health: HealthConfig = HealthConfig()
+    log: LogConfig = LogConfig()
+    init: bool = False
+    ipc_mode: str = ""
+    pid_mode: str = ""
+    uts_mode: Literal["", "host"] = ""
+    cgroupns_mode: Literal["", "private", "host"] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +342,7 @@ class ContainerState:
     """Args:
     pid: Of its first process, in the host's PID namespace; 0 when it does not run.
     error: Why the last start failed, or "".
+    health: "" without a health check.
     """
 
     status: Status = "created"
@@ -294,9 +352,11 @@ class ContainerState:
     oom_killed: bool = False
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    health: Literal["", "starting", "healthy", "unhealthy"] = ""
 
     @property
     def running(self) -> bool:
+        """In service: its sandbox and its ports are its own, though between two lives it has no process."""
         return self.status in ("running", "paused", "restarting")
 
 
@@ -309,6 +369,8 @@ class Container:
         sandbox: Whose sandbox it uses: its own id, another container's, or "host".
         ports: What is published, each with the host port it got.
         image_id: Which image its name stood for when the container was made; "" when the name itself says.
+        restart_count: How often its policy has started it again, since somebody did.
+        stopped: Somebody wanted it to end; its policy then does not start it again.
     """
 
     id: str
@@ -322,6 +384,8 @@ class Container:
     image_id: str = ""
     creating: bool = False  # the intent: not yet whole
     removing: bool = False
+    restart_count: int = 0
+    stopped: bool = False
 
 
 # --- volumes ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from netmodel.engine.attach import Attachments
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.removal import Removal
+from netmodel.engine.restarts import Restarts
 from netmodel.engine.runs import Runs
 from netmodel.engine.sandbox import Sandboxes
 from netmodel.engine.undo import every_step
@@ -36,6 +37,7 @@ class Exits:
         sandboxes: Sandboxes,
         runs: Runs,
         removal: Removal,
+        restarts: Restarts,
     ) -> None:
         self._core = core
         self._containers = containers
@@ -43,6 +45,7 @@ class Exits:
         self._sandboxes = sandboxes
         self._runs = runs
         self._removal = removal
+        self._restarts = restarts
         self._news: queue.SimpleQueue[Exited | None] = queue.SimpleQueue()
         self._workers: list[threading.Thread] = []
 
@@ -113,7 +116,13 @@ class Exits:
         """Take out of service what a container that ended has; tell the world. The lock is held."""
         core = self._core
         run = self._runs.get(container.id)
-        keep = run is not None and run.keep
+        by_hand = run is not None and run.keep
+        if run is not None and (run.stopped or run.asked):
+            container = replace(container, stopped=True)
+        wait_s = None
+        if not by_hand and not container.stopped and not container.removing:
+            wait_s = self._restarts.wait_after(container, news)
+        keep = by_hand or wait_s is not None
         oom = False
         with every_step(f"cannot clean up after container {container.name}") as step:
             if not keep:
@@ -128,7 +137,7 @@ class Exits:
                 core.spawner.forget(container.id)
             state = replace(
                 container.state,
-                status="exited",
+                status="exited" if wait_s is None else "restarting",
                 pid=0,
                 exit_code=news.exit_code,
                 oom_killed=oom,
@@ -136,6 +145,8 @@ class Exits:
                 finished_at=datetime.fromtimestamp(news.at, UTC),
             )
             container = replace(container, state=state, ports=container.ports if keep else ())
+            if wait_s is not None:
+                container = replace(container, restart_count=container.restart_count + 1)
             core.records.put(container)
             self._runs.end(container.id)
             if not keep and not (run is not None and run.doomed):
@@ -145,9 +156,22 @@ class Exits:
                 self._containers.event("oom", container)
             self._containers.event("die", container, exitCode=str(news.exit_code))
             self._runs.tell_exit(container.id, news.exit_code)
+            if wait_s is not None:
+                self._restarts.schedule(container.id, wait_s)
             if container.config.auto_remove and not keep and not container.removing:
                 with step:
                     self._removal.destroy(container, volumes=True)
+
+    def stay_down(self, container: Container) -> None:
+        """What was to start again does not: give back what it kept for that. The lock is held."""
+        self._restarts.cancel(container.id)
+        container = replace(container, state=replace(container.state, status="exited", pid=0), stopped=True)
+        with every_step(f"cannot clean up after container {container.name}") as step:
+            with step:
+                self._attachments.unpublish(container)
+            self._core.records.put(replace(container, ports=()))
+            with step:
+                self.retire_sandbox(container)
 
     def retire_sandbox(self, container: Container) -> None:
         """Leave the networks when nobody is left in the sandbox."""

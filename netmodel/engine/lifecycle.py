@@ -19,6 +19,7 @@ from netmodel.engine.exits import Exits
 from netmodel.engine.launch import signal_number
 from netmodel.engine.name_files import NameFiles
 from netmodel.engine.removal import Removal
+from netmodel.engine.restarts import Restarts
 from netmodel.engine.runs import Runs
 from netmodel.engine.sandbox import Sandboxes
 from netmodel.engine.starting import Starting
@@ -27,6 +28,9 @@ from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, NotModified
 from netmodel.model import Container
 from runtime.cgroups import Stats
+
+# Who sends one of these wants it to end, as who stops it does.
+_ENDINGS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class Lifecycle:
@@ -42,15 +46,18 @@ class Lifecycle:
         self.name_files = NameFiles(core, containers)
         self.runs = Runs()
         self.removal = Removal(core, containers, sandboxes, self.runs)
-        self.exits = Exits(core, containers, attachments, sandboxes, self.runs, self.removal)
+        self.restarts = Restarts()
+        self.exits = Exits(core, containers, attachments, sandboxes, self.runs, self.removal, self.restarts)
         self.stopping = Stopping(core, containers, self.runs, self.exits)
         self.starting = Starting(core, containers, volumes, attachments, self.name_files, self.runs)
 
     def open(self) -> None:
         """Begin to listen to the spawner."""
         self.exits.open()
+        self.restarts.open(self._start_again)
 
     def close(self) -> None:
+        self.restarts.close()
         self.exits.close()
         self.runs.cancel()
 
@@ -60,7 +67,24 @@ class Lifecycle:
             container = self._containers.find(container.id)
             if container.state.running:
                 raise NotModified(f"container {container.name} is running already")
-            self.starting.launch(container)
+            self.restarts.cancel(container.id)
+            self.starting.launch(replace(container, restart_count=0))
+        self._containers.event("start", container)
+
+    def _start_again(self, container_id: str) -> None:
+        """Its policy wants it."""
+        container = self._core.records.containers.get(container_id)
+        if container is None:
+            return
+        with self._core.locks.containers(_with_owner(container)):
+            container = self._core.records.containers.get(container_id)
+            if container is None or container.state.status != "restarting":
+                return  # somebody stopped, started or removed it meanwhile
+            try:
+                self.starting.launch(container)
+            except Exception:
+                self._leave_after_failed_restart(container)
+                raise
         self._containers.event("start", container)
 
     def stop(self, ref: str, timeout_s: float | None = None) -> None:
@@ -69,6 +93,9 @@ class Lifecycle:
             container = self._containers.find(container.id)
             if not container.state.running:
                 raise NotModified(f"container {container.name} does not run")
+            container = replace(container, stopped=True)
+            # The intent: should we die now, the next engine must not start it again.
+            self._core.records.put(container)
             self.stopping.end(container, timeout_s)
         self._containers.event("stop", container)
 
@@ -76,7 +103,8 @@ class Lifecycle:
         container = self._containers.find(ref)
         with self._core.locks.containers(_with_owner(container)):
             container = self._containers.find(container.id)
-            if container.state.running:
+            self.restarts.cancel(container.id)
+            if container.state.running and container.state.status != "restarting":
                 run = self.runs.of(container)
                 run.keep = True
                 self.stopping.end(container, timeout_s)
@@ -100,7 +128,11 @@ class Lifecycle:
         """Send a signal; who sends SIGKILL is answered when the container has ended."""
         number = signal_number(name)
         container = self._running(ref)
+        if container.state.status == "restarting":
+            self._keep_down(container)
+            return
         run = self.runs.of(container)
+        run.stopped = run.stopped or number in (*_ENDINGS, signal_number(container.config.stop_signal))
         settled = self.runs.next_exit(container.id)
         if container.state.status == "paused" and number == signal.SIGKILL:
             run.cgroup.thaw()
@@ -108,6 +140,12 @@ class Lifecycle:
         if number == signal.SIGKILL:
             with suppress(FutureTimeout):
                 settled.result(KILL_S)
+
+    def _keep_down(self, container: Container) -> None:
+        with self._core.locks.containers([container.id]):
+            container = self._containers.find(container.id)
+            if container.state.status == "restarting":
+                self.exits.stay_down(container)
 
     def pause(self, ref: str) -> None:
         container = self._running(ref)
@@ -140,7 +178,7 @@ class Lifecycle:
                         f"container {container.name} is running", "stop it first, or remove it with force (-f)"
                     )
                 self._core.records.put(replace(container, removing=True))
-                self.stopping.kill_and_settle(container, self.runs.of(container))
+                self.stopping.kill_and_settle(container)
                 container = self._core.records.containers.get(container.id) or container
             self.removal.destroy(container, volumes)
 
@@ -158,7 +196,8 @@ class Lifecycle:
                 return
             self._core.records.put(replace(container, removing=True))
             if container.state.running:
-                self.runs.of(container).doomed = with_networks
+                if (run := self.runs.get(container.id)) is not None:
+                    run.doomed = with_networks
                 self.stopping.end(replace(container, removing=True), 0 if kill else None)
             self.removal.destroy(self._core.records.containers.get(container_id) or container, volumes=True)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from drivers.api import Endpoint as DriverEndpoint
 from drivers.api import PortBinding
@@ -27,6 +28,8 @@ from netmodel.engine.networks import Networks
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.model import Container, Network
 from runtime.client import ContainerStatus, Exited
+
+_BOOT = "boot"  # of the store's meta: which boot of the machine was seen last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,7 @@ class Recovery:
         self._remove_strangers(statuses)
         self._restore_networks()
         self._sweep()
+        self._note_boot()
 
     def _hold_what_is_recorded(self) -> None:
         """Reserve in memory what the records hold, before anything new could get it."""
@@ -84,6 +88,8 @@ class Recovery:
             self.lifecycle.removal.destroy(container, volumes=container.removing)
         elif not container.state.running:
             self._end(container, status)
+        elif container.state.status == "restarting":
+            self._await_restart(container, status)
         elif status is not None and status.state == "running":
             self._adopt(container, status)
         else:
@@ -100,18 +106,30 @@ class Recovery:
         """It ran on without us."""
         cgroup = self.core.cgroups.open(container.id)
         self.lifecycle.runs.begin(container.id, cgroup)
+        self._adopt_sandbox(container)
+        if container.state.pid != status.pid:
+            self.core.records.put(replace(container, state=replace(container.state, pid=status.pid)))
+
+    def _adopt_sandbox(self, container: Container) -> None:
         # Of a sandbox that is shared, the owner may have ended before.
         owner = self.core.records.containers.get(container.sandbox)
         netns = None if owner is None else self.core.spawner.sandbox(owner.id)
         if owner is not None and netns is not None:
             self.attachments.adopt(owner, netns)
-        if container.state.pid != status.pid:
-            self.core.records.put(replace(container, state=replace(container.state, pid=status.pid)))
+
+    def _await_restart(self, container: Container, status: ContainerStatus | None) -> None:
+        """It was between two lives, or its next one was not told of yet."""
+        if status is not None:
+            self.lifecycle.starting.discard(container.id)
+        self._adopt_sandbox(container)
+        self.lifecycle.restarts.schedule(container.id)
 
     def _note_end(self, container: Container, status: ContainerStatus | None) -> None:
         """It ended while no engine was there to see."""
         with suppress(Exception):  # a reboot took the group away
             self.lifecycle.runs.begin(container.id, self.core.cgroups.open(container.id))
+        if container.config.restart.name != "no":  # it may keep its sandbox, and start in it again
+            self._adopt_sandbox(container)
         if status is not None and status.exit_code is not None:
             news = Exited(container.id, status.exit_code, status.signal, status.finished_at or time.time())
             self.lifecycle.exits.settle(container, news)
@@ -204,6 +222,21 @@ class Recovery:
             if core.records.volume(name) is None and core.volumes.usage(name) == 0:
                 with self._reported(f"volume {name}"):
                     core.volumes.remove(name)
+
+    def _note_boot(self) -> None:
+        """After the machine has started, what is always to run does, even if somebody had stopped it."""
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        before = self.core.records.meta(_BOOT).get(_BOOT)
+        if before == boot:
+            return
+        self.core.records.write(meta={_BOOT: boot})
+        if before is None:
+            return
+        for container in self.core.records.containers:
+            if container.config.restart.name == "always" and container.state.status == "exited":
+                state = replace(container.state, status="restarting")
+                self.core.records.put(replace(container, state=state))
+                self.lifecycle.restarts.schedule(container.id)
 
     @contextmanager
     def _reported(self, what: str) -> Iterator[None]:

@@ -21,6 +21,7 @@ class Run:
         exited: Set by the spawner's news, before anybody took a lock.
         keep: It is being restarted: its sandbox and its ports stay.
         asked: It has got its stop signal.
+        stopped: Somebody wanted it to end.
         doomed: It ends for good, and its networks with it.
     """
 
@@ -28,6 +29,7 @@ class Run:
     exited: Future[Exited] = field(default_factory=Future)
     keep: bool = False
     asked: bool = False
+    stopped: bool = False
     doomed: bool = False
 
 
@@ -53,6 +55,8 @@ class Runs:
         """The run of a container that its record says to be running."""
         run = self._runs.get(container.id)
         if run is None:
+            if container.state.status == "restarting":
+                raise Conflict(f"container {container.name} is restarting", "wait until it runs")
             raise Conflict(f"container {container.name} is just ending")
         return run
 

@@ -81,7 +81,7 @@ class Starting:
             self._attachments.wait_until_carried(container)
         core.spawner.start(container.id)
         state = ContainerState(status="running", pid=created.pid, started_at=datetime.now(UTC))
-        return replace(container, state=state, ports=ports)
+        return replace(container, state=state, ports=ports, stopped=False)
 
     def _owner(self, container: Container) -> Container:
         """Whose sandbox it uses; for one of the host's it is the container itself."""

@@ -13,7 +13,7 @@ from netmodel.engine.core import Core
 from netmodel.engine.exits import Exits
 from netmodel.engine.launch import signal_number
 from netmodel.engine.refusals import unless
-from netmodel.engine.runs import Run, Runs
+from netmodel.engine.runs import Runs
 from netmodel.errors import Unavailable
 from netmodel.model import Container
 
@@ -32,6 +32,9 @@ class Stopping:
 
     def end(self, container: Container, timeout_s: float | None) -> None:
         """Signal, wait, kill, settle. The caller holds the container's lock."""
+        if container.state.status == "restarting":
+            self._exits.stay_down(container)
+            return
         run = self._runs.of(container)
         wanted = signal_number(container.config.stop_signal)
         grace = container.config.stop_timeout_s if timeout_s is None else timeout_s
@@ -43,7 +46,7 @@ class Stopping:
             with suppress(FutureTimeout):
                 self._exits.settle(container, run.exited.result(None if grace < 0 else grace))
                 return
-        self.kill_and_settle(container, run)
+        self.kill_and_settle(container)
 
     def ask_to_end(self, containers: Iterable[Container]) -> None:
         """Send many their stop signals at once, so that they all have their time to end side by side."""
@@ -54,7 +57,12 @@ class Stopping:
                 run.asked = True
                 self.signal(container, wanted)
 
-    def kill_and_settle(self, container: Container, run: Run) -> None:
+    def kill_and_settle(self, container: Container) -> None:
+        """Give it no time. The caller holds the container's lock."""
+        if container.state.status == "restarting":
+            self._exits.stay_down(container)
+            return
+        run = self._runs.of(container)
         self.signal(container, signal.SIGKILL)
         try:
             news = run.exited.result(KILL_S)

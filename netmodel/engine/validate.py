@@ -46,6 +46,7 @@ def check_container(config: ContainerConfig) -> None:
         raise Invalid(f"hostname {config.hostname!r} is not allowed", "letters, digits, '-' and '.', at most 64")
     if config.working_dir and not config.working_dir.startswith("/"):
         raise Invalid(f"working directory {config.working_dir!r} is not absolute", "begin it with '/'")
+    _check_restart(config)
     _check_limits(config)
     _check_ports(config.ports)
     capabilities_of(config)
@@ -69,6 +70,14 @@ def _check_score(score: int | None) -> None:
             f"oom_score_adj {score} is below the engine's own {own}, which takes CAP_SYS_RESOURCE on this machine",
             "ask for more, or run the engine where it has that capability",
         )
+
+
+def _check_restart(config: ContainerConfig) -> None:
+    policy = config.restart
+    if policy.name != "no" and config.auto_remove:
+        raise Conflict(f"restart policy {policy.name} and removal at its end (--rm) exclude each other", "choose one")
+    if policy.max_retries < 0 or (policy.max_retries and policy.name != "on-failure"):
+        raise Invalid(f"restart policy {policy.name} takes no number of retries", "on-failure:3 does")
 
 
 def _check_network_mode(config: ContainerConfig) -> None:
