@@ -198,11 +198,16 @@ class BlkioConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteConfig:
-    """A route declared with x-routes: "default via 10.1.0.1", "10.3.0.0/24 via 10.0.12.2", "10.9.0.0/16 dev eth1"."""
+    """A route declared with x-routes: "default via 10.1.0.1", "10.3.0.0/24 via 10.0.12.2", "10.9.0.0/16 dev eth1".
+
+    Args:
+        blackhole: What goes there is dropped in silence ("blackhole 10.9.0.0/16"); it has neither via nor dev.
+    """
 
     destination: IPNetwork
     via: IPAddress | None = None
     dev: str | None = None
+    blackhole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,8 @@ def check_routes(routes: Iterable[RouteConfig], links: Sequence[Endpoint]) -> No
     """
     names = [endpoint.interface for endpoint in links]
     for route in routes:
+        if route.blackhole:
+            continue  # it needs no link
         if route.dev is not None and route.dev not in names:
             raise Invalid(
                 f"route {route.destination} dev {route.dev}: the container has no such interface",

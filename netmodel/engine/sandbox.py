@@ -24,7 +24,7 @@ from drivers.kernel.address import add_address
 from drivers.kernel.link import no_link_local, rename, set_down, set_mtu, set_up
 from drivers.kernel.namespace import open_in
 from drivers.kernel.netlink import Netlink
-from drivers.kernel.route import add_route, delete_route
+from drivers.kernel.route import add_blackhole, add_route, delete_route
 from drivers.kernel.wire import Request
 from netmodel.engine.core import Core
 from netmodel.engine.files import DNS_ADDRESS, ndots_of, read_text, resolver_options
@@ -242,6 +242,9 @@ class Sandboxes:
             onlink = way.via is not None and _is_outside(way.via, chosen)
             requests.append(add_route(everything, via=way.via, ifindex=index, onlink=onlink))
         for route in sandbox.routes:
+            if route.blackhole:
+                requests.append(add_blackhole(route.destination))
+                continue
             carrier = _carrier(route, links)
             if carrier is None:
                 continue  # its network is not connected now; connecting brings it

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 from netmodel.model import IPAddress, IPNetwork, PortConfig
-from netmodel.topology import names
+from netmodel.topology import link, names
 from netmodel.topology.attachment import Attachment
 from netmodel.topology.diagnostic import did_you_mean
 from netmodel.topology.network import DEFAULT, Network, Volume
@@ -34,6 +34,8 @@ def check(project: str, services: Services, networks: Networks, volumes: Mapping
         _attachments(service, networks, claims)
         _routes(service, networks)
         _mode(service, services)
+    for network in networks.values():
+        link.check(network, services.values())
     _dependencies(services)
     return claims
 

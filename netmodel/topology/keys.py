@@ -91,7 +91,8 @@ MOUNT_TMPFS = Keys(supported=words("size mode"))
 
 NETWORK = Keys(
     supported=words("name driver driver_opts internal enable_ipv4 enable_ipv6 attachable ipam labels external"),
-    ours_later=words("x-link x-impair"),
+    ours=words("x-link"),
+    ours_later=words("x-impair"),
 )
 IPAM = Keys(supported=words("driver config options"))
 POOL = Keys(supported=words("subnet gateway ip_range aux_addresses"))

@@ -15,7 +15,7 @@ from netmodel.model import (
     ProjectVolume,
     ServiceContainer,
 )
-from netmodel.topology import checks, dotenv, expect, names, network, service
+from netmodel.topology import checks, dotenv, expect, link, names, network, service
 from netmodel.topology.checks import Claims
 from netmodel.topology.config_hash import config_hash, with_hash
 from netmodel.topology.diagnostic import Diagnostic, TopologyError
@@ -176,6 +176,7 @@ class _Loader:
         services = self._services(fields)
         if network.DEFAULT not in networks and checks.uses_default(services):
             networks[network.DEFAULT] = network.default(self._project)
+        networks = link.with_subnets(networks, services.values())
         claims = checks.check(self._project, services, networks, volumes)
         expectations = []
         if "x-expect" in fields:
@@ -220,7 +221,8 @@ class _Loader:
     def _network(self, one: Network, claims: Claims) -> ProjectNetwork:
         if one.external:
             return ProjectNetwork(key=one.key, config=one.config, external=True)
-        config = network.claim_gateways(one, claims.get(one.key, {}))
+        is_link = one.config.driver == network.P2P
+        config = one.config if is_link else network.claim_gateways(one, claims.get(one.key, {}))
         return ProjectNetwork(key=one.key, config=with_hash(config))
 
     def _containers(

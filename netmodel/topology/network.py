@@ -13,6 +13,7 @@ from netmodel.topology.keys import EXTERNAL, IPAM, NETWORK, POOL, VOLUME, Keys
 from netmodel.topology.value import Fields, Value
 
 DEFAULT = "default"
+P2P = "p2p"  # the driver of x-link: p2p
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def read_network(key: str, value: Value, project: str) -> Network:
     ipam = fields["ipam"].fields(IPAM) if "ipam" in fields else Fields(value)
     config = NetworkConfig(
         name=identity.name,
-        driver=fields.text("driver", "bridge") or "bridge",
+        driver=_driver(fields),
         options=fields.words("driver_opts"),
         labels={**identity.labels, **names.network_labels(project, key)},
         internal=fields.flag("internal"),
@@ -74,6 +75,19 @@ def read_network(key: str, value: Value, project: str) -> Network:
         pools=tuple(pool for pool, _ in pools),
     )
     return Network(key, config, value=value, pools=tuple(pools))
+
+
+def _driver(fields: Fields) -> str:
+    """What x-link says goes before the driver's default."""
+    driver = fields.text("driver")
+    if "x-link" not in fields:
+        return driver or "bridge"
+    link = fields["x-link"]
+    if link.text() not in (P2P, None):
+        link.error(f'there is no link "{link.text()}"', "use p2p: a bare link between exactly two containers")
+    elif driver not in (P2P, ""):
+        fields["driver"].error_at_key(f"{driver} cannot stand beside x-link", "keep one of the two")
+    return P2P
 
 
 def read_volume(key: str, value: Value, project: str) -> Volume:

@@ -296,7 +296,7 @@ def test_what_starts_first(tmp_path: Path) -> None:
 def test_routes(tmp_path: Path) -> None:
     found = config(
         tmp_path,
-        "x-routes: [default via 10.1.0.1, 10.3.0.0/24 via 10.0.12.2 dev eth1, 10.9.0.0/16 dev eth1, default via fe80::1 dev eth0, 10.8.0.1 via 10.1.0.1]",
+        "x-routes: [default via 10.1.0.1, 10.3.0.0/24 via 10.0.12.2 dev eth1, 10.9.0.0/16 dev eth1, default via fe80::1 dev eth0, 10.8.0.1 via 10.1.0.1, blackhole 10.7.0.0/16]",
     )
 
     assert found.routes == (
@@ -305,6 +305,7 @@ def test_routes(tmp_path: Path) -> None:
         RouteConfig(destination=ip_network("10.9.0.0/16"), dev="eth1"),
         RouteConfig(destination=ip_network("::/0"), via=ip_address("fe80::1"), dev="eth0"),
         RouteConfig(destination=ip_network("10.8.0.1/32"), via=ip_address("10.1.0.1")),
+        RouteConfig(destination=ip_network("10.7.0.0/16"), blackhole=True),
     )
 
 
@@ -316,7 +317,7 @@ def test_keys_of_later_warn_by_name_and_once(tmp_path: Path) -> None:
         services:
           a: {image: host, restart: always, healthcheck: {test: x}, x-mine: 5}
           b: {build: ., restart: always, depends_on: {a: {condition: service_healthy}}, x-nat: {}}
-        networks: {lan: {x-link: p2p}}
+        networks: {lan: {x-impair: {}}}
         secrets: {}
         x-expects: []
         """,
@@ -328,7 +329,7 @@ def test_keys_of_later_warn_by_name_and_once(tmp_path: Path) -> None:
         "5:7: services.b.build: not supported yet; ignored",
         "5:51: services.b.depends_on.a.condition: service_healthy is not supported yet; the service is only started first",
         "5:81: services.b.x-nat: not supported yet; ignored",
-        "6:18: networks.lan.x-link: not supported yet; ignored",
+        "6:18: networks.lan.x-impair: not supported yet; ignored",
         "7:1: secrets: not supported yet; ignored",
         '8:1: x-expects: "x-expects" means nothing here (did you mean "x-expect"?)',
     ]
