@@ -98,12 +98,14 @@ class EndpointConfig:
         network: The network's name or id.
         priority: The order in which a container joins its networks, highest first; it sets neither
             interface names nor the gateway (Compose specification, 05-services.md).
+        link_local_ips: Further addresses of the link, 169.254.0.0/16 or fe80::/10; no pool hands them out.
         gw_priority: The highest one's gateway becomes the default route.
     """
 
     network: str
     ipv4_address: IPv4Address | None = None
     ipv6_address: IPv6Address | None = None
+    link_local_ips: tuple[IPAddress, ...] = ()
     aliases: tuple[str, ...] = ()
     mac_address: str | None = None
     interface_name: str | None = None

@@ -106,6 +106,7 @@ def inspect(session: Session, networks: tuple[str, ...], template: str | None, a
 @network.command(cls=Verb)
 @click.option("--ip", default="", help="IPv4 address")
 @click.option("--ip6", default="", help="IPv6 address")
+@click.option("--link-local-ip", "link_local_ips", multiple=True, help="Further address, of the link alone")
 @click.option("--alias", "aliases", multiple=True, help="Further name there")
 @click.option("--mac-address", default="", help="MAC address")
 @click.option("--interface", default="", help="The link's name in the container")
@@ -122,6 +123,7 @@ def connect(session: Session, /, network: str, container: str, **o: Any) -> None
     settings = endpoint_settings(
         ip=o["ip"],
         ip6=o["ip6"],
+        link_local_ips=o["link_local_ips"],
         aliases=o["aliases"],
         mac=o["mac_address"],
         interface=o["interface"],

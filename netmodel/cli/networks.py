@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 IFNAME = "com.docker.network.endpoint.ifname"
-_KEYS = ("name", "ip", "ip6", "alias", "mac-address", "interface", "gw-priority", "driver-opt")
+_KEYS = ("name", "ip", "ip6", "link-local-ip", "alias", "mac-address", "interface", "gw-priority", "driver-opt")
 
 
 def endpoints(o: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -23,6 +23,8 @@ def endpoints(o: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     for option, key in (("ip", "IPv4Address"), ("ip6", "IPv6Address")):
         if o[option]:
             first.setdefault("IPAMConfig", {})[key] = o[option]
+    if o["link_local_ips"]:
+        first.setdefault("IPAMConfig", {})["LinkLocalIPs"] = list(o["link_local_ips"])
     if o["aliases"]:
         first["Aliases"] = [*first.get("Aliases", []), *o["aliases"]]
     if o["mac_address"]:
@@ -41,6 +43,7 @@ def endpoint_settings(
     *,
     ip: str = "",
     ip6: str = "",
+    link_local_ips: tuple[str, ...] = (),
     aliases: tuple[str, ...] = (),
     mac: str = "",
     interface: str = "",
@@ -52,6 +55,8 @@ def endpoint_settings(
         settings.setdefault("IPAMConfig", {})["IPv4Address"] = ip
     if ip6:
         settings.setdefault("IPAMConfig", {})["IPv6Address"] = ip6
+    if link_local_ips:
+        settings.setdefault("IPAMConfig", {})["LinkLocalIPs"] = list(link_local_ips)
     if aliases:
         settings["Aliases"] = list(aliases)
     if mac:
@@ -85,6 +90,7 @@ def _parse(text: str) -> tuple[str, dict[str, Any]]:
     return single["name"], endpoint_settings(
         ip=single.get("ip", ""),
         ip6=single.get("ip6", ""),
+        link_local_ips=tuple(values.get("link-local-ip", ())),
         aliases=tuple(values.get("alias", ())),
         mac=single.get("mac-address", ""),
         interface=single.get("interface", ""),

@@ -44,6 +44,7 @@ class Endpoints:
             NetworkFull: There are as many endpoints as it can have.
         """
         mac = _checked_mac(config.mac_address)
+        _check_link_local(config.link_local_ips)
         self._check_room(network)
         own_mac = self._core.traits(network.config).own_macs
         if mac and not own_mac:
@@ -223,6 +224,12 @@ def interface_names(
             used.add(name)
         names.append(name)
     return names
+
+
+def _check_link_local(addresses: Iterable[IPAddress]) -> None:
+    for address in addresses:
+        if not address.is_link_local:
+            raise Invalid(f"{address} is no link-local address", "choose one of 169.254.0.0/16 or fe80::/10")
 
 
 def _checked_mac(mac: str | None) -> str | None:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import IPv6Interface
+from ipaddress import IPv6Interface, ip_interface
 from pathlib import Path
 
 from drivers.dns_redirect import redirect_dns
@@ -30,7 +30,7 @@ from netmodel.engine.core import Core
 from netmodel.engine.files import DNS_ADDRESS, ndots_of, read_text, resolver_options
 from netmodel.engine.routing import EVERYTHING, Joined, declared_default, gateway_endpoint
 from netmodel.engine.undo import every_step
-from netmodel.model import ContainerConfig, IPAddress, RouteConfig
+from netmodel.model import ContainerConfig, IPAddress, IPInterface, RouteConfig
 
 # Source: Linux include/uapi/linux/sockios.h, if.h, in.h.
 _SIOCGIFINDEX = 0x8933
@@ -216,7 +216,7 @@ class Sandboxes:
             requests.append(rename(index, link.endpoint.interface))
         if link.attachment.mtu:
             requests.append(set_mtu(index, link.attachment.mtu))
-        requests += [add_address(index, address) for address in link.endpoint.addresses]
+        requests += [add_address(index, address) for address in (*link.endpoint.addresses, *_link_local(link))]
         requests.append(set_up(index))
         requests += [
             add_route(route.destination, via=route.via, ifindex=index)
@@ -268,6 +268,12 @@ class Sandboxes:
         Its own servers it may always ask: from inside, where nothing leaves its networks.
         """
         return sandbox.own_servers or any(link.leads_outside for link in sandbox.links.values())
+
+
+def _link_local(link: Joined) -> list[IPInterface]:
+    """Its addresses that mean something on this link alone, with the prefixes of RFC 3927 and RFC 4291."""
+    prefixes = {4: 16, 6: 64}
+    return [ip_interface((address, prefixes[address.version])) for address in link.endpoint.config.link_local_ips]
 
 
 def _put_away(index: int) -> list[Request]:

@@ -106,6 +106,9 @@ def _attachment(service: str, key: str, value: Value) -> Attachment:
         network=key,
         ipv4_address=fields.parsed("ipv4_address", units.address_v4),
         ipv6_address=fields.parsed("ipv6_address", units.address_v6),
+        link_local_ips=tuple(
+            address for item in fields.each("link_local_ips") if (address := item.parsed(units.address_link_local))
+        ),
         aliases=tuple(aliases),
         mac_address=fields.parsed("mac_address", units.mac),
         interface_name=fields.parsed("interface_name", units.interface_name),

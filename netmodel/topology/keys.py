@@ -63,8 +63,9 @@ SERVICE = Keys(
 )
 
 ATTACHMENT = Keys(
-    supported=words("aliases ipv4_address ipv6_address mac_address interface_name priority gw_priority driver_opts"),
-    later=words("link_local_ips"),
+    supported=words(
+        "aliases ipv4_address ipv6_address link_local_ips mac_address interface_name priority gw_priority driver_opts"
+    ),
     ours_later=words("x-impair"),
 )
 

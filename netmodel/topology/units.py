@@ -55,6 +55,13 @@ def address_v6(text: str) -> IPv6Address:
     return parsed
 
 
+def address_link_local(text: str) -> IPAddress:
+    found = address(text)
+    if not found.is_link_local:
+        raise ValueError(f'"{text}" is no link-local address; choose one of 169.254.0.0/16 or fe80::/10')
+    return found
+
+
 def subnet(text: str) -> IPNetwork:
     """Read "10.1.0.0/24"; bits after the prefix are a mistake, not to be dropped silently."""
     if "/" not in text:

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import field
 
-from netmodel.daemon.wire.decode import Body, ipv4, ipv6, refuse
+from netmodel.daemon.wire.decode import Body, address, ipv4, ipv6, refuse
 from netmodel.model import Endpoint, EndpointConfig, Network
 
 IFNAME = "com.docker.network.endpoint.ifname"  # how Docker's clients ask for a link's name
@@ -30,12 +30,13 @@ class EndpointSettings(Body):
     def config(self, network: str) -> EndpointConfig:
         """The attachment asked for, on the network of that name."""
         wish = self.ipam_config or IpamConfig()
-        refuse([("Links", self.links), ("IPAMConfig.LinkLocalIPs", wish.link_local_ips)])
+        refuse([("Links", self.links)])
         options = dict(self.driver_opts or {})
         return EndpointConfig(
             network=network,
             ipv4_address=ipv4(wish.ipv4_address, "IPAMConfig.IPv4Address"),
             ipv6_address=ipv6(wish.ipv6_address, "IPAMConfig.IPv6Address"),
+            link_local_ips=tuple(address(text, "IPAMConfig.LinkLocalIPs") for text in wish.link_local_ips or ()),
             aliases=tuple(self.aliases or ()),
             mac_address=self.mac_address or None,
             interface_name=options.pop(IFNAME, None),
@@ -52,11 +53,13 @@ def endpoint_settings(endpoint: Endpoint, network: Network, names: tuple[str, ..
         active: It runs; of a stopped container Docker tells only what was asked for.
     """
     config = endpoint.config
-    wish: dict[str, str] = {}
+    wish: dict[str, Any] = {}
     if config.ipv4_address:
         wish["IPv4Address"] = str(config.ipv4_address)
     if config.ipv6_address:
         wish["IPv6Address"] = str(config.ipv6_address)
+    if config.link_local_ips:
+        wish["LinkLocalIPs"] = [str(one) for one in config.link_local_ips]
     v4 = next((a for a in endpoint.addresses if isinstance(a, IPv4Interface)), None) if active else None
     v6 = next((a for a in endpoint.addresses if isinstance(a, IPv6Interface)), None) if active else None
     gateways = {pool.gateway.version: str(pool.gateway) for pool in network.pools if pool.gateway}
