@@ -56,6 +56,33 @@ def test_a_subnet_by_its_size_and_how_full_it_is(daemon: Daemon) -> None:
     daemon.ok("network", "rm", "sized", "wide")
 
 
+def test_link_local_addresses(daemon: Daemon) -> None:
+    daemon.ok("network", "create", "--internal", "links")
+    daemon.ok("network", "create", "--internal", "more")
+    daemon.ok(
+        "run",
+        "-d",
+        "--name",
+        "linked",
+        "--network",
+        "name=links,link-local-ip=169.254.8.1",
+        "host",
+        "sleep",
+        "infinity",
+    )
+    daemon.ok("network", "connect", "--link-local-ip", "fe80::8", "more", "linked")
+
+    (found,) = json.loads(daemon.ok("inspect", "linked"))
+    networks = found["NetworkSettings"]["Networks"]
+    assert networks["links"]["IPAMConfig"] == {"LinkLocalIPs": ["169.254.8.1"]}
+    assert networks["more"]["IPAMConfig"] == {"LinkLocalIPs": ["fe80::8"]}
+    shown = daemon.ok("exec", "linked", "ip", "-o", "addr")
+    assert "169.254.8.1/16" in shown
+    assert "fe80::8/64" in shown
+    daemon.ok("rm", "-f", "linked")
+    daemon.ok("network", "rm", "links", "more")
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "told"),
     [

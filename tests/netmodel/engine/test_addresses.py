@@ -140,6 +140,26 @@ def test_an_option_that_the_ipam_driver_does_not_have(engine: Engine) -> None:
             engine.create_network(NetworkConfig(name="x", ipam_driver=driver, ipam_options={"speed": "9"}))
 
 
+def test_link_local_addresses_are_of_the_link_alone(engine: Engine, run: Run) -> None:
+    """Beside those of the pools, before and after a stop; names do not lead to them."""
+    engine.create_network(NetworkConfig(name="lan", internal=True, enable_ipv6=True))
+    for number in (1, 2):
+        wanted = (IPv4Address(f"169.254.7.{number}"), IPv6Address(f"fe80::7:{number}"))
+        run(f"c{number}", networks=(EndpointConfig(network="lan", link_local_ips=wanted),))
+    engine.stop("c1", 0)
+    engine.start("c1")
+
+    assert execute(engine, "c1", "ping", "-c1", "-W2", "-I", "169.254.7.1", "169.254.7.2")[0] == 0
+    assert execute(engine, "c1", "ping", "-c1", "-W2", "fe80::7:2%eth0")[0] == 0
+    shown = output_of(engine, "c1", "ip", "-o", "addr", "show", "eth0")
+    assert "169.254.7.1/16" in shown
+    assert "fe80::7:1/64" in shown
+    assert "169.254" not in output_of(engine, "c1", "getent", "ahostsv4", "c2")
+    assert "169.254" not in output_of(engine, "c1", "cat", "/etc/hosts")
+    with pytest.raises(NetmodelError, match=r"10\.0\.0\.1 is no link-local address"):
+        create(engine, "c3", EndpointConfig(network="lan", link_local_ips=(IPv4Address("10.0.0.1"),)))
+
+
 # --- what is held -------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from netmodel.model import EndpointConfig, MountConfig, PortConfig, RouteConfig, UlimitConfig
+from netmodel.topology import TopologyError
 from tests.netmodel.topology.support import config, load_text, project, told
 
 
@@ -118,6 +119,14 @@ def test_ports(tmp_path: Path, text: str, ports: list[tuple[int, str, str | None
         )
         for port, protocol, address, first, last in ports
     )
+
+
+def test_link_local_addresses(tmp_path: Path) -> None:
+    text = "networks:\n  default: {link_local_ips: [169.254.7.1, 'fe80::7']}"
+
+    assert config(tmp_path, text).networks[0].link_local_ips == (ip_address("169.254.7.1"), ip_address("fe80::7"))
+    with pytest.raises(TopologyError, match="no link-local address"):
+        config(tmp_path, text.replace("169.254", "10.254"))
 
 
 def test_a_port_has_the_names_that_services_are_found_by(tmp_path: Path) -> None:
