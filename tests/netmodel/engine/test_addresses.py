@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -14,6 +17,7 @@ from netmodel.errors import NetmodelError
 from netmodel.model import Container, ContainerConfig, Endpoint, EndpointConfig, NetworkConfig, PoolConfig
 from tests.netmodel.engine.conftest import SLEEP, Run, clean_up, execute, output_of, runner
 from tests.support.box import Box
+from tests.support.daemon import running
 
 pytestmark = pytest.mark.kernel
 
@@ -184,7 +188,7 @@ def static(network: str) -> EndpointConfig:
     )
 
 
-@pytest.mark.parametrize("again", ["restart", "stop and start", "another engine"])
+@pytest.mark.parametrize("again", ["restart", "stop and start", "another engine", "reboot"])
 def test_addresses_and_mac_outlive(host: Box, tmp_path: Path, again: str) -> None:
     """TestMACAddrOnRestart: what was chosen and what was given, also when others came meanwhile."""
     engine = Engine(tmp_path / "root")
@@ -203,8 +207,11 @@ def test_addresses_and_mac_outlive(host: Box, tmp_path: Path, again: str) -> Non
     else:
         for name in before:
             engine.stop(name, 0)
-        if again == "another engine":
+        if again in ("another engine", "reboot"):
+            spawner = engine.spawner_pid
             engine.close()
+            if again == "reboot":  # which takes the namespaces along
+                os.kill(spawner, signal.SIGKILL)
             engine = Engine(tmp_path / "root")
             engine.open()
         runner(engine)("newcomer", "lan")  # takes nothing that belongs to who is stopped
@@ -214,6 +221,29 @@ def test_addresses_and_mac_outlive(host: Box, tmp_path: Path, again: str) -> Non
     assert {name: reserved(engine, name) for name in before} == before
     assert {name: actual(engine, name) for name in before} == before
     clean_up(engine)
+
+
+def test_addresses_outlive_a_killed_engine(tmp_path: Path) -> None:
+    """Those of a container that runs on, and those of one that never ran."""
+    with running(tmp_path) as daemon:
+        daemon.ok("network", "create", "--ipv6", "lan")
+        daemon.ok("run", "-d", "--name", "runs", "--network", "lan", "host", "sleep", "infinity")
+        daemon.ok("create", "--name", "waits", "--network", "lan", "host", "sleep", "infinity")
+
+        def shown(name: str) -> str:
+            return daemon.ok("exec", name, "ip", "-o", "addr", "show", "eth0", "scope", "global")
+
+        before = shown("runs")
+        daemon.stop(signal.SIGKILL)
+        daemon.start()
+        daemon.ok("run", "-d", "--name", "later", "--network", "lan", "host", "sleep", "infinity")
+        daemon.ok("start", "waits")
+
+        assert shown("runs") == before
+        inspected = [json.loads(daemon.ok("inspect", name))[0] for name in ("runs", "waits", "later")]
+        addresses = [one["NetworkSettings"]["Networks"]["lan"]["IPAddress"] for one in inspected]
+        assert [int(address.split(".")[-1]) for address in addresses] == [2, 3, 4]
+        assert addresses[1] in shown("waits")
 
 
 def test_who_was_only_created_holds_its_addresses(host: Box, tmp_path: Path) -> None:
