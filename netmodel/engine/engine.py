@@ -19,7 +19,7 @@ from netmodel.engine.core import Core
 from netmodel.engine.events import EventBus
 from netmodel.engine.filters import Filters
 from netmodel.engine.settings import Settings
-from netmodel.engine.values import ExecConfig, ExecState, Info, Progress, ProjectView
+from netmodel.engine.values import ExecConfig, ExecState, Health, Info, Progress, ProjectView
 from netmodel.errors import Unavailable, translated
 from netmodel.model import (
     Container,
@@ -195,6 +195,11 @@ class Engine:
     def wait(self, ref: str, condition: WaitCondition = "not-running") -> Future[int]:
         """The exit code, once the condition holds."""
         return self._parts.lifecycle.wait(ref, condition)
+
+    @translated
+    def health(self, ref: str) -> Health | None:
+        """What its health check has found; None without one."""
+        return self._parts.lifecycle.health.of(self._core.records.containers.find(ref))
 
     @translated
     def logs(

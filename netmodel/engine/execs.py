@@ -56,7 +56,8 @@ class Execs:
         if found.handle is not None:
             raise Conflict(f"exec {exec_id[:12]} was started already")
         container = self._containers.find(found.state.container_id)
-        handle = self._core.spawner.exec(container.id, self._process(container, found.state.config), stdio)
+        process = process_in(self._core, self._containers, container, found.state.config)
+        handle = self._core.spawner.exec(container.id, process, stdio)
         found.handle = handle
         found.state = replace(found.state, running=True, pid=handle.pid)
         # Noted in any case: the API may ask how it ended without anybody having waited.
@@ -86,22 +87,24 @@ class Execs:
             if not found.state.running and found.handle is not None:
                 del self._execs[exec_id]
 
-    def _process(self, container: Container, wanted: ExecConfig) -> Process:
-        config = container.config
-        base = process_of(
-            replace(config, command=wanted.command, entrypoint=(), tty=wanted.tty),
-            self._containers.image_of(container),
-            config.hostname or hostname_of(container),
-        )
-        environment = dict(base.environment)
-        environment.update(wanted.environment)
-        return replace(
-            self._core.confinement.of(base, config),
-            environment=tuple(environment.items()),
-            working_dir=wanted.working_dir or base.working_dir,
-            user=wanted.user or base.user,
-            capabilities=capabilities_of(replace(config, privileged=True)) if wanted.privileged else base.capabilities,
-        )
+
+def process_in(core: Core, containers: Containers, container: Container, wanted: ExecConfig) -> Process:
+    """A further process as its container would have it: with its environment, rights, user and place."""
+    config = container.config
+    base = process_of(
+        replace(config, command=wanted.command, entrypoint=(), tty=wanted.tty),
+        containers.image_of(container),
+        config.hostname or hostname_of(container),
+    )
+    environment = dict(base.environment)
+    environment.update(wanted.environment)
+    return replace(
+        core.confinement.of(base, config),
+        environment=tuple(environment.items()),
+        working_dir=wanted.working_dir or base.working_dir,
+        user=wanted.user or base.user,
+        capabilities=capabilities_of(replace(config, privileged=True)) if wanted.privileged else base.capabilities,
+    )
 
 
 def _note_end(found: _Exec, ended: Future[int]) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from netmodel.engine.attach import Attachments
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
+from netmodel.engine.health import HealthChecks
 from netmodel.engine.removal import Removal
 from netmodel.engine.restarts import Restarts
 from netmodel.engine.runs import Runs
@@ -38,6 +39,7 @@ class Exits:
         runs: Runs,
         removal: Removal,
         restarts: Restarts,
+        health: HealthChecks,
     ) -> None:
         self._core = core
         self._containers = containers
@@ -46,6 +48,7 @@ class Exits:
         self._runs = runs
         self._removal = removal
         self._restarts = restarts
+        self._health = health
         self._news: queue.SimpleQueue[Exited | None] = queue.SimpleQueue()
         self._workers: list[threading.Thread] = []
 
@@ -149,6 +152,7 @@ class Exits:
                 container = replace(container, restart_count=container.restart_count + 1)
             core.records.put(container)
             self._runs.end(container.id)
+            self._health.end(container.id, final=not keep)
             if not keep and not (run is not None and run.doomed):
                 with step:
                     self.retire_sandbox(container)
@@ -165,6 +169,7 @@ class Exits:
     def stay_down(self, container: Container) -> None:
         """What was to start again does not: give back what it kept for that. The lock is held."""
         self._restarts.cancel(container.id)
+        self._health.end(container.id, final=True)
         container = replace(container, state=replace(container.state, status="exited", pid=0), stopped=True)
         with every_step(f"cannot clean up after container {container.name}") as step:
             with step:

@@ -16,6 +16,7 @@ from netmodel.engine.attach import Attachments
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.exits import Exits
+from netmodel.engine.health import HealthChecks
 from netmodel.engine.launch import signal_number
 from netmodel.engine.name_files import NameFiles
 from netmodel.engine.removal import Removal
@@ -47,16 +48,21 @@ class Lifecycle:
         self.runs = Runs()
         self.removal = Removal(core, containers, sandboxes, self.runs)
         self.restarts = Restarts()
-        self.exits = Exits(core, containers, attachments, sandboxes, self.runs, self.removal, self.restarts)
+        self.health = HealthChecks(core, containers)
+        self.exits = Exits(
+            core, containers, attachments, sandboxes, self.runs, self.removal, self.restarts, self.health
+        )
         self.stopping = Stopping(core, containers, self.runs, self.exits)
-        self.starting = Starting(core, containers, volumes, attachments, self.name_files, self.runs)
+        self.starting = Starting(core, containers, volumes, attachments, self.name_files, self.runs, self.health)
 
     def open(self) -> None:
         """Begin to listen to the spawner."""
         self.exits.open()
         self.restarts.open(self._start_again)
+        self.health.open()
 
     def close(self) -> None:
+        self.health.close()
         self.restarts.close()
         self.exits.close()
         self.runs.cancel()
@@ -69,7 +75,11 @@ class Lifecycle:
                 raise NotModified(f"container {container.name} is running already")
             self.restarts.cancel(container.id)
             self.starting.launch(replace(container, restart_count=0))
+        self._tell_start(container)
+
+    def _tell_start(self, container: Container) -> None:
         self._containers.event("start", container)
+        self.health.begin(container.id)
 
     def _start_again(self, container_id: str) -> None:
         """Its policy wants it."""
@@ -85,7 +95,7 @@ class Lifecycle:
             except Exception:
                 self._leave_after_failed_restart(container)
                 raise
-        self._containers.event("start", container)
+        self._tell_start(container)
 
     def stop(self, ref: str, timeout_s: float | None = None) -> None:
         container = self._containers.find(ref)
@@ -114,7 +124,7 @@ class Lifecycle:
             except Exception:
                 self._leave_after_failed_restart(container)
                 raise
-        self._containers.event("start", container)
+        self._tell_start(container)
         self._containers.event("restart", container)
 
     def _leave_after_failed_restart(self, container: Container) -> None:

@@ -6,12 +6,9 @@ whoever opens this.
 
 from __future__ import annotations
 
-import heapq
-import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 
+from netmodel.engine.timetable import Timetable
 from netmodel.model import Container, RestartPolicy
 from runtime.client import Exited
 
@@ -22,47 +19,31 @@ _SETTLED_S = 10.0
 
 
 class Restarts:
-    """The containers that wait for their next life, soonest first; one thread for all."""
+    """The containers that wait for their next life."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._due: list[tuple[float, int, str]] = []
-        self._tickets: dict[str, int] = {}  # which entry of a container counts
+        self._timetable = Timetable("restart")
         self._waits: dict[str, float] = {}  # seconds, the last one of each container
-        self._count = 0
-        self._start: Callable[[str], None] | None = None
-        self._thread: threading.Thread | None = None
 
     def open(self, start: Callable[[str], None]) -> None:
         """Begin.
 
         Args:
-            start: Called with a container's id, in a thread of its own, once its time has come.
+            start: Called with a container's id once its time has come.
         """
-        self._start = start
-        self._thread = threading.Thread(target=self._run, name="restarts", daemon=True)
-        self._thread.start()
+        self._timetable.open(start)
 
     def close(self) -> None:
         """Those that wait are left to the next engine."""
-        with self._changed:
-            self._start = None
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+        self._timetable.close()
 
     def schedule(self, container_id: str, wait_s: float = FIRST_S) -> None:
-        with self._changed:
-            self._count += 1
-            self._tickets[container_id] = self._count
-            heapq.heappush(self._due, (time.monotonic() + wait_s, self._count, container_id))
-            self._changed.notify()
+        self._timetable.set(container_id, wait_s)
 
     def cancel(self, container_id: str) -> None:
         """Somebody started it, stopped it or removed it: what came before counts no more."""
-        with self._changed:
-            self._tickets.pop(container_id, None)
-            self._waits.pop(container_id, None)
+        self._timetable.cancel(container_id)
+        self._waits.pop(container_id, None)
 
     def wait_after(self, container: Container, news: Exited) -> float | None:
         """How long to wait before its next life, in seconds; None when there is to be none."""
@@ -73,29 +54,6 @@ class Restarts:
         before = 0.0 if ran_s >= _SETTLED_S else self._waits.get(container.id, 0.0)
         self._waits[container.id] = min(before * 2, _MOST_S) if before else FIRST_S
         return self._waits[container.id]
-
-    def _run(self) -> None:
-        while (container_id := self._next()) is not None:
-            threading.Thread(target=self._begin, args=(container_id,), name="restart", daemon=True).start()
-
-    def _next(self) -> str | None:
-        with self._changed:
-            while self._start is not None:
-                left_s = self._due[0][0] - time.monotonic() if self._due else None
-                if left_s is not None and left_s <= 0:
-                    _, ticket, container_id = heapq.heappop(self._due)
-                    if self._tickets.get(container_id) == ticket:
-                        del self._tickets[container_id]
-                        return container_id
-                    continue
-                self._changed.wait(left_s)
-        return None
-
-    def _begin(self, container_id: str) -> None:
-        start = self._start
-        if start is not None:
-            with suppress(Exception):  # told in its record and by an event; there is no caller here
-                start(container_id)
 
 
 def wanted(policy: RestartPolicy, exit_code: int, restarts: int) -> bool:

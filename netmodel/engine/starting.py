@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from netmodel.engine.attach import Attachments
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
+from netmodel.engine.health import HealthChecks
 from netmodel.engine.launch import container_spec, device_rules_of, resources_of
 from netmodel.engine.name_files import NameFiles
 from netmodel.engine.refusals import unless
@@ -34,6 +35,7 @@ class Starting:
         attachments: Attachments,
         name_files: NameFiles,
         runs: Runs,
+        health: HealthChecks,
     ) -> None:
         self._core = core
         self._containers = containers
@@ -41,6 +43,7 @@ class Starting:
         self._attachments = attachments
         self._name_files = name_files
         self._runs = runs
+        self._health = health
 
     def launch(self, container: Container) -> None:
         """Run it, or leave everything as it was and the reason in its record."""
@@ -80,7 +83,12 @@ class Starting:
                 ports = self._attachments.publish(container, container.config.ports, undo)
             self._attachments.wait_until_carried(container)
         core.spawner.start(container.id)
-        state = ContainerState(status="running", pid=created.pid, started_at=datetime.now(UTC))
+        state = ContainerState(
+            status="running",
+            pid=created.pid,
+            started_at=datetime.now(UTC),
+            health="" if self._health.wanted(container) is None else "starting",
+        )
         return replace(container, state=state, ports=ports, stopped=False)
 
     def _owner(self, container: Container) -> Container:

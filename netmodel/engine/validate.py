@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netmodel.engine.confinement import check_confinement
+from netmodel.engine.healthconfig import check_health
 from netmodel.engine.launch import capabilities_of, signal_number
 from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import ContainerConfig, PortConfig
@@ -47,6 +48,7 @@ def check_container(config: ContainerConfig) -> None:
     if config.working_dir and not config.working_dir.startswith("/"):
         raise Invalid(f"working directory {config.working_dir!r} is not absolute", "begin it with '/'")
     _check_restart(config)
+    check_health(config.health)
     _check_limits(config)
     _check_ports(config.ports)
     capabilities_of(config)

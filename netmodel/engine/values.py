@@ -49,6 +49,29 @@ class ExecState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthResult:
+    """One run of a health check; exit_code -1: it could not be run, or took too long."""
+
+    start: datetime
+    end: datetime
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What is known of a container's health.
+
+    Args:
+        log: The latest few results, oldest first.
+    """
+
+    status: str
+    failing_streak: int = 0
+    log: tuple[HealthResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened, in Docker's words.
 

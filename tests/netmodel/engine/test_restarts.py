@@ -165,5 +165,5 @@ def test_a_new_boot_starts_what_is_always_to_run(host: Box, tmp_path: Path) -> N
 
 @pytest.mark.kernel
 def test_it_cannot_go_and_come_again(run: Run) -> None:
-    with pytest.raises(Conflict, match="restart policy always.*--rm"):
+    with pytest.raises(Conflict, match=r"restart policy always.*--rm"):
         run("web", restart=ALWAYS, auto_remove=True)
