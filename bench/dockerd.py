@@ -8,7 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench import machine
+from bench.crowd import measure_crowd
 from bench.daemon_rows import command, measure_api, measure_cli, measure_memory
+from bench.dns import measure_dns
 from bench.docker_api import DockerApi
 from bench.measure import Clock
 
@@ -33,6 +35,8 @@ def measure(directory: Path, clock: Clock, repetitions: int) -> None:
         command(*cli, "import", str(image), "bench")
         measure_memory(api, "bench", clock, 10, lambda: _memory(home))
         measure_api(api, "bench", clock, repetitions)
+        measure_dns(api, "bench", clock, repetitions)
+        measure_crowd(socket, "bench", clock, 20)
         measure_cli(clock, cli, "bench", api, max(3, repetitions // 3))
     finally:
         with suppress(OSError, ValueError):

@@ -11,7 +11,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from bench import machine
+from bench.crowd import measure_crowd
 from bench.daemon_rows import measure_api, measure_cli, measure_memory
+from bench.dns import measure_dns
 from bench.docker_api import DockerApi, Refused
 from bench.measure import Clock
 from netmodel import codec
@@ -43,6 +45,8 @@ def measure(directory: Path, clock: Clock, repetitions: int, sizes: list[int]) -
         api = DockerApi(socket)
         measure_memory(api, image, clock, 20, lambda: _memory(root))
         measure_api(api, image, clock, repetitions)
+        measure_dns(api, image, clock, repetitions)
+        measure_crowd(socket, image, clock, 200 if repetitions >= 10 else 40)
         program = str(Path(sys.executable).with_name("netmodel"))
         cli = (program, "--root", str(root), "--host", str(socket))
         measure_cli(clock, cli, image, api, max(3, repetitions // 3))

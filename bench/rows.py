@@ -24,6 +24,9 @@ def rows(sizes: list[int]) -> list[Row]:
         Row(name="network rm", budget=10),
         Row(name="connect", budget=4),
         Row(name="disconnect", budget=6),
+        Row(name="start, one by one"),
+        Row(name="start, 16 at a time"),
+        Row(name="DNS answer, local name", unit="us", budget=100),
         Row(name="publish 100 ports", budget=5),
         Row(name="remove them", budget=5),
         Row(name="run, command line"),
@@ -47,4 +50,5 @@ NOTES = (
     "container. memory: the engine's own processes, for each container that runs. Mininet's hosts have a",
     "network namespace only. floor: the same system calls and netlink messages with no logic around them;",
     "its network rm waits for the kernel's grace period, its disconnect leaves deletion to later as ours does.",
+    "start: create and start, a container, many of them on four networks. DNS: asked from inside, 32 under way.",
 )
