@@ -289,7 +289,7 @@ class ContainerConfig:
     hostname: str = ""
     domainname: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    stop_signal: str = "SIGTERM"
+    stop_signal: str = ""
     stop_timeout_s: int = 10
     tty: bool = False
     open_stdin: bool = False
@@ -329,6 +329,7 @@ class ContainerConfig:
     networks: tuple[EndpointConfig, ...] = ()
     ports: tuple[PortConfig, ...] = ()
     exposed_ports: tuple[PortConfig, ...] = ()
+    publish_all: bool = False
     dns: tuple[IPAddress, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()

@@ -1,75 +1,318 @@
-"""Images over HTTP: for now the machine's own root file system, which is always there."""
+"""Images over HTTP, as Docker's API has them."""
 
 from __future__ import annotations
 
-import hashlib
-import platform
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from aiohttp import web
 
-from netmodel.daemon.answers import to_json
-from netmodel.daemon.query import filters
-from netmodel.daemon.wire.encode import ZERO_TIME
-from netmodel.errors import MissingFeature, NotFound
+from netmodel import codec
+from netmodel.daemon.answers import nothing, streaming, to_json, told
+from netmodel.daemon.calls import ENGINE, call, call_long, iterate
+from netmodel.daemon.query import filters, flag
+from netmodel.daemon.wire import image as shapes
+from netmodel.errors import Invalid, NetmodelError, NotFound, translate
+from runtime.images import Reference, Tell
+from runtime.images.stream import CHUNK
 
-# Docker's clients want an id that looks like a digest.
-_ID = "sha256:" + hashlib.sha256(b"netmodel image host").hexdigest()
-_NAMES = ("host", "host:latest", "docker.io/library/host", "docker.io/library/host:latest", _ID)
+_HOST_NAMES = ("host", "host:latest", "docker.io/library/host", "docker.io/library/host:latest")
+_SILENT_S = 0.1  # between two figures of one layer
+
+
+def _ref(request: web.Request) -> str:
+    name = request.match_info["name"]
+    return "host" if name in _HOST_NAMES else name
 
 
 async def listing(request: web.Request) -> web.Response:
-    wanted = filters(request).get("reference", ["host"])
-    return to_json([_line()] if any(name in _NAMES for name in wanted) else [])
+    wanted = dict(filters(request))
+    if request.query.get("filter"):  # of old
+        wanted["reference"] = [request.query["filter"]]
+    if set(wanted.get("reference", ())) & set(_HOST_NAMES):
+        wanted["reference"] = [*wanted["reference"], "host"]
+    return to_json([shapes.line(one) for one in await call(request, request.app[ENGINE].images.listed, wanted)])
 
 
 async def inspect(request: web.Request) -> web.Response:
-    name = request.match_info["name"]
-    if name not in _NAMES:
-        raise NotFound(f"No such image: {name}", "images are host, a directory's absolute path or a tar archive's")
+    return to_json(shapes.inspect(await call(request, _details, request, _ref(request))))
+
+
+async def history(request: web.Request) -> web.Response:
+    return to_json(shapes.history(await call(request, _details, request, _ref(request))))
+
+
+def _details(request: web.Request, ref: str) -> Any:
+    engine = request.app[ENGINE]
+    try:
+        found = engine.images.details(ref)
+    except NetmodelError as error:
+        if error.kind == "not_found":  # these words are what docker pulls upon
+            raise NotFound(f"No such image: {ref}", error.hint) from error
+        raise
+    if found.image.names == ("host",):
+        return engine.images.listed({"reference": ["host"]})[0]
+    return found
+
+
+async def create(request: web.Request) -> web.StreamResponse:
+    """Pull, or import what the body brings."""
+    query, engine = request.query, request.app[ENGINE]
+    if query.get("fromSrc"):
+        return await _import(request)
+    name = query.get("fromImage", "")
+    if not name:
+        raise Invalid("no image is named", "give fromImage, or fromSrc and a body")
+    name = _tagged(name, query.get("tag", ""))
+    credentials = shapes.credentials(request.headers.get("X-Registry-Auth", ""))
+    platform = query.get("platform", "")
+    return await _with_progress(request, lambda tell: engine.images.pull(name, platform, credentials, tell))
+
+
+async def _import(request: web.Request) -> web.StreamResponse:
+    query, engine = request.query, request.app[ENGINE]
+    if query["fromSrc"] != "-":
+        raise Invalid("an import takes its archive from the request's body", "give fromSrc=-")
+    name = _tagged(query["repo"], query.get("tag", "")) if query.get("repo") else ""
+    changes = shapes.changes(query.getall("changes", []))
+    body = _Body(request)
+
+    def work(tell: Tell) -> None:
+        image = engine.images.import_(body, query.get("message", "") or "an archive", name, changes)
+        tell(status=image.id)
+
+    return await _with_progress(request, work)
+
+
+async def load(request: web.Request) -> web.StreamResponse:
+    engine, body, quiet = request.app[ENGINE], _Body(request), flag(request, "quiet")
+
+    def work(tell: Tell) -> Iterable[dict[str, Any]]:
+        for image in engine.images.load(body, _quiet(tell) if quiet else tell):
+            names = [f"Loaded image: {name}" for name in image.names] or [f"Loaded image ID: {image.id}"]
+            yield from ({"stream": f"{text}\n"} for text in names)
+
+    return await _with_progress(request, work)
+
+
+async def push(request: web.Request) -> web.StreamResponse:
+    engine = request.app[ENGINE]
+    name = _tagged(request.match_info["name"], request.query.get("tag", ""))
+    credentials = shapes.credentials(request.headers.get("X-Registry-Auth", ""))
+    return await _with_progress(request, lambda tell: engine.images.push(name, credentials, tell))
+
+
+async def save(request: web.Request) -> web.StreamResponse:
+    engine = request.app[ENGINE]
+    names = [request.match_info["name"]] if "name" in request.match_info else request.query.getall("names", [])
+    wanted = [name for text in names for name in text.split(",") if name]
+    if not wanted:
+        raise Invalid("no image is named")
+    return await _archive(request, await call(request, engine.images.save, wanted))
+
+
+async def export(request: web.Request) -> web.StreamResponse:
+    engine = request.app[ENGINE]
+    return await _archive(request, await call(request, engine.images.export, request.match_info["ref"]))
+
+
+async def tag(request: web.Request) -> web.Response:
+    name = _tagged(request.query.get("repo", ""), request.query.get("tag", ""))
+    await call(request, request.app[ENGINE].images.tag, _ref(request), name)
+    return nothing(201)
+
+
+async def remove(request: web.Request) -> web.Response:
+    removed = await call_long(request.app[ENGINE].images.remove, _ref(request), flag(request, "force"))
     return to_json(
-        {
-            "Id": _ID,
-            "RepoTags": ["host:latest"],
-            "RepoDigests": [],
-            "Parent": "",
-            "Comment": "the machine's own root file system, read-only",
-            "Created": ZERO_TIME,
-            "Architecture": platform.machine(),
-            "Os": "linux",
-            "Size": 0,
-            "GraphDriver": {"Name": "overlayfs", "Data": None},
-            "RootFS": {"Type": "layers", "Layers": []},
-            "Config": {"Cmd": None, "Entrypoint": None, "Env": [], "Labels": {}},
-            "Metadata": {"LastTagTime": ZERO_TIME},
-        }
+        [
+            *({"Untagged": name} for name in removed.untagged),
+            *({"Deleted": digest} for digest in removed.deleted),
+        ]
     )
 
 
-async def pull(request: web.Request) -> web.Response:
-    name = request.query.get("fromImage", "").removeprefix("docker.io/library/")
-    raise MissingFeature(
-        f"image {name!r} is not here, and registries are not supported yet",
-        "use the image host, a directory or a tar archive",
-    )
+async def prune(request: web.Request) -> web.Response:
+    removed, freed = await call_long(request.app[ENGINE].images.prune, filters(request))
+    deleted = [
+        entry
+        for one in removed
+        for entry in (*({"Untagged": name} for name in one.untagged), *({"Deleted": part} for part in one.deleted))
+    ]
+    return to_json({"ImagesDeleted": deleted or None, "SpaceReclaimed": freed})
 
 
-def _line() -> dict[str, Any]:
-    return {
-        "Id": _ID,
-        "ParentId": "",
-        "RepoTags": ["host:latest"],
-        "RepoDigests": [],
-        "Created": 0,
-        "Size": 0,
-        "SharedSize": -1,
-        "Labels": {},
-        "Containers": -1,
-    }
+async def usage(request: web.Request) -> web.Response:
+    engine = request.app[ENGINE]
+    found = await call_long(engine.images.usage)
+    return to_json({**shapes.usage(found), "Containers": [], "Volumes": [], "BuildCache": []})
+
+
+def _tagged(name: str, tag: str) -> str:
+    """A name with the tag or digest that came beside it."""
+    if not tag:
+        return name
+    reference = Reference.parse(name)
+    return f"{reference.familiar_repository}{'@' if tag.startswith('sha256:') else ':'}{tag}"
+
+
+# --- bodies -------------------------------------------------------------------------------------
+
+
+class _Body:
+    """A request's body, to be read by a thread."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._content = request.content
+        self._loop = asyncio.get_running_loop()
+
+    def read(self, size: int = CHUNK, /) -> bytes:
+        return asyncio.run_coroutine_threadsafe(self._some(size), self._loop).result()
+
+    async def _some(self, size: int) -> bytes:
+        """As much as there is, gathered: each call from a thread costs a tenth of a millisecond."""
+        pieces, left = [], size
+        while left > 0:
+            piece = await self._content.read(left)
+            if not piece:
+                break
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+
+async def _archive(request: web.Request, pieces: Iterable[bytes]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/x-tar"})
+    await response.prepare(request)
+    with streaming(request):
+        async for some in iterate(lambda _: pieces):
+            for piece in some:
+                await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+# --- progress -----------------------------------------------------------------------------------
+
+
+class _Left(Exception):
+    """The client has gone: nobody wants it any more."""
+
+
+Work = Callable[[Tell], Any]
+
+
+async def _with_progress(request: web.Request, work: Work) -> web.StreamResponse:
+    """Do it, and answer with a line of JSON for each step. When the client leaves, it is stopped.
+
+    What fails before there was anything to tell but a first word fails the request; later, the last line
+    tells it.
+    """
+    loop, lines, left = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None](), threading.Event()
+
+    def put(line: dict[str, Any] | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(lines.put_nowait, line)
+
+    failures: list[NetmodelError] = []
+
+    def body() -> None:
+        try:
+            told_of = work(_telling(put, left))
+            for line in told_of if hasattr(told_of, "__next__") else ():
+                put(line)
+        except _Left:
+            pass
+        except Exception as error:
+            failures.append(translate(error))
+        finally:
+            put(None)
+
+    with streaming(request):
+        working = asyncio.ensure_future(call_long(body))
+        try:
+            return await _answer(request, lines, failures)
+        finally:
+            left.set()
+            await working
+
+
+async def _answer(
+    request: web.Request, lines: asyncio.Queue[dict[str, Any] | None], failures: list[NetmodelError]
+) -> web.StreamResponse:
+    first, second = await lines.get(), None
+    if first is not None:
+        second = await lines.get()
+    if second is None and failures:
+        raise failures[0]
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    write = _writer(response)
+    for line in (first, second):
+        if line is not None:
+            await write(line)
+    if second is not None:
+        while (line := await lines.get()) is not None:
+            await write(line)
+    if failures:
+        answer = told(failures[0])
+        detail = {**answer, "code": answer["status"]}
+        await write({"errorDetail": detail, "error": answer["message"]})
+    await response.write_eof()
+    return response
+
+
+def _writer(response: web.StreamResponse) -> Callable[[dict[str, Any]], Awaitable[None]]:
+    async def write(line: dict[str, Any]) -> None:
+        await response.write(codec.dumps(line) + b"\r\n")
+
+    return write
+
+
+def _telling(put: Callable[[dict[str, Any]], None], left: threading.Event) -> Tell:
+    """Progress in Docker's form; figures of one layer not more often than eyes can follow."""
+    last: dict[str, tuple[str, float]] = {}
+
+    def tell(*, status: str, id: str = "", current: int = 0, total: int = 0) -> None:  # noqa: A002 - Docker's word
+        if left.is_set():
+            raise _Left
+        now = time.monotonic()
+        before, when = last.get(id, ("", 0.0))
+        if current and current < total and before == status and now - when < _SILENT_S:
+            return
+        last[id] = (status, now)
+        line: dict[str, Any] = {"status": status}
+        if id:
+            line |= {"id": id, "progressDetail": {"current": current, "total": total} if current else {}}
+        if current:
+            line["progress"] = f"{current / 1e6:.4g}MB/{total / 1e6:.4g}MB"
+        put(line)
+
+    return tell
+
+
+def _quiet(tell: Tell) -> Tell:
+    def silent(*, status: str, id: str = "", current: int = 0, total: int = 0) -> None:  # noqa: A002
+        """Only the end is told."""
+
+    return silent
 
 
 ROUTES = (
     ("GET", "/images/json", listing),
-    ("POST", "/images/create", pull),
+    ("POST", "/images/create", create),
+    ("POST", "/images/load", load),
+    ("POST", "/images/prune", prune),
+    ("GET", "/images/get", save),
+    ("GET", "/images/{name:.+}/get", save),
     ("GET", "/images/{name:.+}/json", inspect),
+    ("GET", "/images/{name:.+}/history", history),
+    ("POST", "/images/{name:.+}/tag", tag),
+    ("POST", "/images/{name:.+}/push", push),
+    ("DELETE", "/images/{name:.+}", remove),
+    ("GET", "/containers/{ref}/export", export),
+    ("GET", "/system/df", usage),
 )

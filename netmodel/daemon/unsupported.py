@@ -11,17 +11,11 @@ from netmodel.errors import MissingFeature
 _PATHS = {
     "top is": [("GET", "/containers/{ref}/top")],
     "copying files is": [(method, "/containers/{ref}/archive") for method in ("GET", "PUT", "HEAD")],
-    "exporting a container is": [("GET", "/containers/{ref}/export"), ("GET", "/containers/{ref}/changes")],
+    "listing what a container changed is": [("GET", "/containers/{ref}/changes")],
     "building images is": [("POST", "/build"), ("POST", "/commit"), ("POST", "/session"), ("POST", "/grpc")],
-    "loading and removing images is": [("POST", "/images/load"), ("DELETE", "/images/{name:.+}")],
-    "logging in to a registry, searching and pushing are": [
-        ("POST", "/auth"),
-        ("GET", "/images/search"),
-        ("POST", "/images/{name:.+}/push"),
-    ],
+    "logging in to a registry and searching are": [("POST", "/auth"), ("GET", "/images/search")],
     "swarm mode is": [("GET", "/swarm"), ("GET", "/nodes"), ("GET", "/services"), ("POST", "/swarm/init")],
     "plugins are": [("GET", "/plugins")],
-    "disk usage is": [("GET", "/system/df")],
 }
 
 

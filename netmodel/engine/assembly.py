@@ -37,6 +37,7 @@ from netmodel.engine.execs import Execs
 from netmodel.engine.files import read_text
 from netmodel.engine.hostroutes import HostRoutes
 from netmodel.engine.idranges import IdRanges
+from netmodel.engine.images import EngineImages
 from netmodel.engine.leaving import leave, pack_up
 from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.limits import Limits
@@ -74,6 +75,7 @@ class Parts:
     execs: Execs
     logs: Logs
     volumes: EngineVolumes
+    images: EngineImages
     projects: Projects
     _open: ExitStack
 
@@ -133,6 +135,7 @@ def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settin
             execs=Execs(core, containers),
             logs=Logs(containers, lifecycle),
             volumes=volumes,
+            images=EngineImages(core, containers),
             projects=projects,
             _open=opened.pop_all(),
         )

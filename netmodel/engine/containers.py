@@ -13,6 +13,7 @@ from pathlib import Path
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints, interface_names
 from netmodel.engine.files import ContainerFiles
+from netmodel.engine.imagedefaults import with_image
 from netmodel.engine.names import check_name, made_up_name, new_id
 from netmodel.engine.networks import BRIDGE
 from netmodel.engine.routing import check_routes
@@ -74,12 +75,15 @@ class Containers:
             networks = self._networks(config)
             undo.enter_context(core.locks.sharing(network.id for network in networks))
             networks = [self._still_there(network) for network in networks]
+            # The image is not removed meanwhile; nor was it since we found it.
+            undo.enter_context(core.locks.sharing([image.id]))
+            image = self._resolve(config.image)
             with Undo() as failed:
                 failed.callback(core.locks.forget, container_id)
                 container = Container(
                     id=container_id,
                     name=name,
-                    config=self._volumes.name_mounts(config, image),
+                    config=self._volumes.name_mounts(with_image(config, image), image),
                     created_at=datetime.now(UTC),
                     sandbox=_sandbox(config, container_id, owner),
                     idmap_base=self._id_range(config, owner, failed),

@@ -18,6 +18,7 @@ from netmodel.engine.assembly import Parts, assemble
 from netmodel.engine.core import Core
 from netmodel.engine.events import EventBus
 from netmodel.engine.filters import Filters
+from netmodel.engine.images import EngineImages
 from netmodel.engine.settings import Settings
 from netmodel.engine.values import ExecConfig, ExecState, Health, Info, Progress, ProjectView
 from netmodel.errors import Unavailable, translated
@@ -316,6 +317,13 @@ class Engine:
     def prune_volumes(self, filters: Filters | None = None) -> list[str]:
         """Remove anonymous volumes nobody uses; returns their names. Filter all=true: named ones too."""
         return queries.prune_volumes(self._core, self._parts.volumes, filters)
+
+    # --- images -------------------------------------------------------------------------------
+
+    @property
+    def images(self) -> EngineImages:
+        """Pull, push, load, save, tag, remove and list them."""
+        return self._parts.images
 
     # --- projects -----------------------------------------------------------------------------
 

@@ -58,7 +58,8 @@ def check_container(config: ContainerConfig) -> None:
     for device in config.devices:
         rule_of(device.source)
     _check_score(config.oom_score_adj)
-    signal_number(config.stop_signal)
+    if config.stop_signal:
+        signal_number(config.stop_signal)
 
 
 def _check_score(score: int | None) -> None:

@@ -70,7 +70,7 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
         hostname=fields.parsed("hostname", units.host_name) or "",
         domainname=fields.parsed("domainname", units.host_name) or "",
         labels=fields.words("labels"),
-        stop_signal=fields.parsed("stop_signal", _signal) or "SIGTERM",
+        stop_signal=fields.parsed("stop_signal", _signal) or "",
         stop_timeout_s=_seconds(fields.parsed("stop_grace_period", units.duration_s)),
         tty=fields.flag("tty"),
         open_stdin=fields.flag("stdin_open"),

@@ -28,8 +28,11 @@ def pack(root: int, *, as_layer: bool = False) -> Iterator[bytes]:
         root: A descriptor of the directory, open until the last piece is taken.
         as_layer: Translate overlay's signs of what is taken away to those that archives have for it.
     """
-    packing = _Packing(as_layer)
-    yield from packing.directory(root, ".")
+    readable = os.open(".", _DIRECTORY | os.O_CLOEXEC, dir_fd=root)  # that of a mount only stands for a place
+    try:
+        yield from _Packing(as_layer).directory(readable, ".")
+    finally:
+        os.close(readable)
     yield END
 
 

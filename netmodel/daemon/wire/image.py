@@ -1,0 +1,206 @@
+"""Images as Docker's clients see them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from netmodel.daemon.wire.encode import ZERO_TIME, moment
+from netmodel.engine.images import DiskUsage
+from netmodel.errors import Invalid
+from runtime.images import Details, Image
+from runtime.images import config as configs
+from runtime.images.registry import Credentials
+
+
+def line(details: Details, containers: int = -1, shared: int = -1) -> dict[str, Any]:
+    """What `GET /images/json` tells of one."""
+    image = details.image
+    return {
+        "Id": image.id,
+        "ParentId": "",
+        "RepoTags": _tags(image),
+        "RepoDigests": list(image.digests),
+        "Created": int(image.created_at.timestamp()),
+        "Size": image.size_bytes,
+        "SharedSize": shared,
+        "Labels": dict(image.config.labels),
+        "Containers": containers,
+    }
+
+
+def inspect(details: Details) -> dict[str, Any]:
+    """What `GET /images/{name}/json` tells."""
+    image, config = details.image, details.config
+    return {
+        "Id": image.id,
+        "RepoTags": _tags(image),
+        "RepoDigests": list(image.digests),
+        "Parent": "",
+        "Comment": "the machine's own root file system, read-only" if not config else str(config.get("comment") or ""),
+        "Created": moment(image.created_at),
+        "DockerVersion": "",
+        "Author": str(config.get("author") or ""),
+        "Architecture": str(config.get("architecture") or configs.architecture()),
+        "Variant": str(config.get("variant") or ""),
+        "Os": str(config.get("os") or "linux"),
+        "Size": image.size_bytes,
+        "GraphDriver": {"Name": "overlayfs", "Data": None},
+        "RootFS": {"Type": "layers", "Layers": [layer.diff_id for layer, _ in details.layers]},
+        "Config": config.get("config") or _config(image),
+        "Metadata": {"LastTagTime": moment(details.added_at) if details.added_at else ZERO_TIME},
+    }
+
+
+def history(details: Details) -> list[dict[str, Any]]:
+    """What was done to make it, the last step first, each with the size of its layer if it made one."""
+    sizes = iter([size for _, size in details.layers])
+    steps: list[dict[str, Any]] = []
+    for step in _steps(details):
+        empty = bool(step.get("empty_layer"))
+        steps.append(
+            {
+                "Id": "<missing>",
+                "Created": _seconds(step.get("created")),
+                "CreatedBy": str(step.get("created_by") or ""),
+                "Tags": None,
+                "Size": 0 if empty else next(sizes, 0),
+                "Comment": str(step.get("comment") or ""),
+            }
+        )
+    if steps:
+        steps[-1] |= {"Id": details.image.id, "Tags": _tags(details.image) or None}
+    return steps[::-1]
+
+
+def usage(found: DiskUsage) -> dict[str, Any]:
+    """What `GET /system/df` tells of images."""
+    return {
+        "LayersSize": found.layers_bytes,
+        "Images": [line(one.details, one.containers, one.shared_bytes) for one in found.images],
+        "Netmodel": {"BlobsSize": found.blobs_bytes, "Reclaimable": found.reclaimable_bytes},
+    }
+
+
+def credentials(header: str) -> Credentials | None:
+    """Read X-Registry-Auth: JSON as base64 for URLs.
+
+    Raises:
+        Invalid: It is none.
+    """
+    if not header:
+        return None
+    try:
+        value = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))
+        found = Credentials(
+            username=str(value.get("username") or ""),
+            password=str(value.get("password") or ""),
+            identity_token=str(value.get("identitytoken") or ""),
+            registry_token=str(value.get("registrytoken") or ""),
+        )
+    except (binascii.Error, ValueError, AttributeError) as error:
+        raise Invalid("the credentials in X-Registry-Auth are no JSON in base64") from error
+    return found if found != Credentials() else None
+
+
+def changes(instructions: Sequence[str]) -> Mapping[str, Any]:
+    """What an import is to change in the configuration: lines of a Dockerfile.
+
+    Raises:
+        Invalid: A line is none of those we know.
+    """
+    found: dict[str, Any] = {}
+    for text in instructions:
+        for instruction in filter(None, map(str.strip, text.split("\n"))):
+            _change(found, instruction)
+    return found
+
+
+def _change(found: dict[str, Any], instruction: str) -> None:
+    word, _, rest = instruction.partition(" ")
+    rest = rest.strip()
+    match word.upper():
+        case "CMD" | "ENTRYPOINT":
+            found[word.capitalize()] = _argv(rest)
+        case "ENV" | "LABEL":
+            pairs = dict(_pairs(rest, instruction))
+            if word.upper() == "LABEL":
+                found.setdefault("Labels", {}).update(pairs)
+            else:
+                found["Env"] = [*found.get("Env", []), *(f"{key}={value}" for key, value in pairs.items())]
+        case "USER":
+            found["User"] = rest
+        case "WORKDIR":
+            found["WorkingDir"] = rest
+        case "STOPSIGNAL":
+            found["StopSignal"] = rest
+        case "EXPOSE":
+            found.setdefault("ExposedPorts", {}).update({_port(port): {} for port in rest.split()})
+        case "VOLUME":
+            paths = _argv(rest) if rest.startswith("[") else rest.split()
+            found.setdefault("Volumes", {}).update({path: {} for path in paths})
+        case _:
+            raise Invalid(
+                f"change {instruction!r} is not known",
+                "there are CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR",
+            )
+
+
+def _argv(text: str) -> list[str]:
+    if text.startswith("["):
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise Invalid(f"{text!r} is no list of words", 'write it as ["/bin/sh", "-c"]') from error
+        return [str(word) for word in value]
+    return ["/bin/sh", "-c", text] if text else []
+
+
+def _pairs(text: str, instruction: str) -> Iterator[tuple[str, str]]:
+    if "=" not in text.split(" ")[0]:  # of old: ENV NAME all the rest
+        key, _, value = text.partition(" ")
+        yield key, value
+        return
+    for word in shlex.split(text):
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise Invalid(f"{instruction!r} has {word!r}, which is no NAME=VALUE")
+        yield key, value
+
+
+def _port(text: str) -> str:
+    return text if "/" in text else f"{text}/tcp"
+
+
+def _tags(image: Image) -> list[str]:
+    return ["host:latest" if name == "host" else name for name in image.names]
+
+
+def _steps(details: Details) -> list[dict[str, Any]]:
+    found = details.config.get("history")
+    if isinstance(found, list) and all(isinstance(step, dict) for step in found) and found:
+        return found
+    return [{} for _ in details.layers]
+
+
+def _seconds(value: Any) -> int:
+    try:
+        return int(configs.moment(str(value or "")).timestamp())
+    except ValueError:
+        return 0
+
+
+def _config(image: Image) -> dict[str, Any]:
+    config = image.config
+    return {
+        "Cmd": list(config.cmd) or None,
+        "Entrypoint": list(config.entrypoint) or None,
+        "Env": [f"{key}={value}" for key, value in config.env],
+        "WorkingDir": config.working_dir,
+        "User": config.user,
+        "Labels": dict(config.labels),
+    }
