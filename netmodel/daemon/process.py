@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import importlib
 import logging
 import os
 import resource
-import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aiohttp import web
-
-from netmodel import __version__
 from netmodel.client.address import socket_path
-from netmodel.daemon.app import application
 from netmodel.daemon.listener import Listener
 from netmodel.engine import Engine
 from netmodel.engine.settings import Settings
 from netmodel.errors import Forbidden, Invalid, exit_code, translate
 
 log = logging.getLogger("netmodel")
-_GRACE_S = 3.0  # for requests in flight when the engine ends
+_SERVER = "netmodel.daemon.server"
 
 
 def run(root: str, host: str, tell: Callable[[str], None], default_address_pools: Sequence[str] = ()) -> int:
@@ -48,9 +46,19 @@ def run(root: str, host: str, tell: Callable[[str], None], default_address_pools
             listener = Listener(Path(_host(host)))
             undo.callback(listener.close)
             engine = Engine(Path(os.path.realpath(root)), _settings(default_address_pools))
+            # Opening the engine mostly waits for the processes it starts: time to load the web server.
+            loading = threading.Thread(target=importlib.import_module, args=(_SERVER,), name="loading")
+            loading.start()
+            undo.callback(loading.join)
             engine.open()
             undo.callback(engine.close)
-            asyncio.run(_serve(engine, listener, tell_ready))
+            loading.join()
+            from netmodel.daemon.server import serve
+
+            # What is here now stays; each full collection would go through all of it, for 30 ms.
+            gc.freeze()
+            gc.enable()
+            asyncio.run(serve(engine, listener, tell_ready))
     except Exception as error:
         return _failed(error, log.error if told else tell)
     log.info("stopped; containers run on")
@@ -63,23 +71,6 @@ def _failed(error: Exception, tell: Callable[[str], None]) -> int:
         log.error("the engine failed", exc_info=error)
     tell(f"error: {what.message}" + (f"\nhint: {what.hint}" if what.hint else ""))
     return exit_code(what.kind)
-
-
-async def _serve(engine: Engine, listener: Listener, tell_ready: Callable[[], None]) -> None:
-    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopping.set)
-    app = application(engine, str(listener.path), stopping.set)
-    # A handler whose client has left is cancelled, so that streams end; what it called in a thread goes on.
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_GRACE_S)
-    await runner.setup()
-    await web.SockSite(runner, listener.socket).start()
-    log.info("engine %s: root %s, socket %s, process %d", __version__, engine.root, listener.path, os.getpid())
-    tell_ready()
-    await stopping.wait()
-    log.info("stopping")
-    engine.events.close()
-    await runner.cleanup()
 
 
 def _settings(default_address_pools: Sequence[str]) -> Settings | None:
