@@ -81,7 +81,10 @@ class Response:
     def _more(self) -> None:
         piece = self._connection.recv(CHUNK)
         if not piece:
-            raise EngineUnavailable("the engine closed the connection in the middle of an answer")
+            raise EngineUnavailable(
+                "the engine went away in the middle of its answer",
+                "containers run on, and the next command starts it again; engine.log under its root may tell why",
+            )
         self._buffer += piece
 
     def _exactly(self, count: int) -> Iterator[bytes]:

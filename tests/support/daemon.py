@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from netmodel.client import Client
+from netmodel.daemon.listener import listening_pid
 from tests.support.box import Box
 from tests.support.wait import eventually
 
@@ -104,9 +105,10 @@ class Daemon:
         assert self.stop() == 0
         eventually(lambda: not Path(f"/proc/{spawner}").exists(), what="the spawner's end")
 
-    def kill_spawner(self) -> None:
-        """End what a failed clean-up left; a container dies with its parent."""
-        for pid in self.spawners():
+    def kill_what_is_left(self) -> None:
+        """End what a failed clean-up left, also an engine that a command started; containers die with the spawner."""
+        engine = listening_pid(self.host)
+        for pid in [*([engine] if engine else []), *self.spawners()]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -136,7 +138,7 @@ def running(directory: Path, kind: type[Daemon] = Daemon) -> Iterator[Daemon]:
         if daemon.process is not None and daemon.process.poll() is None:
             daemon.process.kill()
             daemon.process.communicate()
-        daemon.kill_spawner()
+        daemon.kill_what_is_left()
         box.close()
 
 

@@ -23,7 +23,7 @@ def cold(tmp_path: Path) -> Iterator[Daemon]:
     box = Box("host")
     daemon = Daemon(box, tmp_path)
     yield daemon
-    daemon.kill_spawner()
+    daemon.kill_what_is_left()
     box.close()
 
 
