@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import drivers.api as driver_api
 from ipam.api import Pool, PoolRequest, Taken, Usage
+from netmodel.dns.upstream import ResolvConf
 from netmodel.engine.core import Core
 from netmodel.engine.hostroutes import HostRoutes
 from netmodel.engine.names import check_name, new_id
@@ -123,11 +127,14 @@ class Networks:
             for pool in held
         )
 
-    def _taken(self, wishes: Iterable[tuple[int, PoolConfig]], ipam_driver: str, on_host: bool) -> Sequence[Taken]:
+    def _taken(self, wishes: Sequence[tuple[int, PoolConfig]], ipam_driver: str, on_host: bool) -> Sequence[Taken]:
         """What a pool may not overlap: the host's routes, and for a message that names it, a network of ours."""
         chosen = [wish.subnet for _, wish in wishes if wish.subnet is not None]
         beside = () if on_host else tuple(subnet.version for subnet in chosen)
         taken = [route for route in self._routes.taken() if route.prefix.version not in beside]
+        # Who would answer the containers' questions then? One who chooses such a subnet may know better.
+        automatic = {family for family, wish in wishes if wish.subnet is None}
+        taken += [server for server in _name_servers() if server.prefix.version in automatic]
         # Automatic pools of one IPAM driver avoid each other inside it.
         ours = [
             Taken(prefix=pool.subnet, by=f"network {network.name}")
@@ -242,6 +249,13 @@ class Networks:
     def _event(self, action: str, network: Network) -> None:
         attributes = {"name": network.name, "type": network.config.driver}
         self._core.events.publish("network", action, network.id, attributes)
+
+
+def _name_servers() -> Iterable[Taken]:
+    """The host's, which may be far behind its default route."""
+    for text in ResolvConf(Path("/etc/resolv.conf")).servers():
+        with suppress(ValueError):  # a name, or an address with a scope
+            yield Taken(prefix=ip_network(text), by="a name server of the host")
 
 
 def _wishes(config: NetworkConfig) -> Iterable[tuple[Any, PoolConfig]]:

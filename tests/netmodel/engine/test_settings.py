@@ -12,7 +12,7 @@ from ipam import DefaultPool
 from netmodel.engine import Engine
 from netmodel.engine.settings import Settings, read_settings
 from netmodel.errors import Invalid, NetmodelError
-from netmodel.model import NetworkConfig
+from netmodel.model import NetworkConfig, PoolConfig
 from tests.netmodel.engine.conftest import clean_up
 from tests.support.box import Box
 
@@ -77,6 +77,26 @@ def test_small_pools_run_dry_with_a_way_out(host: Box, tmp_path: Path) -> None:
         engine.create_network(NetworkConfig(name="third"))
     engine.remove_network("second")
     engine.create_network(NetworkConfig(name="third"))
+    clean_up(engine)
+
+
+@pytest.mark.kernel
+def test_automatic_subnets_hide_no_name_server_of_the_host(host: Box, tmp_path: Path) -> None:
+    """One that is chosen may: whoever chooses it may know better."""
+    lines = [line.split() for line in Path("/etc/resolv.conf").read_text().splitlines()]
+    servers = [words[1] for words in lines if words[:1] == ["nameserver"] and ":" not in words[1]]
+    if not servers or servers[0].startswith("127."):
+        pytest.skip("missing: an IPv4 name server in /etc/resolv.conf that is not this machine")
+    hidden = ip_network(f"{servers[0]}/24", strict=False)
+    pools = (DefaultPool(hidden.supernet(new_prefix=22), 24),)
+    engine = Engine(tmp_path / "root", Settings(default_address_pools=pools))
+    engine.open()
+    made = [engine.network("bridge"), *(engine.create_network(NetworkConfig(name=name)) for name in ("a", "b"))]
+
+    assert hidden not in [network.pools[0].subnet for network in made]
+    with pytest.raises(NetmodelError, match="no free IPv4 subnet"):
+        engine.create_network(NetworkConfig(name="c"))
+    engine.create_network(NetworkConfig(name="c", pools=(PoolConfig(subnet=hidden),)))
     clean_up(engine)
 
 
