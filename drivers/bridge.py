@@ -21,6 +21,7 @@ from typing import Literal
 from drivers.api import Attachment, Endpoint, IPAddress, Network, Pool, PortBinding
 from drivers.bridge_options import GATEWAY_MODE, NAME, PUBLISH_TO_HOST, Options, parse
 from drivers.errors import DriverError, InvalidOption, LinkTaken, NetworkFull
+from drivers.exposure import HOST_ONLY, Exposure
 from drivers.firewall import Firewall, NetworkRules, Opening, Port
 from drivers.kernel.address import IPInterface, add_address, delete_address, link_local
 from drivers.kernel.bridge import add_bridge, is_forwarding, port_settings, set_port
@@ -42,9 +43,9 @@ from drivers.kernel.link import (
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.offload import compute_checksums
 from drivers.kernel.reaper import Reaper
-from drivers.kernel.route import get_way, read_way
 from drivers.kernel.sysctl import read_sysctl, write_sysctl
 from drivers.publishing import Publisher, ports_of
+from drivers.surroundings import Surroundings, find_way_out, look_around
 
 # Marks a gateway's address as given by us (IFA_PROTO), so that one that an adopted bridge had
 # before is kept when the network goes.
@@ -54,9 +55,7 @@ _ORIGIN = 0x6E
 _CARRIER_S = 0.5
 _SPANNING_TREE_S = 5.0
 
-_ANY = {4: ip_address("0.0.0.0"), 6: ip_address("::")}
-# Addresses for documentation (RFC 5737, RFC 3849): nobody has a route to them but the default one.
-_OUTSIDE = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8:ffff::1")}
+ANY: dict[int, IPAddress] = {4: ip_address("0.0.0.0"), 6: ip_address("::")}
 
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 
@@ -78,6 +77,7 @@ class Bridge:
     def __init__(self, host: Netlink, firewall: Firewall, reaper: Reaper, root_id: str) -> None:
         self._host = host
         self._firewall = firewall
+        self._nft = firewall.nft
         self._reaper = reaper
         self._root_id = root_id
         self._publisher = Publisher(firewall)
@@ -204,16 +204,10 @@ class Bridge:
 
     def _mtu_outside(self, network: Network[Options]) -> int:
         """The MTU of the way out of the host; 0 where there is none, or the network does not take it."""
-        found = []
-        for family in () if network.internal else {pool.subnet.version for pool in network.pools}:
-            try:
-                [way] = self._host.get(get_way(_OUTSIDE[family]), read_way)
-                [link] = self._host.get(get_link(way.link), read_link)
-            except KernelError:  # nowhere
-                continue
-            if link.name != "lo":
-                found.append(way.mtu or link.mtu)
-        return min(found, default=0)
+        if network.internal:
+            return 0
+        ways = [find_way_out(self._host, pool.subnet.version) for pool in network.pools]
+        return min((way.mtu for way in ways if way is not None), default=0)
 
     # --- endpoints ----------------------------------------------------------------------------
 
@@ -337,6 +331,20 @@ class Bridge:
     def shut_ports(self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
         self._publisher.shut(_openings(network, endpoint, ports))
 
+    def look_around(self) -> Surroundings:
+        """What the rules of others make of published ports; exposures() asks it."""
+        return look_around(self._nft, self._host, self._firewall.user_chain)
+
+    def exposures(
+        self, seen: Surroundings, network: Network[Options], endpoint: Endpoint, binding: PortBinding
+    ) -> list[tuple[Port, Exposure]]:
+        """How far a published port is really reached, in each family it is published in."""
+        rules = rules_of(network)
+        ports = ports_of(rules, endpoint, [_with_default_address(network, binding)])
+        return [
+            (port, HOST_ONLY if _is_for_host(network, port) else seen.of_port(rules.bridge, port)) for port in ports
+        ]
+
     def _prepare_turnaround(self, endpoint: Endpoint) -> None:
         """Let a container reach itself through a published port.
 
@@ -456,6 +464,11 @@ def _check_modes(network: Network[Options]) -> None:
         )
 
 
+def _is_for_host(network: Network[Options], port: Port) -> bool:
+    address = None if isinstance(port, Opening) else port.host_address
+    return network.internal or (address is not None and address.is_loopback)
+
+
 def _met_by_host(network: Network[Options]) -> list[Pool]:
     """The pools in which the host itself is on the network."""
     return [pool for pool in network.pools if network.options.gateway_mode(pool.subnet.version) != "isolated"]
@@ -468,7 +481,7 @@ def _openings(network: Network[Options], endpoint: Endpoint, ports: Sequence[Por
         return []
     addresses = tuple(one for one in endpoint.addresses if one.version in rules.routed)
     own = replace(endpoint, addresses=addresses)
-    wanted = [port for port in ports if any(port.host_address in (None, _ANY[one.version]) for one in addresses)]
+    wanted = [port for port in ports if any(port.host_address in (None, ANY[one.version]) for one in addresses)]
     return [one for one in ports_of(rules, own, wanted) if isinstance(one, Opening)]
 
 

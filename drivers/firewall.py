@@ -137,7 +137,7 @@ class Firewall:
     """
 
     def __init__(self, nft: NftWorker, root_id: str) -> None:
-        self._nft = nft
+        self.nft = nft
         self.name = f"netmodel_{root_id}"
         self.table = f"inet {self.name}"
         self._lock = threading.RLock()
@@ -158,7 +158,7 @@ class Firewall:
             KernelError: As do all the others: the kernel refused, and nothing was changed.
         """
         with self._lock:
-            self._nft.run(_rules(self.table), asked="write the firewall's rules")
+            self.nft.run(_rules(self.table), asked="write the firewall's rules")
             self._wanted = True
             self._note()
 
@@ -190,7 +190,7 @@ class Firewall:
             self._restore()
             if lost:
                 with suppress(KernelError):  # it spoke of a set that is gone as well
-                    self._nft.run(f"table {self.table} {{\n{lost}\n}}\n", asked="restore the user chain")
+                    self.nft.run(f"table {self.table} {{\n{lost}\n}}\n", asked="restore the user chain")
                     self._note()
             return True
 
@@ -200,7 +200,7 @@ class Firewall:
             self._wanted = False
             self._networks.clear()
             self._ports.clear()
-            self._nft.run(f"table {self.table}\ndelete table {self.table}\n", asked="delete the firewall's table")
+            self.nft.run(f"table {self.table}\ndelete table {self.table}\n", asked="delete the firewall's table")
 
     def close(self) -> None:
         """Let go of the kernel; the rules stay."""
@@ -210,13 +210,23 @@ class Firewall:
         """Somebody wrote rules into the user chain, which would go with the table."""
         return bool(self._look()[1])
 
+    @property
+    def user_chain(self) -> str:
+        """The administrator's rules as a table whose chain is hooked itself; "" without any."""
+        with self._lock:
+            self.repair()  # reads it again if it has changed
+            hook = "type filter hook forward priority filter; policy accept;"
+            return self._user_chain and f"table {self.table} {{\n{self._user_chain}\n}}\n".replace(
+                "chain user {", f"chain user {{\n{hook}", 1
+            )
+
     def installed(self) -> bool:
         """The rules are there; someone may have flushed the ruleset."""
         return bool(self._look()[0])
 
     def listing(self) -> str:
         """The whole table in nft's notation; "" when there is none."""
-        return self._nft.list_table(self.table)
+        return self.nft.list_table(self.table)
 
     # --- networks -----------------------------------------------------------------------------
 
@@ -248,7 +258,7 @@ class Firewall:
             script = self._elements("add", in_sets) + self._elements("delete", in_sets)
             keys = [(name, element.partition(" : ")[0]) for name, element in elements if name in _MAPS]
             try:
-                self._nft.run("\n".join(script + self._elements("delete", keys)) + "\n", asked=asked)
+                self.nft.run("\n".join(script + self._elements("delete", keys)) + "\n", asked=asked)
             except KernelError as error:
                 if error.errno != errno.ENOENT:
                     raise
@@ -259,11 +269,11 @@ class Firewall:
         self._change(script, asked)
         for key in keys:
             with suppress(KernelError):
-                self._nft.run("\n".join(self._elements("delete", [key])) + "\n", asked=asked)
+                self.nft.run("\n".join(self._elements("delete", [key])) + "\n", asked=asked)
 
     def bridges(self) -> frozenset[str]:
         """The bridges that the kernel's sets know as ours."""
-        listing = self._nft.run(f"list set {self.table} bridges\n")
+        listing = self.nft.run(f"list set {self.table} bridges\n")
         return frozenset(element.strip('"') for element in _elements_of(listing))
 
     # --- ports --------------------------------------------------------------------------------
@@ -302,7 +312,7 @@ class Firewall:
         """What the kernel's maps hold."""
         found: set[Publication] = set()
         for name in _PORTS:
-            listing = self._nft.run(f"list map {self.table} {name}\n")
+            listing = self.nft.run(f"list map {self.table} {name}\n")
             found.update(_read(element) for element in _elements_of(listing))
         return frozenset(found)
 
@@ -310,7 +320,7 @@ class Firewall:
         """What the kernel's sets of open ports hold."""
         found: set[Opening] = set()
         for name in ("open4", "open6"):
-            listing = self._nft.run(f"list set {self.table} {name}\n")
+            listing = self.nft.run(f"list set {self.table} {name}\n")
             found.update(_read_opening(element) for element in _elements_of(listing))
         return frozenset(found)
 
@@ -322,7 +332,7 @@ class Firewall:
         script += [f"flush map {self.table} {name}" for name in _MAPS]
         script += self._elements("add", [element for one in self._networks.values() for element in one.elements])
         script += self._elements("add", _placed(self._ports))
-        self._nft.run("\n".join(script) + "\n", asked="restore the firewall")
+        self.nft.run("\n".join(script) + "\n", asked="restore the firewall")
         self._wanted = True
         self._note()
 
@@ -334,7 +344,7 @@ class Firewall:
         listing = ""
         if users:
             try:
-                listing = self._nft.run(f"list chain {self.table} user\n")
+                listing = self.nft.run(f"list chain {self.table} user\n")
             except KernelError:  # flushed between the two looks: what we knew is what went
                 return
         found = re.search(r"chain user \{.*?\n\t\}", listing, re.DOTALL)
@@ -349,13 +359,13 @@ class Firewall:
         text = "\n".join(script) + "\n"
         for _ in range(_PATIENCE):
             try:
-                self._nft.run(text, asked=asked)
+                self.nft.run(text, asked=asked)
                 return
             except KernelError as error:
                 # Somebody flushed the ruleset a moment ago, and we were quicker than the news of it.
                 if error.errno != errno.ENOENT or not self.repair():
                     raise
-        self._nft.run(text, asked=asked)
+        self.nft.run(text, asked=asked)
 
     def _elements(self, verb: str, elements: Iterable[tuple[str, str]]) -> list[str]:
         """One command a set, with all its elements: 10 µs an element, where a command each costs 25."""

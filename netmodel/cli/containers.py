@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from netmodel.cli.names import CONTAINER
-from netmodel.cli.session import Session, Verb, each
+from netmodel.cli.session import Session, Verb, each, note
 
 _names = click.argument("containers", nargs=-1, required=True, type=CONTAINER)
 
@@ -123,15 +123,18 @@ def rm(session: Session, containers: tuple[str, ...], force: bool, volumes: bool
 @click.argument("port", required=False)
 @click.pass_obj
 def port(session: Session, container: str, port: str | None) -> None:
-    """Show a container's published ports."""
-    ports = session.client.get(f"/containers/{container}/json")["NetworkSettings"]["Ports"]
+    """Show where a container's published ports are reached, and what keeps the world from them."""
+    shown = session.client.get(f"/containers/{container}/json")
     wanted = port if port is None or "/" in port else f"{port}/tcp"
-    if wanted is not None and not ports.get(wanted):
+    if wanted is not None and not shown["NetworkSettings"]["Ports"].get(wanted):
         raise click.ClickException(f"container {container} does not publish port {wanted}")
-    for name, bindings in ports.items():
-        for binding in bindings or ():
-            host = f"[{binding['HostIp']}]" if ":" in binding["HostIp"] else binding["HostIp"]
-            if wanted is None:
-                print(f"{name} -> {host}:{binding['HostPort']}")
-            elif name == wanted:
-                print(f"{host}:{binding['HostPort']}")
+    for one in shown["Netmodel"]["Exposure"]:
+        if wanted not in (None, one["Port"]):
+            continue
+        where = f"[{one['Address']}]" if ":" in one["Address"] else one["Address"]
+        line = f"{where}:{one['Number']}"
+        print(line if wanted else f"{one['Port']} -> {line}")
+        if one["State"] == "blocked":
+            note(f"warning: {line} is not reached from outside: blocked by {one['Why']}")
+        elif one["State"] == "partly":
+            note(f"warning: {line} may be blocked, depending on who asks, by {one['Why']}")

@@ -65,6 +65,7 @@ def see(engine: Engine, ref: str) -> shapes.Seen:
         argv=argv,
         image_id=image_id,
         netns=engine.sandbox_path(container.id),
+        exposures=engine.exposures(container.id) if container.state.running else (),
         volume_paths={name: engine.volume_path(name) for name in names},
     )
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from drivers.kernel.errors import KernelError
 from drivers.kernel.namespace import new_namespace
+from drivers.kernel.netlink import Netlink
 from drivers.kernel.nft import NftWorker
+from drivers.surroundings import A_BRIDGE, look_around
 from netmodel.doctor.finding import Finding, tried
 
 _NETLINK_NETFILTER = 12
@@ -89,6 +91,34 @@ def firewall() -> Iterator[Finding]:
                     return
             yield tried("firewall", feature, why, cost, needed)
         yield Finding(area="firewall", feature="libnftables", ok=True, detail="loaded, in a process of its own")
+        yield from _others(worker)
     finally:
         worker.close()
         os.close(descriptor)
+
+
+def _others(worker: NftWorker) -> Iterator[Finding]:
+    """What the rules of others (ufw, firewalld, nftables.conf) mean for containers."""
+    with Netlink() as host:
+        seen = look_around(worker, host)
+    for feature, found, cost in (
+        ("published ports", seen.of_any_port(), "nobody outside reaches published ports"),
+        ("way out", seen.of_way_out(A_BRIDGE), "containers reach nothing outside the host"),
+    ):
+        if found.state == "open":
+            yield Finding(area="firewall", feature=feature, ok=True, detail="no rule of others is in the way")
+            continue
+        some = "" if found.state == "blocked" else "some of this only: "
+        yield Finding(
+            area="firewall",
+            feature=feature,
+            ok=False,
+            detail=f"{'blocked' if not some else 'blocked in part'} by {found.why}",
+            cost=f"{some}{cost}; let that chain accept it: {_REMEDY[feature]}",
+        )
+
+
+_REMEDY = {
+    "published ports": "ct status dnat accept",
+    "way out": 'iifname "br-*" accept, ct state established accept',
+}

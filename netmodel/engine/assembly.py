@@ -34,6 +34,7 @@ from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints
 from netmodel.engine.events import EventBus
 from netmodel.engine.execs import Execs
+from netmodel.engine.exposures import Exposures
 from netmodel.engine.files import read_text
 from netmodel.engine.hostroutes import HostRoutes
 from netmodel.engine.idranges import IdRanges
@@ -73,6 +74,7 @@ class Parts:
     lifecycle: Lifecycle
     limits: Limits
     execs: Execs
+    exposures: Exposures
     logs: Logs
     volumes: EngineVolumes
     images: EngineImages
@@ -133,6 +135,7 @@ def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settin
             lifecycle=lifecycle,
             limits=Limits(core, containers, lifecycle),
             execs=Execs(core, containers),
+            exposures=Exposures(core, networks, attachments),
             logs=Logs(containers, lifecycle),
             volumes=volumes,
             images=EngineImages(core, containers),

@@ -20,7 +20,7 @@ from netmodel.engine.events import EventBus
 from netmodel.engine.filters import Filters
 from netmodel.engine.images import EngineImages
 from netmodel.engine.settings import Settings
-from netmodel.engine.values import ExecConfig, ExecState, Health, Info, Progress, ProjectView
+from netmodel.engine.values import ExecConfig, ExecState, Health, Info, PortExposure, Progress, ProjectView
 from netmodel.errors import Unavailable, translated
 from netmodel.model import (
     Container,
@@ -246,6 +246,11 @@ class Engine:
     def sandbox_path(self, container_id: str) -> Path | None:
         """The path of its network namespace, good while the spawner lives; None when there is none."""
         return self._parts.lifecycle.netns_of(self._core.records.containers.find(container_id))
+
+    @translated
+    def exposures(self, container_id: str) -> list[PortExposure]:
+        """How far each of its published ports is really reached, given everybody's rules on the host."""
+        return self._parts.exposures.of(self._core.records.containers.find(container_id))
 
     @translated
     def image_of(self, container_id: str) -> Image:

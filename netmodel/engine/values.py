@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from netmodel.model import Container, Endpoint, Expectation, Network
+from netmodel.model import Container, Endpoint, Expectation, IPAddress, Network, PortConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +137,24 @@ class ProjectView:
     containers: tuple[ProjectContainer, ...]
     networks: tuple[ProjectNetworkView, ...]
     expectations: tuple[Expectation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortExposure:
+    """How far a published port is really reached in one address family, given everybody's rules on the host.
+
+    Args:
+        port: As the container's record has it.
+        address: Where it is reached: of the host, or the container's own on a network that is routed to.
+        state: "partly" is to some only, and rules decide to whom that cannot be judged from here.
+        why: Whose rules block it.
+    """
+
+    port: PortConfig
+    address: IPAddress
+    number: int
+    state: Literal["open", "partly", "blocked", "host"]
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

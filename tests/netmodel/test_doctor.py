@@ -86,6 +86,31 @@ def test_capabilities_are_those_that_we_have(findings: dict[tuple[str, str], Fin
     assert (("rights", "CAP_SYS_RESOURCE") in findings) == (not held >> 24 & 1)
 
 
+@pytest.mark.parametrize(
+    ("rules", "blocked", "in_part"),
+    [
+        ("", [], False),
+        ("ct status dnat accept", ["way out"], False),
+        ("", ["published ports", "way out"], False),
+        ("tcp dport 80 accept", ["published ports", "way out"], True),
+    ],
+)
+def test_rules_of_others_that_are_in_the_way_are_named(
+    host: Box, tmp_path: Path, rules: str, blocked: list[str], in_part: bool
+) -> None:
+    policy = "drop" if blocked else "accept"
+    chain = f"type filter hook forward priority 0; policy {policy}; ct state established accept; {rules}"
+    host.run("nft", f"table inet strict {{ chain forward {{ {chain} ; }}; }}")
+
+    found = {finding.feature: finding for finding in examine(tmp_path) if finding.area == "firewall"}
+
+    assert [feature for feature in ("published ports", "way out") if not found[feature].ok] == blocked
+    for feature in blocked:
+        assert found[feature].detail.endswith("by table inet strict chain forward (policy drop)")
+        assert found[feature].cost
+    assert ("in part" in found["published ports"].detail) is in_part
+
+
 def test_it_changes_nothing_and_is_quick(host: Box, tmp_path: Path) -> None:
     mountinfo = Path("/proc/self/mountinfo")
     rules = NftWorker()  # here, where the test is

@@ -11,7 +11,8 @@ from typing import Any
 from netmodel.daemon.wire import resources, security
 from netmodel.daemon.wire.encode import moment
 from netmodel.daemon.wire.endpoint import endpoint_settings
-from netmodel.daemon.wire.ports import port_bindings, published, summary
+from netmodel.daemon.wire.ports import exposure, port_bindings, published, summary
+from netmodel.engine.values import PortExposure
 from netmodel.model import Container, ContainerConfig, Endpoint, MountConfig, Network
 from runtime.defaults import DEFAULT_READONLY_PATHS, default_masked_paths
 
@@ -55,6 +56,7 @@ class Seen:
     netns: Path | None = None
     log: Path | None = None
     volume_paths: Mapping[str, Path] | None = None
+    exposures: Sequence[PortExposure] = ()
 
 
 def line(seen: Seen, now: datetime | None = None) -> dict[str, Any]:
@@ -67,7 +69,7 @@ def line(seen: Seen, now: datetime | None = None) -> dict[str, Any]:
         "ImageID": seen.image_id,
         "Command": " ".join(seen.argv),
         "Created": int(container.created_at.timestamp()),
-        "Ports": summary(config.exposed_ports, container.ports if container.state.running else ()),
+        "Ports": summary(config.exposed_ports, container.ports if container.state.running else (), _families(seen)),
         "Labels": dict(config.labels),
         "State": container.state.status,
         "Status": status(container, now or datetime.now(UTC)),
@@ -116,7 +118,11 @@ def inspect(seen: Seen) -> dict[str, Any]:
         "Mounts": [_mount_point(mount, seen) for mount in config.mounts],
         "Config": _config(container),
         "NetworkSettings": _network_settings(seen),
-        "Netmodel": {"IdmapBase": container.idmap_base, "Sandbox": container.sandbox},
+        "Netmodel": {
+            "IdmapBase": container.idmap_base,
+            "Sandbox": container.sandbox,
+            "Exposure": [exposure(one) for one in seen.exposures],
+        },
     }
 
 
@@ -173,7 +179,9 @@ def _network_settings(seen: Seen) -> dict[str, Any]:
     container = seen.container
     networks = _networks(seen)
     default = networks.get("bridge", {})  # Docker repeats the default network's values up here
-    ports = published(container.config.exposed_ports, container.ports) if container.state.running else {}
+    ports = {}
+    if container.state.running:
+        ports = published(container.config.exposed_ports, container.ports, _families(seen))
     return {
         "Bridge": "",
         "SandboxID": container.sandbox,
@@ -189,6 +197,10 @@ def _network_settings(seen: Seen) -> dict[str, Any]:
         "MacAddress": default.get("MacAddress", ""),
         "Networks": networks,
     }
+
+
+def _families(seen: Seen) -> set[int]:
+    return {address.version for endpoint in seen.endpoints for address in endpoint.addresses}
 
 
 def _config(container: Container) -> dict[str, Any]:

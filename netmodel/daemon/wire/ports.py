@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from netmodel.daemon.wire.decode import Body, address
+from netmodel.engine.values import PortExposure
 from netmodel.errors import Invalid
 from netmodel.model import NetworkProtocol, PortConfig
 
@@ -60,21 +61,31 @@ def port_bindings(ports: Iterable[PortConfig]) -> dict[str, list[dict[str, str]]
     return answer
 
 
-def published(exposed_ports: Iterable[PortConfig], ports: Iterable[PortConfig]) -> dict[str, Any]:
-    """What is published, as NetworkSettings.Ports shows it; a port only exposed is null."""
+def published(
+    exposed_ports: Iterable[PortConfig], ports: Iterable[PortConfig], families: Collection[int]
+) -> dict[str, Any]:
+    """What is published, as NetworkSettings.Ports shows it; a port only exposed is null.
+
+    A port that is reached at the container's own address has no port of the host: "".
+    """
     answer: dict[str, Any] = {port_key(port): None for port in exposed_ports}
     for port in ports:
         if answer.get(port_key(port)) is None:
             answer[port_key(port)] = []
-        answer[port_key(port)] += [{"HostIp": ip, "HostPort": str(port.host_port)} for ip in _host_addresses(port)]
+        number = str(port.host_port or "")
+        answer[port_key(port)] += [{"HostIp": ip, "HostPort": number} for ip in _host_addresses(port, families)]
     return answer
 
 
-def summary(exposed_ports: Iterable[PortConfig], ports: Iterable[PortConfig]) -> list[dict[str, Any]]:
+def summary(
+    exposed_ports: Iterable[PortConfig], ports: Sequence[PortConfig], families: Collection[int]
+) -> list[dict[str, Any]]:
     """The same as a list, as `ps` shows it."""
     answer: list[dict[str, Any]] = []
     bound = set()
     for port in ports:
+        if not port.host_port:
+            continue
         bound.add(port_key(port))
         answer += [
             {
@@ -83,18 +94,31 @@ def summary(exposed_ports: Iterable[PortConfig], ports: Iterable[PortConfig]) ->
                 "PublicPort": port.host_port,
                 "Type": port.protocol,
             }
-            for ip in _host_addresses(port)
+            for ip in _host_addresses(port, families)
         ]
+    listed = dict.fromkeys([*(port for port in ports if not port.host_port), *exposed_ports])
     answer += [
-        {"PrivatePort": port.container_port, "Type": port.protocol}
-        for port in exposed_ports
-        if port_key(port) not in bound
+        {"PrivatePort": port.container_port, "Type": port.protocol} for port in listed if port_key(port) not in bound
     ]
     return answer
 
 
-def _host_addresses(port: PortConfig) -> tuple[str, ...]:
-    return (str(port.host_address),) if port.host_address else ("0.0.0.0", "::")
+def exposure(one: PortExposure) -> dict[str, Any]:
+    """How far a port is really reached; Docker has no such thing."""
+    return {
+        "Port": port_key(one.port),
+        "Address": str(one.address),
+        "Number": one.number,
+        "State": one.state,
+        "Why": one.why,
+    }
+
+
+def _host_addresses(port: PortConfig, families: Collection[int]) -> tuple[str, ...]:
+    """Where it is reached: of all the host's addresses, those of a family that the container has."""
+    if port.host_address:
+        return (str(port.host_address),)
+    return tuple(anywhere for family, anywhere in ((4, "0.0.0.0"), (6, "::")) if family in families)
 
 
 def _split(key: str) -> tuple[str, NetworkProtocol]:

@@ -200,6 +200,25 @@ def test_json_is_docker_s(daemon: Daemon) -> None:
     assert used["pids_stats"]["current"] == 1
 
 
+def test_port_says_what_keeps_the_world_from_it(daemon: Daemon) -> None:
+    """Rules of others decide as well as ours; inspect says it, too."""
+    daemon.ok("run", "-d", "--name", "walled", "-p", "8096:80", "-p", "127.0.0.1:8097:81", "host", "sleep", "infinity")
+    daemon.run(
+        "nft", "add table inet strict; add chain inet strict c { type filter hook forward priority 0; policy drop; }"
+    )
+    try:
+        done = daemon.netmodel("port", "walled")
+        [web, local] = json.loads(daemon.ok("inspect", "walled"))[0]["Netmodel"]["Exposure"]
+    finally:
+        daemon.run("nft", "delete table inet strict")
+        daemon.ok("rm", "-f", "walled")
+
+    assert done.stdout == "80/tcp -> 0.0.0.0:8096\n81/tcp -> 127.0.0.1:8097\n"
+    why = "table inet strict chain c (policy drop)"
+    assert done.stderr == f"warning: 0.0.0.0:8096 is not reached from outside: blocked by {why}\n"
+    assert (web["State"], web["Why"], local["State"]) == ("blocked", why, "host")
+
+
 def test_an_image_beside_us(daemon: Daemon, tmp_path: Path) -> None:
     (tmp_path / "rootfs" / "bin").mkdir(parents=True)
     busybox = Path("/bin/busybox")

@@ -114,5 +114,5 @@ def test_a_port_that_is_only_exposed() -> None:
     exposed = (PortConfig(container_port=80), PortConfig(container_port=90, protocol="udp"))
     bound = (PortConfig(container_port=80, host_port=1, host_address=ip_address("127.0.0.1")),)
 
-    assert published(exposed, bound) == {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "1"}], "90/udp": None}
-    assert summary(exposed, bound)[1] == {"PrivatePort": 90, "Type": "udp"}
+    assert published(exposed, bound, {4}) == {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "1"}], "90/udp": None}
+    assert summary(exposed, bound, {4})[1] == {"PrivatePort": 90, "Type": "udp"}

@@ -285,3 +285,12 @@ def test_a_port_of_the_engines_choice_is_none_that_the_administrator_reserved(
     assert len({(port.protocol, port.host_port) for port in published}) == 6
     with pytest.raises(NetmodelError, match="no host port is free for 80/tcp"):
         run("b", "n", ports=(PortConfig(container_port=80),))
+
+
+def test_exposure_of_a_routed_port_is_at_the_containers_own_address(engine: Engine, run: Run) -> None:
+    network(engine, "n", "10.1.0.0/24", **{MODE: "routed"})
+    run("a", "n", ports=(WEB,))
+    [one] = engine.exposures("a")
+    assert (str(one.address), one.number, one.state) == ("10.1.0.2", 80, "open")
+    engine.stop("a", timeout_s=0)
+    assert engine.exposures("a") == []
