@@ -6,13 +6,12 @@ What we make carries our tag and goes with its network; a link that was there be
 from __future__ import annotations
 
 import errno
-from contextlib import ExitStack
 
 from drivers.errors import DriverError, InvalidOption, LinkTaken, MissingLinkKind
-from drivers.kernel.errors import KernelError
 from drivers.kernel.link import IFF_UP, change, delete_link, no_link_local, set_alias
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.sublink import add_sink, add_vlan, is_unknown_kind
+from drivers.kernel.wire import Request
 
 _VLANS = range(1, 4095)
 PARENT = "parent"
@@ -50,20 +49,30 @@ class Parents:
             self._host.apply([delete_link(link.index)])
 
     def _make(self, network_id: str, parent: str, name: str) -> int:
-        with ExitStack() as undo:
-            if parent:
-                self._make_vlan(name)
-            else:
-                self._make_sink(name)
-            undo.callback(self._host.attempt, [delete_link(name)])
-            self._host.apply([set_alias(name, self._tag(network_id)), no_link_local(name)])
-            # A VLAN of a link that is down comes up together with it (Linux net/8021q/vlan.c, vlan_dev_open()).
-            self._host.apply([change(name, f"set link {name} up", flags=IFF_UP, harmless=(errno.ENETDOWN,))])
-            index = self._host.index(name)
-            undo.pop_all()
-        return index
+        if parent:
+            candidates, missing = [self._vlan(name)], MissingLinkKind("VLAN", "CONFIG_VLAN_8021Q")
+        else:
+            candidates = [add_sink(name, kind) for kind in ("dummy", "ifb")]
+            missing = MissingLinkKind("dummy", "CONFIG_DUMMY (or CONFIG_IFB), or the network a parent")
+        for candidate in candidates:
+            refusals = self._host.attempt([candidate, *self._settings(network_id, name)])
+            if not refusals:
+                return self._host.index(name)
+            if not is_unknown_kind(refusals[0]):
+                self.remove(network_id, parent)
+                raise refusals[0]
+        raise missing
 
-    def _make_vlan(self, name: str) -> None:
+    def _settings(self, network_id: str, name: str) -> list[Request]:
+        """What goes with the link in the datagram that makes it: nothing can stop us before it is tagged as ours."""
+        return [
+            set_alias(name, self._tag(network_id)),
+            no_link_local(name),
+            # A VLAN of a link that is down comes up together with it (Linux net/8021q/vlan.c, vlan_dev_open()).
+            change(name, f"set link {name} up", flags=IFF_UP, harmless=(errno.ENETDOWN,)),
+        ]
+
+    def _vlan(self, name: str) -> Request:
         below, dot, number = name.rpartition(".")
         base = self._host.link(below) if dot else None
         if base is None:
@@ -71,23 +80,7 @@ class Parents:
             raise DriverError(f"the host has no link {below if dot else name}", kind="not_found", hint=hint)
         if not number.isdigit() or int(number) not in _VLANS:
             raise InvalidOption(f"{number!r} in parent {name} is no VLAN", hint="a number from 1 to 4094")
-        try:
-            self._host.apply([add_vlan(name, base.index, int(number))])
-        except KernelError as error:
-            if is_unknown_kind(error):
-                raise MissingLinkKind("VLAN", "CONFIG_VLAN_8021Q") from error
-            raise
-
-    def _make_sink(self, name: str) -> None:
-        for kind in ("dummy", "ifb"):
-            try:
-                self._host.apply([add_sink(name, kind)])
-            except KernelError as error:
-                if not is_unknown_kind(error):
-                    raise
-            else:
-                return
-        raise MissingLinkKind("dummy", "CONFIG_DUMMY (or CONFIG_IFB), or the network a parent")
+        return add_vlan(name, base.index, int(number))
 
     def _tag(self, network_id: str) -> str:
         return f"netmodel:{self._root_id}:{PARENT}:{network_id}"

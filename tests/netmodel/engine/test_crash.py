@@ -23,18 +23,20 @@ services:
   web:
     image: host
     command: sleep 300
-    networks: [front, back]
+    networks: [front, back, cable, segment]
     ports: ["127.0.0.1:0:80", "18080:80/udp"]
     volumes: ["data:/data"]
     mem_limit: 64m
-  app: {image: host, command: sleep 300, networks: [back], depends_on: [web]}
+  app: {image: host, command: sleep 300, networks: [back, cable], depends_on: [web]}
   side: {image: host, command: sleep 300, network_mode: "service:app"}
 networks:
   front: {enable_ipv6: true}
   back: {internal: true}
+  cable: {x-link: p2p}
+  segment: {driver: macvlan}
 volumes: {data: {}}
 """
-# Up takes some 60 steps: every one is killed at, half of them before and half after it took effect.
+# Up takes some 70 steps: every one is killed at, half of them before and half after it took effect.
 SHARES = 6
 
 
