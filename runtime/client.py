@@ -19,6 +19,7 @@ from typing import Any, Literal
 from runtime import wire
 from runtime.codec import encode
 from runtime.errors import SpawnerUnavailable
+from runtime.kernel import mount
 from runtime.launch.control import recover
 from runtime.launch.terminal import resize
 from runtime.spec import ContainerSpec, Process
@@ -429,17 +430,22 @@ def _dial(directory: Path) -> socket.socket | None:
 
 def _launch(directory: Path) -> None:
     """Start a spawner and wait until it listens."""
+    # Its copies join containers, whose root, where that is the host's as well, finds the program they run at
+    # /proc/PID/exe: so that is a file on a read-only mount. Source: CVE-2019-5736.
+    interpreter = mount.clone_tree(sys.executable)
+    mount.change(interpreter, set_=mount.RDONLY)
     told, ready = os.pipe2(os.O_CLOEXEC)
     program = Path(__file__).parent / "spawner" / "__main__.py"
     try:
         with open(directory / "spawner.log", "ab") as log:
             # Without site packages and without the environment: it needs the standard library alone.
             starter = subprocess.Popen(
-                [sys.executable, "-P", "-S", "-E", "-s", str(program), str(directory), str(ready)],
+                [sys.executable, "-P", "-S", "-E", "-s", str(program), str(directory), str(ready), str(interpreter)],
+                executable=f"/proc/self/fd/{interpreter}",
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(ready,),
+                pass_fds=(ready, interpreter),
                 start_new_session=True,
             )
         os.close(ready)
@@ -448,6 +454,7 @@ def _launch(directory: Path) -> None:
         answer = os.read(told, 4096).decode(errors="replace")
     finally:
         os.close(told)
+        os.close(interpreter)
         if ready >= 0:
             os.close(ready)
     if answer != "ok" and "temporarily unavailable" not in answer:

@@ -26,6 +26,9 @@ DEFAULT_CAPABILITIES: Final = (
     "CAP_AUDIT_WRITE",
 )
 
+# Tasks of a container that did not say: more than programs need, fewer than a machine breaks down under.
+DEFAULT_PIDS: Final = 4096
+
 DEFAULT_MASKED_PATHS: Final = (
     "/proc/acpi",
     "/proc/asound",

@@ -196,7 +196,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
         cgroups=cgroups,
         images=Images(root.images, root.path),
         layers=Layers(root.layers),
-        confinement=Confinement(root.filters),
+        confinement=Confinement(root.filters, cgroups),
         volumes=Volumes(root.volumes),
         zone=zone,
         dns=dns,

@@ -8,7 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from netmodel.errors import Invalid, MissingFeature
-from netmodel.model import ContainerConfig
+from netmodel.model import Container, ContainerConfig
+from runtime.cgroups import Cgroups
+from runtime.defaults import DEFAULT_PIDS
 from runtime.seccomp import UNCONFINED, Filters, Profile, profile_of
 from runtime.spec import Process
 
@@ -21,22 +23,34 @@ _APPARMOR_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
 class Confinement:
     """Args:
     filters: The directory for the filters of this root.
+
+    Attributes:
+        default_pids: How many tasks a container may have that says nothing about it.
     """
 
-    def __init__(self, filters: Path) -> None:
+    def __init__(self, filters: Path, cgroups: Cgroups) -> None:
         self._filters = Filters(filters)
+        self.default_pids = DEFAULT_PIDS if cgroups.supports("pids") else None
+        self._devices_ruled = cgroups.supports("devices")
         self._known: dict[tuple[str, tuple[str, ...]], str] = {}  # so that a start need not look at the whole policy
 
-    def of(self, process: Process, config: ContainerConfig) -> Process:
+    def of(self, process: Process, container: Container) -> Process:
         """The process, confined as its container is; a further one like the first.
 
         Raises:
             RuntimeFault: The profile is wrong, or filters cannot be made here.
         """
+        config = container.config
+        capabilities = process.capabilities
+        if container.idmap_base is None and not config.privileged and not self._devices_ruled:
+            # Nothing would keep the host's root from opening the node of a disk that it makes. In a user
+            # namespace of its own, the kernel lets nobody make one.
+            capabilities = tuple(name for name in capabilities if name != "CAP_MKNOD")
         return replace(
             process,
+            capabilities=capabilities,
             # Of the container's capabilities, also where this process has more or fewer.
-            seccomp=self._filter(config, process.capabilities),
+            seccomp=self._filter(config, capabilities),
             apparmor=_label(config),
         )
 

@@ -96,10 +96,11 @@ def process_in(core: Core, containers: Containers, container: Container, wanted:
         containers.image_of(container),
         config.hostname or hostname_of(container),
     )
+    base = core.confinement.of(base, container)
     environment = dict(base.environment)
     environment.update(wanted.environment)
     return replace(
-        core.confinement.of(base, config),
+        base,
         environment=tuple(environment.items()),
         working_dir=wanted.working_dir or base.working_dir,
         user=wanted.user or base.user,

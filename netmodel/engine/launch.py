@@ -167,8 +167,15 @@ def _chosen(config: ContainerConfig, wanted: tuple[str, ...] | None, usual: tupl
     return () if config.privileged else usual
 
 
-def resources_of(config: ContainerConfig) -> Resources:
-    """The limits of its control group."""
+def resources_of(config: ContainerConfig, default_pids: int | None = None) -> Resources:
+    """The limits of its control group.
+
+    Args:
+        default_pids: How many tasks one may have that says nothing about it and is not privileged.
+    """
+    pids = config.pids_limit
+    if pids is None and not config.privileged:
+        pids = default_pids
     quota, period = config.cpu_quota_us, config.cpu_period_us
     if config.cpus is not None:
         period = _CPU_PERIOD_US
@@ -184,7 +191,7 @@ def resources_of(config: ContainerConfig) -> Resources:
         cpu_weight=config.cpu_shares,
         cpuset_cpus=config.cpuset_cpus or None,
         cpuset_mems=config.cpuset_mems or None,
-        pids_max=config.pids_limit,
+        pids_max=pids,
         io_weight=config.blkio_weight,
         io_limits=tuple(IoLimit(kind=one.kind, device=one.device, value=one.value) for one in config.blkio),
     )

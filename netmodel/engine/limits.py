@@ -51,7 +51,7 @@ class Limits:
             run = self._lifecycle.runs.get(container.id) if container.state.running else None
             if run is not None:
                 try:
-                    run.cgroup.update(resources_of(changed.config))
+                    run.cgroup.update(resources_of(changed.config, self._core.confinement.default_pids))
                 except Exception:
                     with suppress(Exception):  # the first refusal is what the caller is to hear
                         run.cgroup.update(resources_of(container.config))

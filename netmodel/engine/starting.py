@@ -65,7 +65,7 @@ class Starting:
         core = self._core
         cgroup = core.cgroups.create(
             container.id,
-            resources_of(container.config),
+            resources_of(container.config, core.confinement.default_pids),
             privileged=container.config.privileged,
             devices=device_rules_of(container.config),
         )
@@ -124,7 +124,7 @@ class Starting:
             cgroups=cgroups,
             volumes=self._volumes.mounts(container),
         )
-        return replace(spec, process=self._core.confinement.of(spec.process, container.config))
+        return replace(spec, process=self._core.confinement.of(spec.process, container))
 
     def discard(self, container_id: str) -> None:
         """Undo spawner.create(), and spawner.start() as well."""

@@ -1,6 +1,7 @@
-"""Run the spawner of one directory: `__main__.py DIRECTORY READY`, started by runtime.client alone.
+"""Run the spawner of one directory: `__main__.py DIRECTORY READY PROGRAM`, started by runtime.client alone.
 
-READY is a descriptor: it is told "ok" once the socket answers, or why it never will.
+READY is a descriptor: it is told "ok" once the socket answers, or why it never will. PROGRAM is one, too: of the
+interpreter that runs this, and of no more use.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ def main() -> None:
     package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     sys.path.insert(0, package_root)
     directory, ready = sys.argv[1], int(sys.argv[2])
+    os.close(int(sys.argv[3]))
     if os.fork() > 0:
         os._exit(0)  # so that it is nobody's child, whoever started it
     try:

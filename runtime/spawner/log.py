@@ -14,7 +14,8 @@ from json.encoder import encode_basestring
 from runtime.spawner.loop import Loop
 
 _LINE_BYTES = 16 * 1024
-_READ_BYTES = 64 * 1024
+# At one turn: 20 ms of work where lines are as short as a flood can make them.
+_READ_BYTES = 16 * 1024
 
 
 class Stream:
@@ -40,7 +41,7 @@ class Stream:
         *lines, self._rest = (self._rest + data).split(b"\n")
         whole = [line + b"\n" for line in lines]
         entries = [part for line in whole for part in _cut(line)]
-        while len(self._rest) >= _LINE_BYTES:
+        while len(self._rest) > _LINE_BYTES:  # one byte more tells whether a character ends there
             size = _boundary(self._rest)
             entries.append(self._rest[:size])
             self._rest = self._rest[size:]
@@ -102,7 +103,7 @@ class LogPump:
                 # Closed by the process, which may live on: only a loop that watches it on would spin.
                 self._loop.forget(stream.fd)
 
-        self._loop.watch(fd, pump)
+        self._loop.watch(fd, pump, patient=True)
 
     def close(self) -> None:
         """Write what is left and let go."""
