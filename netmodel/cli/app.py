@@ -37,7 +37,17 @@ COMMANDS = {
     "events": ("events", "Show what happens, as it happens"),
     "network": ("network", "Create, show, join and remove networks"),
     "volume": ("volume", "Create, show and remove volumes"),
-    "image": ("image", "Show images"),
+    "image": ("image", "Fetch, show, name, give away and remove images"),
+    "images": ("images", "List images"),
+    "pull": ("images", "Fetch images from registries"),
+    "push": ("images", "Give images to registries"),
+    "load": ("images", "Take in images from an archive"),
+    "save": ("images", "Write images to an archive"),
+    "import": ("images", "Make an image of the archive of a root file system"),
+    "export": ("images", "Write a container's file system to an archive"),
+    "tag": ("images", "Give an image a further name"),
+    "history": ("images", "Show what was done to make an image"),
+    "rmi": ("images", "Remove images, or their names"),
     "up": ("project", "Make a topology file's project stand"),
     "down": ("project", "Remove a project's containers and networks"),
     "plan": ("project", "Show what up would do"),
@@ -48,6 +58,9 @@ COMMANDS = {
     "completion": ("completion", "Print the script that completes commands in your shell"),
 }
 
+# Commands whose names a Python function cannot have.
+_FUNCTIONS = {"exec": "execute", "import": "import_"}
+
 
 class Lazy(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -57,7 +70,7 @@ class Lazy(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"netmodel.cli.{COMMANDS[name][0]}")
-        command: click.Command = getattr(module, name if name != "exec" else "execute")
+        command: click.Command = getattr(module, _FUNCTIONS.get(name, name))
         return command
 
     def resolve_command(

@@ -10,7 +10,12 @@ from netmodel.cli.names import ANYTHING
 from netmodel.cli.session import Session, Verb, note, show_json
 from netmodel.client import ApiError, Client
 
-_PATHS = {"container": "/containers/{}/json", "network": "/networks/{}", "volume": "/volumes/{}"}
+_PATHS = {
+    "container": "/containers/{}/json",
+    "network": "/networks/{}",
+    "volume": "/volumes/{}",
+    "image": "/images/{}/json",
+}
 
 
 @click.command(cls=Verb)
@@ -20,7 +25,7 @@ _PATHS = {"container": "/containers/{}/json", "network": "/networks/{}", "volume
 @click.argument("names", nargs=-1, required=True, type=ANYTHING)
 @click.pass_obj
 def inspect(session: Session, names: tuple[str, ...], kind: str | None, template: str | None, as_json: bool) -> int:
-    """Show all about containers, networks and volumes: a JSON array."""
+    """Show all about containers, networks, volumes and images: a JSON array."""
     return show_each(session, names, [kind] if kind else list(_PATHS), template)
 
 

@@ -50,6 +50,12 @@ def _volumes(client: Client) -> Iterator[tuple[str, str]]:
         yield one["Name"], one["Driver"]
 
 
+def _images(client: Client) -> Iterator[tuple[str, str]]:
+    for one in client.get("/images/json"):
+        for name in one["RepoTags"]:
+            yield name, one["Id"].removeprefix("sha256:")[:12]
+
+
 def _things(client: Client) -> Iterator[tuple[str, str]]:
     yield from _containers(client)
     yield from _networks(client)
@@ -57,4 +63,5 @@ def _things(client: Client) -> Iterator[tuple[str, str]]:
 
 
 CONTAINER, NETWORK, VOLUME = Name("container", _containers), Name("network", _networks), Name("volume", _volumes)
+IMAGE = Name("image", _images)
 ANYTHING = Name("name", _things)

@@ -26,9 +26,12 @@ def up(session: Session, file: str, project_name: str | None, detach: bool, as_j
     """
     from netmodel import codec
     from netmodel.cli.files import load
+    from netmodel.cli.missing import fetch_if_missing
     from netmodel.cli.progress import Progress
 
     project = load(file, project_name).project
+    for image in dict.fromkeys(container.config.image for container in project.containers):
+        fetch_if_missing(session.client, image)
     began, progress = time.monotonic(), Progress()
     try:
         progress.follow(session.client.stream("POST", "/netmodel/projects/up", codec.dumps(project)))

@@ -17,24 +17,34 @@ _PROGRAM_FAILED = (126, 127)
 _SETTINGS = {"allow_interspersed_args": False}  # what follows the image is the program's
 
 
+_pull = click.option(
+    "--pull",
+    type=click.Choice(["missing", "always", "never"]),
+    default="missing",
+    help="When to fetch the image from its registry [missing]",
+)
+
+
 @click.command(cls=Verb, context_settings=_SETTINGS)
+@_pull
 @container_options
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def create(session: Session, /, image: str, command: tuple[str, ...], **options: Any) -> None:
+def create(session: Session, /, image: str, command: tuple[str, ...], pull: str, **options: Any) -> None:
     """Create a container without starting it; prints its id."""
     name = options.pop("name")
-    print(_create(session.client, name, create_body(image, command, options)))
+    print(_create(session.client, name, create_body(image, command, options), pull))
 
 
 @click.command(cls=Verb, context_settings=_SETTINGS)
 @click.option("-d", "--detach", is_flag=True, help="Print its id and leave it running")
+@_pull
 @container_options
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def run(session: Session, /, detach: bool, image: str, command: tuple[str, ...], **options: Any) -> int:
+def run(session: Session, /, detach: bool, image: str, command: tuple[str, ...], pull: str, **options: Any) -> int:
     """Create a container and start it; without -d show its output and exit with its code.
 
     Exit codes as Docker's: 125 when the engine failed, 126 and 127 when the command could not be run. A container
@@ -43,7 +53,7 @@ def run(session: Session, /, detach: bool, image: str, command: tuple[str, ...],
     client, name = session.client, options.pop("name")
     body = create_body(image, command, options)
     try:
-        container = _create(client, name, body)
+        container = _create(client, name, body, pull)
         if detach:
             _start(client, container)
             print(container)
@@ -57,8 +67,19 @@ def run(session: Session, /, detach: bool, image: str, command: tuple[str, ...],
         return code if code in _PROGRAM_FAILED else _ENGINE_FAILED
 
 
-def _create(client: Client, name: str, body: dict[str, Any]) -> str:
-    made = client.post("/containers/create", body, name=name)
+def _create(client: Client, name: str, body: dict[str, Any], pull: str) -> str:
+    from netmodel.cli.missing import fetch_if_missing, is_registry_name
+
+    if pull == "always" and is_registry_name(body["Image"]):
+        from netmodel.cli.images import fetch
+
+        fetch(client, body["Image"])
+    try:
+        made = client.post("/containers/create", body, name=name)
+    except ApiError as error:
+        if error.status != 404 or pull == "never" or not fetch_if_missing(client, body["Image"], error.hint):
+            raise
+        made = client.post("/containers/create", body, name=name)
     for warning in made["Warnings"] or ():
         note(f"warning: {warning}")
     return str(made["Id"])

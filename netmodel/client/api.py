@@ -44,9 +44,11 @@ class Client:
     def delete(self, path: str, **parameters: Parameter) -> Any:
         return self._whole("DELETE", path, None, parameters)
 
-    def stream(self, method: str, path: str, body: Any = None, **parameters: Parameter) -> Iterator[Any]:
+    def stream(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **parameters: Parameter
+    ) -> Iterator[Any]:
         """Yield one JSON value a line, each as soon as it arrives."""
-        with self.open(method, path, body, **parameters) as response:
+        with self._send(method, path, body, parameters, headers or {}) as response:
             for line in response.lines():
                 if line.strip():
                     yield json.loads(line)
@@ -72,7 +74,8 @@ class Client:
     def _send(
         self, method: str, path: str, body: Any, parameters: dict[str, Parameter], headers: dict[str, str]
     ) -> http.Response:
-        encoded = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        ready = body is None or isinstance(body, bytes) or hasattr(body, "read")
+        encoded = body if ready else json.dumps(body).encode()
         target = http.target(http.quote(path, b"/"), _query(parameters))
         connection = self._connect()
         try:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
+from typing import IO
 
 from netmodel.client.errors import EngineUnavailable
 
 CHUNK = 65536
+_PIECE = 1 << 20
 
 
 class Response:
@@ -117,14 +119,34 @@ class Response:
 
 
 def send(
-    connection: socket.socket, method: str, target: str, headers: Mapping[str, str], body: bytes | None
+    connection: socket.socket, method: str, target: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None
 ) -> Response:
-    """Send one request and read the head of its answer."""
+    """Send one request and read the head of its answer.
+
+    Args:
+        body: Bytes are JSON; a file is sent as it is, from where it stands to its end.
+    """
     lines = [f"{method} {target} HTTP/1.1", "Host: netmodel", *(f"{name}: {value}" for name, value in headers.items())]
+    if body is not None and not isinstance(body, bytes):
+        lines += ["Content-Type: application/x-tar", "Transfer-Encoding: chunked"]
+        connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        return _send_file(connection, body)
     if body is not None:
         lines.append("Content-Type: application/json")
     lines.append(f"Content-Length: {len(body or b'')}")
     connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b""))
+    return Response(connection)
+
+
+def _send_file(connection: socket.socket, file: IO[bytes]) -> Response:
+    try:
+        while piece := file.read(_PIECE):
+            connection.sendall(b"%x\r\n" % len(piece))
+            connection.sendall(piece)
+            connection.sendall(b"\r\n")
+        connection.sendall(b"0\r\n\r\n")
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # it has refused before it had all; its answer says why
     return Response(connection)
 
 

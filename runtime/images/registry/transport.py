@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -184,12 +186,14 @@ class Transport:
         connection.close()
 
     def _context(self, host: str) -> ssl.SSLContext:
+        if self.registries.is_insecure(host):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
         context = ssl.create_default_context()
         for certificate in sorted((_CERTIFICATES / host).glob("*.crt")):
             context.load_verify_locations(certificate)
-        if self.registries.is_insecure(host):
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
         return context
 
     def _try_schemes(self, host: str) -> str:
@@ -218,7 +222,14 @@ class Transport:
             why, hint = f"it does not speak TLS ({error.reason})", refused.hint
         else:
             why = f"it cannot be reached ({_why(error)})"
-        return RegistryFailed(host, why, hint, again=not isinstance(error, ssl.SSLError))
+        return RegistryFailed(host, why, hint, again=_may_pass(error))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it may be better in a moment. Who is not there will not come for us."""
+    if isinstance(error, ssl.SSLError | ConnectionRefusedError | socket.gaierror):
+        return False
+    return not (isinstance(error, OSError) and error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH))
 
 
 def _host(url: str) -> str:

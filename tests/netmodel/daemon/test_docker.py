@@ -191,7 +191,7 @@ def test_what_we_have_not_is_refused_or_warned_of(daemon: Daemon) -> None:
     group = attempt(daemon, "create", "--cgroup-parent", "x", "host")
     policy = attempt(daemon, "create", "--restart", "always", "host")
 
-    assert "registries are not supported yet" in image.stderr
+    assert "registry-1.docker.io: it cannot be reached" in image.stderr
     assert "HostConfig.CgroupParent is not supported" in group.stderr
     assert policy.returncode == 0
     assert "restart policy" in policy.stderr

@@ -1,0 +1,215 @@
+"""Images by the command line and by docker's: there and back through archives and a registry."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pty
+import tarfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.netmodel.engine.test_images import BASE, CHANGE, needs_busybox
+from tests.support.daemon import NETMODEL, Daemon, needs_docker
+from tests.support.registry import PASSWORD, USER, Server, basic, needs_registry, registry
+from tests.support.tars import docker_archive, layer, oci_archive
+
+pytestmark = [pytest.mark.kernel, needs_busybox]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("archive") / "app.tar"
+    layers = [layer(*BASE), layer(*CHANGE)]
+    path.write_bytes(docker_archive(layers, ["lab/app:1"], Cmd=["/bin/cat", "/srv/new"]).getvalue())
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A registry on the engine's host that wants a name and a password, which docker's configuration has."""
+    place = tmp_path_factory.mktemp("registry")
+    with daemon.box.entered(), registry(place, basic(place)) as running:
+        docker = Path(daemon.environment["DOCKER_CONFIG"])
+        docker.mkdir(exist_ok=True)
+        auth = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        (docker / "config.json").write_text(json.dumps({"auths": {running.address: {"auth": auth}}}))
+        yield running
+
+
+def test_load_shows_and_runs(daemon: Daemon, archive: Path) -> None:
+    assert daemon.ok("load", "-i", str(archive)) == "lab/app:1"
+
+    assert daemon.ok("run", "--rm", "lab/app:1") == "change"
+    listed = daemon.ok("images")
+    assert "lab/app:1" in listed
+    assert "host:latest" in listed
+    assert [line.split()[-1] for line in daemon.ok("history", "lab/app:1").splitlines()[1:]] == ["1", "0"]
+    (shown,) = json.loads(daemon.ok("image", "inspect", "lab/app:1"))
+    assert shown["Config"]["Cmd"] == ["/bin/cat", "/srv/new"]
+    assert daemon.ok("image", "inspect", "-f", "{{.Os}}", "lab/app:1") == "linux"
+
+
+def test_save_and_load_by_pipe_and_by_file(daemon: Daemon, archive: Path, tmp_path: Path) -> None:
+    daemon.ok("load", "-i", str(archive))
+    target = tmp_path / "saved.tar"
+    daemon.ok("save", "-o", str(target), "lab/app:1")
+    image_id = daemon.ok("images", "-q", "lab/app:1")
+
+    assert "untagged: lab/app:1" in daemon.ok("rmi", "lab/app:1")
+    assert daemon.run("sh", "-c", f"{NETMODEL} load < {target}").stdout.strip() == "lab/app:1"
+
+    assert daemon.ok("images", "-q", "lab/app:1") == image_id
+    assert not target.with_name("saved.tar.part").exists()
+
+
+def test_import_and_export(daemon: Daemon, archive: Path, tmp_path: Path) -> None:
+    daemon.ok("load", "-i", str(archive))
+    daemon.ok("run", "--name", "exported", "lab/app:1", "/bin/sh", "-c", "echo mine > /srv/mine")
+    target = tmp_path / "rootfs.tar"
+
+    daemon.ok("export", "-o", str(target), "exported")
+    daemon.ok("rm", "exported")
+    with tarfile.open(target) as tar:
+        assert {"srv/mine", "srv/new"} <= set(tar.getnames())
+    imported = daemon.ok("import", "-c", 'CMD ["/bin/cat", "/srv/mine"]', "-c", "ENV A=1", str(target), "lab/flat:1")
+
+    assert imported.startswith("sha256:")
+    assert daemon.ok("run", "--rm", "lab/flat:1") == "mine"
+
+
+def test_an_image_in_use_stays(daemon: Daemon, archive: Path) -> None:
+    daemon.ok("load", "-i", str(archive))
+    daemon.ok("create", "--name", "needs", "lab/app:1")
+
+    refused = daemon.netmodel("rmi", "lab/app:1")
+
+    assert refused.returncode == 1
+    assert refused.stderr == "error: image lab/app:1 is used by needs\nhint: remove them first\n"
+    daemon.ok("rm", "needs")
+
+
+@needs_registry
+def test_push_pull_and_run_what_is_missing(daemon: Daemon, server: Server, archive: Path, tmp_path: Path) -> None:
+    name = f"{server.address}/lab/app:1"
+    daemon.ok("load", "-i", str(archive))
+    daemon.ok("tag", "lab/app:1", name)
+
+    pushed = daemon.ok("push", name)
+    assert pushed.startswith(f"{name}@sha256:")
+    daemon.ok("rmi", name)
+    daemon.ok("rmi", "lab/app:1")
+    daemon.ok("image", "prune")
+
+    never = daemon.netmodel("run", "--pull", "never", "--rm", name)
+    assert never.returncode == 125
+    assert f"there is no image {name}" in never.stderr
+    fetched = daemon.netmodel("run", "--rm", name)
+    assert (fetched.returncode, fetched.stdout) == (0, "change")
+    assert f"image {name} is not here, fetching it" in fetched.stderr
+    assert "Pull complete" in fetched.stderr
+    again = daemon.netmodel("pull", name)
+    assert (again.stdout, again.returncode) == (f"{name}\n", 0)
+    assert "Image is up to date" in again.stderr
+
+    daemon.ok("rmi", name)
+    file = tmp_path / "lab.yaml"
+    file.write_text(f"services:\n  a: {{image: '{name}', command: sleep 100}}\n")
+    up = daemon.netmodel("up", str(file))
+    assert up.returncode == 0, up.stderr
+    assert "fetching it" in up.stderr
+    daemon.ok("down", str(file))
+
+
+@needs_registry
+def test_a_pull_that_fails_says_why(daemon: Daemon, server: Server) -> None:
+    missing = daemon.netmodel("pull", f"{server.address}/lab/missing:1")
+    assert missing.returncode == 1
+    assert f"error: registry {server.address} has no lab/missing:1\n" in missing.stderr
+
+    wrong = daemon.netmodel("pull", "UPPER")
+    assert wrong.returncode == 2
+    assert "an image cannot be called" in wrong.stderr
+
+
+@needs_registry
+def test_bars_on_a_terminal(daemon: Daemon, server: Server, archive: Path) -> None:
+    name = f"{server.address}/lab/bars:1"
+    daemon.ok("load", "-i", str(archive))
+    daemon.ok("tag", "lab/app:1", name)
+    daemon.ok("push", name)
+    daemon.ok("rmi", name, "lab/app:1")
+    daemon.ok("image", "prune")
+
+    def pull() -> None:
+        os.execvpe(NETMODEL, [NETMODEL, "pull", name], daemon.environment)
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        daemon.box.setns()
+        pull()
+    seen = b""
+    with suppress(OSError):  # the terminal is gone when the process is
+        while piece := os.read(terminal, 65536):
+            seen += piece
+    os.close(terminal)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert b"\x1b[" in seen
+    assert b"Pull complete" in seen
+
+
+def test_nonsense_is_refused(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "bad.tar").write_bytes(b"no archive" * 1000)
+
+    for argv in (("load", "-i", str(tmp_path / "bad.tar")), ("import", str(tmp_path / "bad.tar"))):
+        refused = daemon.netmodel(*argv)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("error: ")
+        assert len(refused.stderr.splitlines()) <= 2
+    assert daemon.netmodel("load", "-i", "/nowhere").returncode == 2
+    assert daemon.netmodel("save", "nosuch", "-o", str(tmp_path / "x")).returncode == 1
+    assert not (tmp_path / "x").exists()
+
+
+# --- docker's own command line ----------------------------------------------------------------
+
+
+@needs_docker
+@needs_registry
+def test_docker_does_the_same(daemon: Daemon, server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "oci.tar"
+    path.write_bytes(oci_archive([layer(*BASE), layer(*CHANGE)], "docker.io/lab/oci:1").getvalue())
+    name = f"{server.address}/lab/docker:1"
+
+    def docker(*argv: str) -> str:
+        done = daemon.run("docker", *argv)
+        assert done.returncode == 0, f"docker {' '.join(argv)}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    assert "Loaded image: lab/oci:1" in docker("load", "-i", str(path))
+    docker("tag", "lab/oci:1", name)
+    assert "digest: sha256:" in docker("push", name)
+    assert f"Untagged: {name}" in docker("rmi", name)
+    assert "Downloaded newer image" in docker("pull", name)
+    assert "change" in docker("run", "--rm", name, "/bin/cat", "/srv/new")
+    assert "lab/oci" in docker("images", "lab/oci")
+    assert "step 1" in docker("history", "lab/oci:1")
+    docker("save", "-o", str(tmp_path / "saved.tar"), "lab/oci:1")
+    docker("rmi", "lab/oci:1", name)
+    assert "lab/oci:1" in docker("load", "-i", str(tmp_path / "saved.tar"))
+    container = docker("create", "lab/oci:1", "/bin/sh").strip()
+    docker("export", "-o", str(tmp_path / "rootfs.tar"), container)
+    assert "sha256:" in docker("import", str(tmp_path / "rootfs.tar"), "lab/flat:2")
+    docker("rm", container)
+    assert "Images" in docker("system", "df")
+    assert json.loads(docker("inspect", "lab/oci:1"))[0]["RootFS"]["Layers"]
+    docker("image", "prune", "-af")
+    assert "lab/oci" not in docker("images")
+    missing = daemon.run("docker", "pull", f"{server.address}/lab/missing:1")
+    assert missing.returncode == 1
+    assert "has no lab/missing:1" in missing.stderr
