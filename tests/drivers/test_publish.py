@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import IP
+from scapy.layers.sctp import SCTP, SCTPChunkInit, SCTPChunkInitAck
 
 from drivers.api import Endpoint, Network, PortBinding
 from drivers.errors import CannotPublish, PortInUse
@@ -197,3 +199,94 @@ def test_a_hundred_ports_are_one_step(stack: Stack, published: Published) -> Non
     assert len(stack.firewall.published()) == 100
     stack.bridge.unpublish(network, endpoint, ports)
     assert stack.firewall.published() == frozenset()
+
+
+def test_ports_for_any_address_and_for_one_are_different_ports(stack: Stack, remote: Box, published: Published) -> None:
+    """Chosen from one range: none of the host's sockets would be found by a packet for another's port."""
+    network, endpoint, _ = published
+    wanted = [
+        replace(anywhere(8080, to=80), host_port_end=8083),
+        replace(loopback(8080, to=81), host_port_end=8083),
+        replace(loopback(8080, at="192.0.2.1", to=82), host_port_end=8083),
+    ]
+
+    ports = stack.bridge.publish(network, endpoint, wanted)
+
+    # Both of the specific ones may have the same: they are different addresses.
+    assert [port.host_port for port in ports] == [8080, 8081, 8081]
+
+
+def test_one_port_at_two_addresses_leads_to_two_containers(
+    stack: Stack, host: Box, remote: Box, published: Published, box: Boxes
+) -> None:
+    network, endpoint, a = published
+    b = box("b")
+    other = stack.attach(network, b, "10.1.0.3/24")
+    stack.bridge.publish(network, endpoint, [loopback(8080)])
+    stack.bridge.publish(network, other, [loopback(8080, at="192.0.2.1")])
+
+    with serving(a), serving(b):
+        assert ask(host, "127.0.0.1", 8080) == "a heard 10.1.0.1"
+        assert ask(remote, "192.0.2.1", 8080) == "b heard 192.0.2.2"
+        assert ask(host, "192.0.2.1", 8080) == "b heard 192.0.2.1"
+
+
+def test_sctp_is_translated_both_ways(stack: Stack, remote: Box, published: Published) -> None:
+    """A kernel may forward what it has no sockets of; then the packets are made by hand."""
+    network, endpoint, a = published
+    [port] = stack.bridge.publish(network, endpoint, [anywhere(9000, to=9, protocol="sctp")])
+    assert port.host_port == 9000
+    first = IP(src="192.0.2.2", dst="192.0.2.1") / SCTP(sport=7777, dport=9000) / SCTPChunkInit(init_tag=5)
+    with raw_sctp(remote) as client, raw_sctp(a) as server:
+        client.sendto(bytes(first), ("192.0.2.1", 0))
+
+        question = IP(server.recv(500))
+        assert (question.src, question.dst) == ("192.0.2.2", "10.1.0.2")
+        assert (question[SCTP].sport, question[SCTP].dport) == (7777, 9)
+
+        reply = IP(src="10.1.0.2", dst="192.0.2.2") / SCTP(sport=9, dport=7777, tag=5) / SCTPChunkInitAck(init_tag=6)
+        server.sendto(bytes(reply), ("192.0.2.2", 0))
+
+        answer = IP(client.recv(500))
+        assert (answer.src, answer[SCTP].sport, answer[SCTP].dport) == ("192.0.2.1", 9000, 7777)
+
+    with pytest.raises(PortInUse, match="9000/sctp is in use by another container"):
+        stack.bridge.publish(network, stack.attach(network, Box("b"), "10.1.0.3/24"), [loopback(9000, protocol="sctp")])
+    stack.bridge.unpublish(network, endpoint, [port])
+    assert stack.firewall.published() == frozenset()
+
+
+def raw_sctp(box: Box) -> socket.socket:
+    opened = box.open(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP))
+    opened.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
+    opened.settimeout(3)
+    return opened
+
+
+def test_a_range_of_the_same_length_keeps_its_order(stack: Stack, host: Box, published: Published) -> None:
+    network, endpoint, a = published
+    stack.bridge.publish(network, endpoint, [anywhere(7000 + offset, to=80 + offset) for offset in range(5)])
+    with serving(a, 84):
+        assert ask(host, "127.0.0.1", 7004) == "a heard 10.1.0.1"
+        assert ask(host, "127.0.0.1", 7003) == "refused"
+
+
+def test_conversations_do_not_survive_their_port_whatever_changes_hands(
+    stack: Stack, remote: Box, published: Published, box: Boxes
+) -> None:
+    """A sender of datagrams that never pauses reaches the port's next owner, not the last one."""
+    network, endpoint, a = published
+    b = box("b")
+    other = stack.attach(network, b, "10.1.0.3/24")
+    with serving(a), serving(b), remote.open(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        client.settimeout(3)
+        client.connect(("192.0.2.1", 8080))
+        for owner, name in ((endpoint, b"a"), (other, b"b"), (endpoint, b"a")):
+            ports = stack.bridge.publish(network, owner, [anywhere(8080, protocol="udp")])
+            stack.bridge.settle()
+            client.send(b"x")
+            assert client.recv(100) == name + b" heard 192.0.2.2"
+            stack.bridge.unpublish(network, owner, ports)
+            stack.bridge.settle()
+        with Conntrack() as table:
+            assert table.translated() == []
