@@ -14,6 +14,7 @@ from netmodel.topology.network import DEFAULT, Network, Volume
 from netmodel.topology.service import Service
 from netmodel.topology.value import Value
 
+BRIDGE_PORTS = 1023  # Linux net/bridge/br_private.h, BR_MAX_PORTS
 MAX_CYCLES = 20  # told of; a tangle of services has more than anybody reads
 
 Services = Mapping[str, Service]
@@ -36,6 +37,7 @@ def check(project: str, services: Services, networks: Networks, volumes: Mapping
         _mode(service, services)
     for network in networks.values():
         link.check(network, services.values())
+        _room(network, services.values())
     _dependencies(services)
     return claims
 
@@ -96,6 +98,19 @@ def _replicas(services: Services) -> None:
             if attachment.config.mac_address is not None:
                 value = attachment.fields.get("mac_address", service.fields.get("mac_address", service.value))
                 value.error(f"{service.replicas} replicas cannot share one MAC address")
+
+
+def _room(network: Network, services: Iterable[Service]) -> None:
+    if network.config.driver != "bridge":
+        return
+    members = [service for service in services for one in service.attachments if one.key == network.key]
+    count = sum(service.replicas for service in members)
+    if count > BRIDGE_PORTS:
+        value = network.value or max(members, key=lambda service: service.replicas).value
+        value.error_at_key(
+            f'puts {count:,} containers on network "{network.key}"; the kernel allows {BRIDGE_PORTS:,} on one bridge',
+            "spread them over several networks",
+        )
 
 
 def _ports(services: Services) -> None:

@@ -172,6 +172,8 @@ def test_service(tmp_path: Path, keys: str, message: str) -> None:
         ("services: {a: {image: host, networks: {lan: {ipv4_address: 10.1.0.2}}}, b: {image: host, networks: {lan: {ipv4_address: 10.1.0.2}}}}\n" + LAN, '10.1.0.2 is taken by service "a" (line 1)'),
         ("services: {a: {image: host, networks: {lan: {ipv4_address: 10.1.0.7}}}}\nnetworks: {lan: {ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.7}]}}}", '10.1.0.7 is the gateway of network "lan"'),
         ("services: {a: {image: host, networks: {lan: {ipv4_address: 10.1.0.7}}}}\nnetworks: {lan: {ipam: {config: [{subnet: 10.1.0.0/24, aux_addresses: {pr: 10.1.0.7}}]}}}", '10.1.0.7 is kept aside as "pr"'),
+        ("services: {a: {image: host, scale: 1000, networks: [big]}, b: {image: host, scale: 24, networks: [big]}}\nnetworks: {big: }", 'puts 1,024 containers on network "big"; the kernel allows 1,023 on one bridge (spread them over several networks)'),
+        ("services: {a: {image: host, scale: 1024}}", 'puts 1,024 containers on network "default"'),
     ],
 )  # fmt: skip
 def test_file(tmp_path: Path, text: str, message: str) -> None:
@@ -254,7 +256,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, make: str) -> None:
 
 def test_a_long_chain_is_no_cycle_and_no_recursion(tmp_path: Path) -> None:
     services = "".join(
-        f"  s{i}: {{image: host{f', depends_on: [s{i - 1}]' if i else ''}}}\n" for i in reversed(range(3000))
+        f"  s{i}: {{image: host, network_mode: none{f', depends_on: [s{i - 1}]' if i else ''}}}\n"
+        for i in reversed(range(3000))
     )
 
     assert not told(tmp_path, f"services:\n{services}")

@@ -230,8 +230,9 @@ def test_what_is_external_must_be_there(tmp_path: Path) -> None:
 
 def test_order_is_linear_in_a_long_chain(tmp_path: Path) -> None:
     count = 3000
-    services = "".join(f"  s{i}: {{image: host, depends_on: [s{i + 1}]}}\n" for i in range(count))
-    declared = project(tmp_path, f"services:\n{services}  s{count}: {{image: host}}\n")
+    services = "".join(f"  s{i}: {{<<: *base, depends_on: [s{i + 1}]}}\n" for i in range(count))
+    base = "x-base: &base {image: host, network_mode: none}\n"
+    declared = project(tmp_path, f"{base}services:\n{services}  s{count}: {{<<: *base}}\n")
 
     assert [one.service for one in in_order(declared.containers)] == [f"s{i}" for i in range(count, -1, -1)]
 
