@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from runtime.errors import KernelRefused
 from runtime.kernel import clone, keyring, prctl
 from runtime.kernel.path import close_all_but
 from runtime.launch import program
 from runtime.launch.container import as_start_failure, become_root
 from runtime.launch.control import Control
+from runtime.launch.groups import join_cgroups
 from runtime.spec import Process
 
 
@@ -84,16 +84,3 @@ def fork_inside(
         control.fail(as_start_failure(error))
     finally:
         os._exit(0)
-
-
-def join_cgroups(directories: Sequence[str], pid: int = 0) -> None:
-    """Move a process (0 is the caller) into control groups."""
-    for directory in directories:
-        try:
-            file = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(file, b"%d" % pid)
-            finally:
-                os.close(file)
-        except OSError as error:
-            raise KernelRefused(f"put a process into control group {directory}", error) from None

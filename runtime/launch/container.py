@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -14,6 +15,7 @@ from runtime.kernel.path import close_all_but, open_in
 from runtime.launch import filesystems, program
 from runtime.launch.control import GO, MAPPED, MOUNTS, Control
 from runtime.launch.filesystems import CgroupView
+from runtime.launch.groups import join_cgroups
 from runtime.launch.order import ordered_mounts
 from runtime.launch.sysctl import write_sysctls
 from runtime.spec import BindMount, ContainerSpec
@@ -39,10 +41,17 @@ class Birth:
     filter_: bytes = b""
 
 
-def run(birth: Birth) -> NoReturn:
-    """Build the container around this process and become its program."""
+def run(birth: Birth, cgroups: Sequence[str] = ()) -> NoReturn:
+    """Build the container around this process and become its program.
+
+    Args:
+        cgroups: To be joined; in a sandbox that stands, the process in between has done that.
+    """
     control = Control(birth.control)
     try:
+        prctl.die_with_parent(signal.SIGKILL)
+        # While we are the host's root to the kernel still, and before the group is made the root of our own view.
+        join_cgroups(cgroups)
         _run(birth, control)
     except Exception as error:
         control.fail(as_start_failure(error))
@@ -62,14 +71,13 @@ def as_start_failure(error: Exception) -> StartFailed:
 def _run(birth: Birth, control: Control) -> NoReturn:
     spec = birth.spec
     close_all_but(frozenset((control.fileno(), *(birth.stdio or ()))))
-    prctl.die_with_parent(signal.SIGKILL)
     program.set_labels(spec.process)
     control.expect(MAPPED)
     if birth.own_users:
         become_root()
     keyring.join_new_session()
     if spec.private_cgroup:
-        # Only now: its root is the group we are in when it is made, and the spawner has just put us there.
+        # Only now: its root is the group we are in when it is made.
         clone.unshare(clone.CLONE_NEWCGROUP)
     _set_names(spec)
     mount.make_rprivate("/")

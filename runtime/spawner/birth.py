@@ -12,7 +12,6 @@ from typing import Any
 from runtime import wire
 from runtime.errors import InvalidSpec, KernelRefused
 from runtime.kernel import clone
-from runtime.launch import command
 from runtime.launch.container import Birth
 from runtime.launch.control import MAPPED, MOUNTS
 from runtime.launch.filesystems import CgroupView
@@ -145,7 +144,6 @@ def bear(
         undo.callback(_kill, newborn.pid or newborn.messenger)
         if pin is None:
             _map_ids(newborn.pid, spec.idmap)
-            command.join_cgroups(spec.cgroups, newborn.pid)
             if new_network:
                 newborn.pin = _pin(newborn.pid, spec.idmap)
                 newborn.made_pin = True

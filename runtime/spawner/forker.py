@@ -145,7 +145,7 @@ def _container(order: Order, fds: list[int], _home: int) -> int:
     birth = _birth(order, fds)
     pid = clone.clone(order["flags"] | clone.CLONE_PARENT)
     if pid == 0:
-        container.run(birth)
+        container.run(birth, birth.spec.cgroups)
     return pid
 
 
