@@ -20,7 +20,7 @@ from typing import Literal
 
 from drivers.api import Attachment, Endpoint, IPAddress, Network, Pool, PortBinding
 from drivers.bridge_options import GATEWAY_MODE, NAME, PUBLISH_TO_HOST, Options, parse
-from drivers.errors import DriverError, InvalidOption, LinkTaken, NetworkFull
+from drivers.errors import BridgeGone, DriverError, InvalidOption, LinkTaken, NetworkFull
 from drivers.exposure import HOST_ONLY, Exposure
 from drivers.firewall import Firewall, NetworkRules, Opening, Port
 from drivers.kernel.address import IPInterface, add_address, delete_address, link_local
@@ -220,7 +220,7 @@ class Bridge:
     def join(self, network: Network[Options], endpoint: Endpoint, netns: Path) -> Attachment:
         link = veth_name(endpoint)
         self._remove_half_made(endpoint, link)
-        [bridge] = self._host.get(get_link(bridge_name(network)), read_link)
+        bridge = self._bridge_of(network)
         try:
             self._plug_in(network, endpoint, link, bridge, netns)
         except KernelError as error:
@@ -235,6 +235,15 @@ class Bridge:
             mtu=bridge.mtu,
             interface_prefix=network.options.interface_prefix,
         )
+
+    def _bridge_of(self, network: Network[Options]) -> Link:
+        try:
+            [bridge] = self._host.get(get_link(bridge_name(network)), read_link)
+        except KernelError as error:
+            if error.errno == errno.ENODEV:
+                raise BridgeGone(network.name, bridge_name(network)) from error
+            raise
+        return bridge
 
     def _compute_checksums(self, link: str, netns: Path) -> None:
         try:

@@ -45,6 +45,16 @@ class MissingLinkKind(DriverError):
         self.hint = f"it would need {option}; `netmodel doctor` shows what it has"
 
 
+class BridgeGone(DriverError):
+    """The link that is a network, which nobody but us should delete."""
+
+    kind = "unavailable"
+    hint = "`netmodel engine stop`: the engine makes it anew when the next command starts it"
+
+    def __init__(self, network: str, link: str) -> None:
+        super().__init__(f"bridge {link} of network {network} is gone: something else has deleted it")
+
+
 class NetworkFull(DriverError):
     """A network with as many endpoints as it can have.
 

@@ -43,6 +43,8 @@ class Attachments:
         Args:
             fresh: The namespace has just been made.
         """
+        if fresh:
+            undo.callback(self._abandon, container.sandbox)
         sandbox = self._sandboxes.open(container.sandbox, netns, container.config)
         if sandbox.links:
             return
@@ -94,6 +96,11 @@ class Attachments:
             if sandbox is not None:
                 with step:
                     self._sandboxes.clear(sandbox)
+
+    def _abandon(self, name: str) -> None:
+        """Let a sandbox that was made in vain go with its process."""
+        self._sandboxes.close(name)
+        self._core.spawner.unpin(name)
 
     def adopt(self, container: Container, netns: Path) -> None:
         """Find the links of a running sandbox again after the engine was away; nothing in it changes."""
