@@ -143,7 +143,12 @@ def _ports(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> l
                     host_address=None if wanted is None or wanted.is_unspecified else wanted,
                 )
             )
-        if address.version in network.routed or network.trusted:
+        elif wanted is not None and wanted.is_loopback:
+            raise CannotPublish(
+                f"cannot publish {show(binding)}: the network is routed to, so no port of the host leads there",
+                hint="leave the host's address out",
+            )
+        if address.version in network.routed or (network.trusted and not (wanted and wanted.is_loopback)):
             found.append(Opening(protocol=binding.protocol, target=address.ip, target_port=binding.container_port))
     return found
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from drivers.bridge import bridge_name
-from drivers.errors import InvalidOption, LinkTaken
+from drivers.errors import CannotPublish, InvalidOption, LinkTaken
 from drivers.kernel.conntrack import Conntrack
 from tests.drivers.wires import DROPPED_S, Stack, anywhere, ask, loopback, ping, route, serving, wire
 from tests.support.box import Box
@@ -81,6 +81,14 @@ def test_routed_opens_what_is_published_and_translates_nothing(stack: Stack, rem
     stack.bridge.unpublish(network, endpoint, ports)
     with serving(a):
         assert ask(remote, "10.1.0.2", timeout_s=DROPPED_S) == "silence"
+    assert stack.firewall.opened() == frozenset()
+
+
+def test_a_routed_network_has_no_port_on_the_hosts_loopback(stack: Stack, box: Boxes) -> None:
+    network = stack.network("n", V4[0], gateway_mode_ipv4="routed")
+    endpoint = stack.attach(network, box("a"), V4[1])
+    with pytest.raises(CannotPublish, match="the network is routed to, so no port of the host leads there"):
+        stack.bridge.publish(network, endpoint, [loopback(8080)])
     assert stack.firewall.opened() == frozenset()
 
 
@@ -159,11 +167,12 @@ def test_published_ports_are_reached_directly_from_behind_a_trusted_link(
     endpoint = stack.attach(network, a, V4[1])
     route(remote, "10.1.0.0/24", "192.0.2.1")
     route(friend, "10.1.0.0/24", "192.0.3.1")
-    ports = stack.bridge.publish(network, endpoint, [anywhere(8080)])
+    ports = stack.bridge.publish(network, endpoint, [anywhere(8080), loopback(8082, to=82)])
 
-    with serving(a), serving(a, 81):
+    with serving(a), serving(a, 81), serving(a, 82):
         assert ask(friend, "10.1.0.2") == "a heard 192.0.3.2"
         assert ask(friend, "10.1.0.2", 81, timeout_s=DROPPED_S) == "silence"
+        assert ask(friend, "10.1.0.2", 82, timeout_s=DROPPED_S) == "silence"  # the host's alone
         assert ask(remote, "10.1.0.2", timeout_s=DROPPED_S) == "silence"
         stack.bridge.unpublish(network, endpoint, ports)
         assert ask(friend, "10.1.0.2", timeout_s=DROPPED_S) == "silence"
