@@ -1,7 +1,7 @@
 """The image "host": the machine's own root, so that every tool on it is in every container.
 
 A container sees what is installed, never what is running: /run and /tmp are its own, and the engine's
-own files are out of sight.
+own files are out of sight, as are passwords and private keys (veil.py).
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runtime.images.image import Image
+from runtime.images.veil import veil
 from runtime.spec import BindMount, TmpfsMount
 
 NAME = "host"
+PLACES = ("/run/netmodel-veil", "/dev/shm/netmodel-veil")
 _PRIVATE = (
     TmpfsMount(target="/tmp", mode=0o1777, options=("nosuid", "nodev")),
     TmpfsMount(target="/run", mode=0o755, options=("nosuid", "nodev")),
@@ -37,10 +39,29 @@ def host_image(engine_root: Path) -> Image:
     return Image(
         id="sha256:" + hashlib.sha256(NAME.encode()).hexdigest(),
         names=(NAME,),
-        layers=("/",),
+        layers=(*_veil(hidden), "/"),
         created_at=datetime.fromtimestamp(os.stat("/").st_mtime, UTC),
         mounts=(*other_file_systems(mountinfo, hidden), *_PRIVATE, *_mask(hidden)),
     )
+
+
+def _veil(engine_root: str) -> Sequence[str]:
+    """The layer above the machine's root, in a place that is not itself below that: overlay refuses such layers.
+
+    Where every place is, there is none, and the machine's secrets are in the image; the doctor says so.
+    """
+    for place in (f"{engine_root}/veil", *PLACES):
+        if off_root(os.path.dirname(place)):
+            return (str(veil(Path(place))),)
+    return ()
+
+
+def off_root(directory: str) -> bool:
+    """Whether a directory is there, on another file system than the root is."""
+    try:
+        return os.stat(directory).st_dev != os.stat("/").st_dev
+    except OSError:
+        return False
 
 
 def other_file_systems(mountinfo: str, hidden: str) -> Iterator[BindMount]:

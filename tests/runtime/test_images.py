@@ -52,7 +52,7 @@ def pack(tree: Path, target: Path) -> Path:
 def test_host_is_the_machine_with_places_of_its_own(tmp_path: Path) -> None:
     image = Images(tmp_path / "images").resolve("host")
 
-    assert image.layers == ("/",)
+    assert image.layers[-1] == "/"  # above it, where there is a place for that, what covers secrets
     assert image.config.cmd == ("/bin/sh",)
     assert [mounted.target for mounted in image.mounts if isinstance(mounted, TmpfsMount)][:2] == ["/tmp", "/run"]
 
