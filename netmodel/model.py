@@ -422,6 +422,22 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    """A service that comes first.
+
+    Args:
+        condition: How far it must have come.
+        required: Else it is only tried.
+        restart: When it is made anew, what depends on it is restarted.
+    """
+
+    service: str
+    condition: Literal["service_started", "service_healthy", "service_completed_successfully"] = "service_started"
+    required: bool = True
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceContainer:
     """One replica of a service.
 
@@ -429,6 +445,7 @@ class ServiceContainer:
         name: The container's.
         number: From 1.
         depends_on: Services that start first.
+        conditions: What is said of them beyond that.
         network_mode inside config may be "service:NAME": the first replica of that service.
     """
 
@@ -437,6 +454,7 @@ class ServiceContainer:
     name: str
     config: ContainerConfig
     depends_on: tuple[str, ...] = ()
+    conditions: tuple[Dependency, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from netmodel.cli.life import healthcheck, life_body, life_options
 from netmodel.cli.limits import limit_options_at_creation, limits_body
 from netmodel.cli.mounts import binds, declared_mounts, tmpfs
 from netmodel.cli.names import NETWORK
@@ -62,7 +63,7 @@ _OPTIONS = (
 def container_options(function: F) -> F:
     for option in reversed(_OPTIONS):
         function = option(function)
-    return limit_options_at_creation(security_options(function))
+    return limit_options_at_creation(security_options(life_options(function)))
 
 
 def create_body(image: str, command: tuple[str, ...], o: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +95,7 @@ def create_body(image: str, command: tuple[str, ...], o: dict[str, Any]) -> dict
         "StdinOnce": o["interactive"],
         "ExposedPorts": exposed,
         "Volumes": anonymous,
+        "Healthcheck": healthcheck(o),
         "HostConfig": {
             "AutoRemove": o["auto_remove"],
             "NetworkMode": mode,
@@ -113,6 +115,7 @@ def create_body(image: str, command: tuple[str, ...], o: dict[str, Any]) -> dict
             "ExtraHosts": [_extra_host(text) for text in o["add_host"]],
             **limits_body(o),
             **security_body(o),
+            **life_body(o),
         },
         "NetworkingConfig": {"EndpointsConfig": settings},
     }

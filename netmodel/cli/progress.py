@@ -12,6 +12,7 @@ _DONE = {
     "create": "created",
     "recreate": "recreated",
     "start": "started",
+    "restart": "restarted",
     "stop": "stopped",
     "remove": "removed",
     "keep": "kept",

@@ -12,7 +12,7 @@ from netmodel.daemon.calls import ENGINE, call, call_long
 from netmodel.daemon.query import filters, flag, number
 from netmodel.daemon.wire import container as shapes
 from netmodel.daemon.wire.create import read_create
-from netmodel.daemon.wire.resources import read_update
+from netmodel.daemon.wire.update import read_update
 from netmodel.engine import Engine
 from netmodel.engine.engine import WaitCondition
 from netmodel.errors import Invalid, NetmodelError, StartRefused
@@ -66,6 +66,7 @@ def see(engine: Engine, ref: str) -> shapes.Seen:
         image_id=image_id,
         netns=engine.sandbox_path(container.id),
         exposures=engine.exposures(container.id) if container.state.running else (),
+        health=engine.health(container.id),
         volume_paths={name: engine.volume_path(name) for name in names},
     )
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from netmodel.errors import NotFound
 from netmodel.model import SERVICE_LABEL, Container, Project, ServiceContainer
 
+_SHARED = ("network_mode", "ipc_mode", "pid_mode")
+
 
 def resolved(declared: ServiceContainer, project: Project) -> ServiceContainer:
-    """Name the container behind network_mode service:NAME: the service's first."""
-    mode = declared.config.network_mode
-    if not mode.startswith("service:"):
-        return declared
-    service = mode.removeprefix("service:")
-    owner = next((one.name for one in project.containers if one.service == service), None)
-    if owner is None:
-        raise NotFound(f"{declared.name}: network_mode names service {service}, which the project does not have")
-    return replace(declared, config=replace(declared.config, network_mode=f"container:{owner}"))
+    """Name the container behind network_mode service:NAME, and its like: the service's first."""
+    changes: dict[str, Any] = {}
+    for field in _SHARED:
+        mode = getattr(declared.config, field)
+        if not mode.startswith("service:"):
+            continue
+        service = mode.removeprefix("service:")
+        owner = next((one.name for one in project.containers if one.service == service), None)
+        if owner is None:
+            raise NotFound(f"{declared.name}: {field} names service {service}, which the project does not have")
+        changes[field] = f"container:{owner}"
+    return replace(declared, config=replace(declared.config, **changes)) if changes else declared
 
 
 def rank(declared: ServiceContainer) -> tuple[bool, bool]:

@@ -1,4 +1,4 @@
-"""Changing a container's limits, also while it runs."""
+"""Changing a container's limits and its restart policy, also while it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from netmodel.model import Container
 CHANGEABLE: Final = (
     "memory_bytes", "memory_swap_bytes", "memory_reservation_bytes", "memory_swappiness", "oom_kill_disable",
     "cpus", "cpu_quota_us", "cpu_period_us", "cpu_shares", "cpuset_cpus", "cpuset_mems", "pids_limit",
-    "blkio_weight", "blkio",
+    "blkio_weight", "blkio", "restart",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from netmodel import codec
+from netmodel.engine.conditions import wait_for
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.declared import in_file_order, needs_of, rank, resolved
@@ -20,13 +21,14 @@ from netmodel.engine.undo import Undo, every_step
 from netmodel.engine.validate import check_container
 from netmodel.engine.values import ProjectContainer, ProjectNetworkView, ProjectView
 from netmodel.engine.volumes import EngineVolumes
-from netmodel.errors import NotFound, Unavailable
+from netmodel.errors import Conflict, NotFound, Unavailable
 from netmodel.model import (
     NETWORK_LABEL,
     NUMBER_LABEL,
     PROJECT_LABEL,
     SERVICE_LABEL,
     Container,
+    Dependency,
     Network,
     Project,
     Volume,
@@ -297,7 +299,8 @@ class _Up:
             self._projects._lifecycle.end_and_destroy(container_id, kill=True)
 
     def _start_containers(self) -> None:
-        steps = {step.name: step for step in self._select("container", "create", "recreate", "start", "keep")}
+        actions = ("create", "recreate", "start", "restart", "keep")
+        steps = {step.name: step for step in self._select("container", *actions)}
         records = [found for name in steps if (found := self._core.records.containers.named(name))]
         needs = needs_of(records, self._project)
         by_id = {record.id: steps[record.name] for record in records}
@@ -305,10 +308,33 @@ class _Up:
         def start(container_id: str) -> None:
             step = by_id[container_id]
             with self._telling.step(step.action, "container", step.name, step.reason):
-                if step.action != "keep":
-                    self._projects._lifecycle.start(container_id)
+                if step.action == "keep":
+                    return
+                self._wait_for_conditions(step.name, records)
+                with starters:
+                    if step.action == "restart":
+                        self._projects._lifecycle.restart(container_id)
+                    else:
+                        self._projects._lifecycle.start(container_id)
 
-        run_in_order(list(by_id), needs, start, _STARTERS)
+        # Who waits for a condition keeps nobody else from starting.
+        waiting = sum(any(one.condition != "service_started" for one in self._conditions(name)) for name in steps)
+        starters = threading.Semaphore(_STARTERS)
+        run_in_order(list(by_id), needs, start, _STARTERS + waiting)
+
+    def _conditions(self, name: str) -> Sequence[Dependency]:
+        return self._declared[name].conditions
+
+    def _wait_for_conditions(self, name: str, records: Sequence[Container]) -> None:
+        for dependency in self._conditions(name):
+            for other in records:
+                if other.config.labels.get(SERVICE_LABEL) != dependency.service:
+                    continue
+                try:
+                    wait_for(self._projects._lifecycle, other, dependency)
+                except Conflict:
+                    if dependency.required:
+                        raise
 
     def _remove_networks(self) -> None:
         for step in self._select("network", "remove"):

@@ -70,6 +70,7 @@ def containers(core: Core, everything: bool, filters: Filters | None) -> list[Co
         "exited": lambda container, wanted: (
             container.state.status == "exited" and str(container.state.exit_code) == wanted
         ),
+        "health": lambda container, wanted: wanted == ((container.state.running and container.state.health) or "none"),
         "id": lambda container, wanted: container.id.startswith(wanted),
         "label": lambda container, wanted: has_label(container.config.labels, wanted),
         "label!": lambda container, wanted: not has_label(container.config.labels, wanted),

@@ -11,6 +11,7 @@ from pathlib import Path
 from netmodel.engine.confinement import check_confinement
 from netmodel.engine.healthconfig import check_health
 from netmodel.engine.launch import capabilities_of, signal_number
+from netmodel.engine.namespaces import check_namespaces
 from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import ContainerConfig, PortConfig
 from runtime.cgroups.blocks import block_device
@@ -49,6 +50,7 @@ def check_container(config: ContainerConfig) -> None:
         raise Invalid(f"working directory {config.working_dir!r} is not absolute", "begin it with '/'")
     _check_restart(config)
     check_health(config.health)
+    check_namespaces(config)
     _check_limits(config)
     _check_ports(config.ports)
     capabilities_of(config)

@@ -305,12 +305,16 @@ def _mode(service: Service, services: Services) -> None:
 def _dependencies(services: Services) -> None:
     edges: dict[str, dict[str, Value]] = {}
     for service in services.values():
-        wanted = dict(service.depends)
+        wanted = {name: value for name, (_, value) in service.depends.items()}
         if service.mode_service:
             wanted.setdefault(service.mode_service, service.fields["network_mode"])
-        for name, value in service.depends.items():
-            if name not in services and name not in service.optional:
+        for name, (dependency, value) in service.depends.items():
+            if name not in services and dependency.required:
                 value.error_at_key(f'there is no service "{name}"', did_you_mean(name, services))
+        for name, value in service.owners.items():
+            wanted.setdefault(name, value)
+            if name not in services:
+                value.error(f'there is no service "{name}"', did_you_mean(name, services))
         edges[service.name] = {name: value for name, value in wanted.items() if name in services}
     for cycle, value in cycles(edges):
         value.error_at_key(f"a cycle: {' → '.join(cycle)}", "no service of a cycle can start first; cut it somewhere")

@@ -47,15 +47,16 @@ SERVICE = Keys(
         cap_add cap_drop privileged security_opt sysctls ulimits userns_mode
         mem_limit memswap_limit cpus cpu_shares pids_limit
         stop_signal stop_grace_period tty stdin_open
+        restart healthcheck init logging profiles ipc pid uts cgroup
         """
     ),
     later=words(
         """
-        annotations attach blkio_config build cgroup cgroup_parent configs cpu_count cpu_percent cpu_period cpu_quota
+        annotations attach blkio_config build cgroup_parent configs cpu_count cpu_percent cpu_period cpu_quota
         cpu_rt_period cpu_rt_runtime cpuset credential_spec develop device_cgroup_rules devices extends external_links
-        gpus healthcheck init ipc isolation label_file links logging mem_reservation mem_swappiness models
-        oom_kill_disable oom_score_adj pid platform post_start pre_stop profiles provider pull_policy
-        restart runtime secrets storage_opt use_api_socket uts volumes_from
+        gpus isolation label_file links mem_reservation mem_swappiness models
+        oom_kill_disable oom_score_adj platform post_start pre_stop provider pull_policy
+        runtime secrets storage_opt use_api_socket volumes_from
         """
     ),
     ours=words("x-routes"),
@@ -70,13 +71,16 @@ ATTACHMENT = Keys(
 )
 
 DEPLOY = Keys(
-    supported=words("replicas resources"),
-    later=words("labels restart_policy"),
+    supported=words("replicas resources restart_policy"),
+    later=words("labels"),
     silent=words("mode endpoint_mode placement update_config rollback_config"),
 )
 RESOURCES = Keys(supported=words("limits"), later=words("reservations"))
 LIMITS = Keys(supported=words("cpus memory pids"))
-DEPENDENCY = Keys(supported=words("condition required"), later=words("restart"))
+DEPENDENCY = Keys(supported=words("condition required restart"))
+HEALTHCHECK = Keys(supported=words("test interval timeout retries start_period start_interval disable"))
+LOGGING = Keys(supported=words("driver options"))
+RESTART_POLICY = Keys(supported=words("condition max_attempts"), silent=words("delay window"))
 ENV_FILE = Keys(supported=words("path required format"))
 PORT = Keys(supported=words("target published host_ip protocol name app_protocol"), silent=words("mode"))
 ULIMIT = Keys(supported=words("soft hard"))

@@ -173,14 +173,15 @@ class _Loader:
     def load(self, fields: Fields) -> Project:
         networks = self._networks(fields)
         volumes = self._volumes(fields)
-        services = self._services(fields)
+        declared = self._services(fields)
+        services = self._active(declared)
         if network.DEFAULT not in networks and checks.uses_default(services):
             networks[network.DEFAULT] = network.default(self._project)
         networks = link.with_subnets(networks, services.values())
         claims = checks.check(self._project, services, networks, volumes)
         expectations = []
         if "x-expect" in fields:
-            places = {name: one.value for name, one in services.items()}
+            places = {name: one.value for name, one in declared.items()}
             expectations = expect.read(fields["x-expect"], places, networks, _aliases(self._project, services))
         if self._source.errors:  # nothing below makes sense of what is wrong
             return Project(name=self._project)
@@ -195,7 +196,11 @@ class _Loader:
                 for one in services.values()
                 for container in self._containers(one, services, networks, volumes)
             ),
-            expectations=tuple(expectations),
+            expectations=tuple(
+                one
+                for one in expectations
+                if not {one.source, one.target} & (declared.keys() - services.keys())  # of a profile that is not there
+            ),
         )
 
     def _networks(self, fields: Fields) -> dict[str, Network]:
@@ -217,6 +222,15 @@ class _Loader:
                 continue
             found[name] = service.read(name, value, self._project, self._file.parent, self._files)
         return found
+
+    def _active(self, declared: Mapping[str, Service]) -> dict[str, Service]:
+        """Without those whose profiles nobody asked for."""
+        wanted = set(self._source.variables.get("COMPOSE_PROFILES", "").replace(" ", "").split(","))
+        return {
+            name: one
+            for name, one in declared.items()
+            if not one.profiles or "*" in wanted or wanted.intersection(one.profiles)
+        }
 
     def _network(self, one: Network, claims: Claims) -> ProjectNetwork:
         if one.external:
@@ -244,7 +258,11 @@ class _Loader:
             CONFIG_HASH_LABEL: config_hash(config),
             names.FILES_LABEL: str(self._file),
             names.DIRECTORY_LABEL: str(self._file.parent),
-            names.DEPENDS_LABEL: ",".join(f"{name}:service_started:false" for name in one.depends if name in services),
+            names.DEPENDS_LABEL: ",".join(
+                f"{name}:{dependency.condition}:{str(dependency.restart).lower()}"
+                for name, (dependency, _) in one.depends.items()
+                if name in services
+            ),
         }
         return [
             ServiceContainer(
@@ -253,6 +271,9 @@ class _Loader:
                 name=name,
                 config=replace(config, labels={**shared, **names.container_labels(self._project, one.name, number)}),
                 depends_on=depends,
+                conditions=tuple(
+                    dependency for dependency, _ in one.depends.values() if dependency.service in services
+                ),
             )
             for number, name in enumerate(checks.container_names(self._project, one), start=1)
         ]
@@ -270,7 +291,7 @@ def _aliases(project: str, services: Mapping[str, Service]) -> set[str]:
 
 def _depends_on(one: Service, services: Mapping[str, Service]) -> tuple[str, ...]:
     """What starts first: what depends_on says, and whoever owns the network stack it shares."""
-    found = [name for name in one.depends if name in services]
+    found = [name for name in (*one.depends, *one.owners) if name in services]
     if one.mode_service and one.mode_service not in found:
         found.append(one.mode_service)
     if one.mode.startswith("container:"):

@@ -32,7 +32,7 @@ from netmodel.model import (
 )
 from netmodel.topology.config_hash import own_labels
 
-Action = Literal["create", "recreate", "remove", "start", "keep"]
+Action = Literal["create", "recreate", "remove", "start", "restart", "keep"]
 Kind = Literal["network", "volume", "container"]
 
 
@@ -96,8 +96,10 @@ class _Planner:
             self._users.setdefault(endpoint.network_id, set()).add(endpoint.container_id)
         self._declared = {container.name for container in project.containers}
         self._first: dict[str, str] = {}  # service to the name of its first container
+        self._names: dict[str, set[str]] = {}  # service to the names of its containers
         for container in project.containers:
             self._first.setdefault(container.service, container.name)
+            self._names.setdefault(container.service, set()).add(container.name)
         self._remade: dict[str, str] = {}  # names of networks made anew, and why
         self._replaced: set[str] = set()  # names of containers made anew
         self._problems: list[tuple[str, str]] = []  # what is in the way, and the way out
@@ -196,6 +198,10 @@ class _Planner:
             self._replaced.add(declared.name)
             return Step("recreate", "container", declared.name, reason, there.id)
         if there.state.running:
+            for dependency in declared.conditions:
+                if dependency.restart and self._replaced & self._names.get(dependency.service, set()):
+                    reason = f"{dependency.service}, on which it depends, is made anew"
+                    return Step("restart", "container", declared.name, reason, there.id)
             return Step("keep", "container", declared.name, "it runs as declared", there.id)
         status = "was created, but never started" if there.state.status == "created" else "does not run"
         if there.state.status == "exited":

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Literal
 
 from netmodel.model import ContainerConfig, PortConfig, RouteConfig
-from netmodel.topology import attachment, environment, limits, mounts, ports, routes, units
+from netmodel.topology import attachment, depends, environment, life, limits, mounts, ports, routes, units
 from netmodel.topology.attachment import Attachment
+from netmodel.topology.depends import Depends
 from netmodel.topology.diagnostic import did_you_mean
 from netmodel.topology.environment import EnvFiles
-from netmodel.topology.keys import DEPENDENCY, SERVICE
+from netmodel.topology.keys import SERVICE
 from netmodel.topology.mounts import Mount
 from netmodel.topology.value import Fields, Value
 
 _SIGNALS = [name.name for name in signal.Signals]
-_CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
 
 
 @dataclass(slots=True)
@@ -29,6 +29,8 @@ class Service:
     config: Without networks, mounts and labels of ours, which need names that are final.
     mode: "", "host", "none", "bridge", "service:NAME" or "container:NAME".
     depends: What it waits for, by service, and where that is said.
+    owners: Services whose namespaces for processes and IPC it shares, and where that is said.
+    profiles: It is there only when one of these is asked for; none is always.
     """
 
     name: str
@@ -42,8 +44,9 @@ class Service:
     mounts: list[Mount]
     ports: list[tuple[PortConfig, Value]]
     routes: list[tuple[RouteConfig, Value]]
-    depends: dict[str, Value] = field(default_factory=dict)
-    optional: frozenset[str] = frozenset()
+    depends: Depends = field(default_factory=dict)
+    owners: dict[str, Value] = field(default_factory=dict)
+    profiles: tuple[str, ...] = ()
 
     @property
     def mode_service(self) -> str:
@@ -57,7 +60,6 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
     limit = limits.read(fields)
     published = ports.published(fields)
     own_routes = routes.read(fields)
-    depends, optional = _depends(fields)
     tmp = mounts.read(fields, directory)
     config = ContainerConfig(
         image=_image(name, value, fields, project, directory),
@@ -96,6 +98,7 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
         dns_options=fields.texts("dns_opt"),
         extra_hosts=_extra_hosts(fields),
         routes=tuple(route for route, _ in own_routes),
+        **life.read(fields),
     )
     return Service(
         name=name,
@@ -109,8 +112,9 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
         mounts=tmp,
         ports=published,
         routes=own_routes,
-        depends=depends,
-        optional=optional,
+        depends=depends.read(fields),
+        owners=life.owners(fields),
+        profiles=life.profiles(fields),
     )
 
 
@@ -150,33 +154,6 @@ def _command(fields: Fields, name: str) -> tuple[str, ...] | None:
     except ValueError as error:
         value.error(f"cannot be split into words: {str(error).lower()}")
         return None
-
-
-def _depends(fields: Fields) -> tuple[dict[str, Value], frozenset[str]]:
-    if "depends_on" not in fields:
-        return {}, frozenset()
-    value = fields["depends_on"]
-    found: dict[str, Value] = {}
-    optional: set[str] = set()
-    if not value.is_mapping:
-        for item in value.items("a list or a mapping"):
-            name = item.text()
-            if name is not None:
-                found[name] = item
-        return found, frozenset()
-    for name, item in value.pairs().items():
-        found[name] = item
-        section = item.fields(DEPENDENCY) if not item.is_null else Fields(item)
-        if not section.flag("required", True):
-            optional.add(name)
-        condition = section.text("condition", "service_started")
-        if condition not in _CONDITIONS:
-            section["condition"].error(f'unknown condition "{condition}"', did_you_mean(condition, _CONDITIONS))
-        elif condition != "service_started":
-            section["condition"].warn(
-                f"{condition} is not supported yet; the service is only started first", group=condition
-            )
-    return found, frozenset(optional)
 
 
 def _dns(fields: Fields) -> tuple[IPv4Address | IPv6Address, ...]:

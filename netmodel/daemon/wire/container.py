@@ -11,7 +11,9 @@ from typing import Any
 from netmodel.daemon.wire import resources, security
 from netmodel.daemon.wire.encode import moment
 from netmodel.daemon.wire.endpoint import endpoint_settings
+from netmodel.daemon.wire.life import check_shape, health_shape, host_shape
 from netmodel.daemon.wire.ports import exposure, port_bindings, published, summary
+from netmodel.engine import Health
 from netmodel.engine.values import PortExposure
 from netmodel.model import Container, ContainerConfig, Endpoint, MountConfig, Network
 from runtime.defaults import DEFAULT_READONLY_PATHS, default_masked_paths
@@ -19,18 +21,12 @@ from runtime.defaults import DEFAULT_READONLY_PATHS, default_masked_paths
 _STATIC_HOST_CONFIG: dict[str, Any] = {
     # What is the same for every container of ours; clients read some of it without a check.
     "ContainerIDFile": "",
-    "LogConfig": {"Type": "json-file", "Config": {}},
-    "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
     "VolumeDriver": "",
     "VolumesFrom": None,
     "ConsoleSize": [0, 0],
-    "CgroupnsMode": "private",
-    "IpcMode": "private",
     "Cgroup": "",
     "Links": None,
-    "PidMode": "",
     "PublishAllPorts": False,
-    "UTSMode": "",
     "Runtime": "netmodel",
     "Isolation": "",
     "CgroupParent": "",
@@ -55,6 +51,7 @@ class Seen:
     image_id: str = ""
     netns: Path | None = None
     log: Path | None = None
+    health: Health | None = None
     volume_paths: Mapping[str, Path] | None = None
     exposures: Sequence[PortExposure] = ()
 
@@ -91,7 +88,7 @@ def inspect(seen: Seen) -> dict[str, Any]:
             "Status": state.status,
             "Running": state.running,
             "Paused": state.status == "paused",
-            "Restarting": False,
+            "Restarting": state.status == "restarting",
             "OOMKilled": state.oom_killed,
             "Dead": state.status == "dead",
             "Pid": state.pid if state.running else 0,
@@ -99,6 +96,7 @@ def inspect(seen: Seen) -> dict[str, Any]:
             "Error": state.error,
             "StartedAt": moment(state.started_at),
             "FinishedAt": moment(state.finished_at),
+            **({"Health": health_shape(seen.health)} if seen.health else {}),
         },
         "Image": seen.image_id,
         "ResolvConfPath": "",
@@ -106,7 +104,7 @@ def inspect(seen: Seen) -> dict[str, Any]:
         "HostsPath": "",
         "LogPath": str(seen.log or ""),
         "Name": "/" + container.name,
-        "RestartCount": 0,
+        "RestartCount": container.restart_count,
         "Driver": "overlayfs",
         "Platform": "linux",
         "MountLabel": "",
@@ -137,8 +135,10 @@ def status(container: Container, now: datetime) -> str:
     """ "Up 3 minutes", "Exited (0) 2 hours ago", "Created"."""
     state = container.state
     if state.running:
-        paused = " (Paused)" if state.status == "paused" else ""
-        return f"Up {ago(state.started_at, now)}{paused}"
+        if state.status == "restarting":
+            return f"Restarting ({state.exit_code}) {ago(state.finished_at, now)} ago"
+        health = {"": "", "starting": " (health: starting)"}.get(state.health, f" ({state.health})")
+        return f"Up {ago(state.started_at, now)}{' (Paused)' if state.status == 'paused' else health}"
     if state.status == "exited":
         return f"Exited ({state.exit_code}) {ago(state.finished_at, now)} ago"
     return {"created": "Created", "dead": "Dead", "removing": "Removal In Progress"}.get(state.status, state.status)
@@ -227,12 +227,14 @@ def _config(container: Container) -> dict[str, Any]:
         "Labels": dict(config.labels),
         "StopSignal": config.stop_signal,
         "StopTimeout": config.stop_timeout_s,
+        **({"Healthcheck": check} if (check := check_shape(config.health)) else {}),
     }
 
 
 def _host_config(config: ContainerConfig) -> dict[str, Any]:
     return {
         **_STATIC_HOST_CONFIG,
+        **host_shape(config),
         "Binds": [_bind(mount) for mount in config.mounts if mount.type != "tmpfs" and mount.source] or None,
         "NetworkMode": network_mode(config),
         "PortBindings": port_bindings(config.ports),

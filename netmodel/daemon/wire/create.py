@@ -10,27 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from msgspec import field
-
 from netmodel.daemon.wire.decode import Body, address, decode, refuse
 from netmodel.daemon.wire.endpoint import EndpointSettings
+from netmodel.daemon.wire.life import Healthcheck, Living, life
 from netmodel.daemon.wire.mounts import Mount, mounts
 from netmodel.daemon.wire.ports import PortBinding, bindings, exposed, port_key
 from netmodel.daemon.wire.resources import limits
-from netmodel.daemon.wire.security import Confining, confinement
+from netmodel.daemon.wire.security import confinement
 from netmodel.errors import Invalid
 from netmodel.model import ContainerConfig, EndpointConfig, PortConfig, UlimitConfig
 
 _BRIDGE = {"default": "bridge"}  # Docker's clients call the default network so
 _DEFAULT_SHM_BYTES = 64 * 1024 * 1024
-
-
-class Named(Body):
-    name: str = ""
-
-
-class LogConfig(Body):
-    type: str = ""
 
 
 class Ulimit(Body):
@@ -39,15 +30,11 @@ class Ulimit(Body):
     hard: int
 
 
-class Healthcheck(Body):
-    test: list[str] | None = None
-
-
 class NetworkingConfig(Body):
     endpoints_config: dict[str, EndpointSettings | None] | None = None
 
 
-class HostConfig(Confining):
+class HostConfig(Living):
     binds: list[str] | None = None
     network_mode: str | None = None
     port_bindings: dict[str, list[PortBinding] | None] | None = None
@@ -69,19 +56,12 @@ class HostConfig(Confining):
     mounts: list[Mount] | None = None
     ulimits: list[Ulimit] | None = None
     # What follows is answered with a warning or refused.
-    restart_policy: Named | None = None
-    log_config: LogConfig | None = None
-    init: bool | None = None
     annotations: dict[str, str] | None = None
     cgroup_parent: str | None = None
-    cgroupns_mode: str | None = None
     device_requests: list[Any] | None = None
-    ipc_mode: str | None = None
     links: list[str] | None = None
-    pid_mode: str | None = None
     runtime: str | None = None
     storage_opt: dict[str, str] | None = None
-    uts_mode: str | None = field(default=None, name="UTSMode")
     volume_driver: str | None = None
     volumes_from: list[str] | None = None
 
@@ -159,40 +139,26 @@ def read_create(data: bytes) -> tuple[ContainerConfig, list[str]]:
         extra_hosts=_extra_hosts(host.extra_hosts or []),
         **confinement(host),
         **limits(host),
+        **life(host, request.healthcheck),
     )
-    return config, list(_warnings(request, host))
+    return config, list(_warnings(host))
 
 
 def _refuse_unsupported(host: HostConfig) -> None:
     refuse(
         [
             ("HostConfig.CgroupParent", host.cgroup_parent),
-            ("HostConfig.CgroupnsMode=host", host.cgroupns_mode == "host"),
             ("HostConfig.DeviceRequests", host.device_requests),
-            (f"HostConfig.IpcMode={host.ipc_mode}", host.ipc_mode not in (None, "", "private", "shareable")),
             ("HostConfig.Links", host.links),
-            (f"HostConfig.PidMode={host.pid_mode}", host.pid_mode),
             (f"HostConfig.Runtime={host.runtime}", host.runtime not in (None, "", "netmodel")),
             ("HostConfig.StorageOpt", host.storage_opt),
-            (f"HostConfig.UTSMode={host.uts_mode}", host.uts_mode),
             (f"HostConfig.VolumeDriver={host.volume_driver}", host.volume_driver not in (None, "", "local")),
             ("HostConfig.VolumesFrom", host.volumes_from),
         ]
     )
 
 
-def _warnings(request: CreateRequest, host: HostConfig) -> Iterator[str]:
-    policy = host.restart_policy.name if host.restart_policy else ""
-    if policy not in ("", "no"):
-        yield f"restart policy {policy!r} is not supported yet: the container is not started again when it ends"
-    check = request.healthcheck.test if request.healthcheck else None
-    if check and check != ["NONE"]:
-        yield "health checks are not supported yet: this one is never run"
-    log = host.log_config.type if host.log_config else ""
-    if log not in ("", "json-file", "local"):
-        yield f"log driver {log!r} is not supported: the output is kept as json-file"
-    if host.init:
-        yield "Init is not supported yet: the command itself is process 1"
+def _warnings(host: HostConfig) -> Iterator[str]:
     if host.annotations:
         yield "Annotations have no effect here"
 

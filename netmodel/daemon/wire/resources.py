@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from msgspec import field
 
-from netmodel.daemon.wire.decode import Body, decode, refuse
+from netmodel.daemon.wire.decode import Body, refuse
 from netmodel.errors import Invalid
 from netmodel.model import BlkioConfig, ContainerConfig
 
@@ -50,10 +50,6 @@ class Resources(Body):
     kernel_memory: int | None = None
 
 
-class UpdateRequest(Resources):
-    restart_policy: dict[str, Any] | None = None
-
-
 def limits(wanted: Resources) -> dict[str, Any]:
     """Those that are set, by the names of ContainerConfig's fields.
 
@@ -88,14 +84,6 @@ def limits(wanted: Resources) -> dict[str, Any]:
     if wanted.memory_swappiness is not None and wanted.memory_swappiness != -1:  # 0 is a wish, too
         given["memory_swappiness"] = wanted.memory_swappiness
     return given
-
-
-def read_update(data: bytes) -> dict[str, Any]:
-    """The body of POST /containers/{id}/update, by the names of ContainerConfig's fields."""
-    request = decode(UpdateRequest, data)
-    policy = (request.restart_policy or {}).get("Name")
-    refuse([(f"RestartPolicy={policy}", policy)])
-    return limits(request)
 
 
 def shape(config: ContainerConfig) -> dict[str, Any]:

@@ -10,7 +10,17 @@ import pytest
 
 from netmodel.daemon.wire.create import read_create
 from netmodel.errors import Invalid
-from netmodel.model import BlkioConfig, ContainerConfig, DeviceConfig, EndpointConfig, MountConfig, PortConfig
+from netmodel.model import (
+    BlkioConfig,
+    ContainerConfig,
+    DeviceConfig,
+    EndpointConfig,
+    HealthConfig,
+    LogConfig,
+    MountConfig,
+    PortConfig,
+    RestartPolicy,
+)
 
 
 def read(host: dict[str, Any] | None = None, **body: Any) -> ContainerConfig:
@@ -135,8 +145,7 @@ def test_mounts_in_all_their_forms() -> None:
     [
         ({"CpuRealtimePeriod": 5}, "CpuRealtimePeriod"),
         ({"NanoCpus": 1, "CpuQuota": 5000}, "NanoCpus"),
-        ({"PidMode": "host"}, "PidMode=host"),
-        ({"IpcMode": "host"}, "IpcMode=host"),
+        ({"RestartPolicy": {"Name": "allways"}}, "allways"),
         ({"VolumesFrom": ["x"]}, "VolumesFrom"),
         ({"SecurityOpt": ["nonsense"]}, "nonsense"),
         ({"UsernsMode": "private"}, "private"),
@@ -156,12 +165,28 @@ def test_what_cannot_be_honoured_is_refused_by_name(host: dict[str, Any], named:
 
 
 def test_what_only_matters_less_is_answered_with_a_warning() -> None:
-    (policy,) = warnings({"RestartPolicy": {"Name": "always"}})
-    (check,) = warnings(Healthcheck={"Test": ["CMD", "true"]})
+    (annotations,) = warnings({"Annotations": {"a": "b"}})
 
-    assert "always" in policy
-    assert "health" in check
+    assert "Annotations" in annotations
     assert warnings({"RestartPolicy": {"Name": "no"}, "MemorySwappiness": -1}, Healthcheck={"Test": ["NONE"]}) == []
+
+
+def test_a_life_is_read() -> None:
+    """Docker's times are nanoseconds."""
+    config = read(
+        {
+            "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3},
+            "LogConfig": {"Type": "local", "Config": {"max-size": "1m"}},
+            "Init": True,
+            "UTSMode": "host",
+        },
+        Healthcheck={"Test": ["CMD", "true"], "Interval": 1_500_000_000, "Retries": 2},
+    )
+
+    assert config.restart == RestartPolicy(name="on-failure", max_retries=3)
+    assert config.log == LogConfig(driver="local", options={"max-size": "1m"})
+    assert config.health == HealthConfig(test=("CMD", "true"), interval_s=1.5, retries=2)
+    assert (config.init, config.uts_mode) == (True, "host")
 
 
 def test_unknown_keys_are_tolerated_as_docker_does() -> None:

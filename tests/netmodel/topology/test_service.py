@@ -324,8 +324,8 @@ def test_keys_of_later_warn_by_name_and_once(tmp_path: Path) -> None:
         """
         version: "3"
         services:
-          a: {image: host, restart: always, healthcheck: {test: x}, x-mine: 5}
-          b: {build: ., restart: always, depends_on: {a: {condition: service_healthy}}, x-nat: {}}
+          a: {image: host, runtime: runc, links: [b], x-mine: 5}
+          b: {build: ., runtime: runc, x-nat: {}}
         networks: {lan: {x-impair: {}}}
         secrets: {}
         x-expects: []
@@ -333,11 +333,10 @@ def test_keys_of_later_warn_by_name_and_once(tmp_path: Path) -> None:
     )
 
     assert [str(warning).split("lab.yaml:")[1] for warning in loaded.warnings] == [
-        "4:20: services.a.restart: not supported yet; ignored (here and in 1 more place)",
-        "4:37: services.a.healthcheck: not supported yet; ignored",
+        "4:20: services.a.runtime: not supported yet; ignored (here and in 1 more place)",
+        "4:35: services.a.links: not supported yet; ignored",
         "5:7: services.b.build: not supported yet; ignored",
-        "5:51: services.b.depends_on.a.condition: service_healthy is not supported yet; the service is only started first",
-        "5:81: services.b.x-nat: not supported yet; ignored",
+        "5:32: services.b.x-nat: not supported yet; ignored",
         "6:18: networks.lan.x-impair: not supported yet; ignored",
         "7:1: secrets: not supported yet; ignored",
         '8:1: x-expects: "x-expects" means nothing here (did you mean "x-expect"?)',
