@@ -15,6 +15,7 @@ from drivers.errors import PortInUse
 from netmodel.engine.announcer import Announcer
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints, as_driver, needs_announcement
+from netmodel.engine.link_options import announcements
 from netmodel.engine.networks import Networks
 from netmodel.engine.routing import Joined, publishing_endpoint
 from netmodel.engine.sandbox import Sandbox, Sandboxes
@@ -65,14 +66,16 @@ class Attachments:
         sandbox = self._sandboxes.get(container.sandbox)
         if sandbox is not None:
             for link in sandbox.links.values():
-                self._wait_for(link, sandbox.netns)
+                self._wait_for(link, sandbox)
 
-    def _wait_for(self, link: Joined, netns: Path) -> None:
+    def _wait_for(self, link: Joined, sandbox: Sandbox) -> None:
         driver = self._core.driver(link.network.config.driver)
         if isinstance(driver, Carries):
             driver.wait_until_carried(self._networks.as_driver(link.network), as_driver(link.endpoint))
-        if needs_announcement(link.endpoint):
-            self._announcer.announce(netns, link.endpoint)
+        wish = announcements(link.network.config.options)
+        if wish.asked_for or needs_announcement(link.endpoint):
+            endpoint_id = link.endpoint.id
+            self._announcer.announce(sandbox.netns, link.endpoint, wish, lambda: endpoint_id in sandbox.links)
 
     def _join_one(self, endpoint: Endpoint, netns: Path) -> Joined:
         attachment = self._endpoints.join(endpoint, netns)
@@ -123,7 +126,7 @@ class Attachments:
         joined = self._join_one(endpoint, sandbox.netns)
         undo.callback(self._sandboxes.remove, sandbox, endpoint.id)
         self._sandboxes.add(sandbox, joined, container.config)
-        self._wait_for(joined, sandbox.netns)
+        self._wait_for(joined, sandbox)
         undo.callback(self._shut, joined, container.ports)
         self._open(joined, container.ports)
         undo.callback(self._endpoints.unresolvable, endpoint)

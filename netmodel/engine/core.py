@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from drivers.api import Driver, Particular, Traits
 from drivers.firewall import Firewall
@@ -17,6 +17,7 @@ from netmodel.dns import DnsServer, Zone
 from netmodel.engine.confinement import Confinement
 from netmodel.engine.events import EventBus
 from netmodel.engine.idranges import IdRanges
+from netmodel.engine.link_options import announcements, of_driver
 from netmodel.engine.locks import Locks
 from netmodel.engine.records import Records
 from netmodel.engine.root import Root
@@ -77,8 +78,17 @@ class Core:
         """
         driver = self.driver(config.driver)
         if isinstance(driver, Particular):
-            return driver.traits(driver.parse(config.options), config.internal)
+            return driver.traits(driver.parse(of_driver(config.options)), config.internal)
         return Traits()
+
+    def options(self, config: NetworkConfig) -> Any:
+        """A network's options as its driver has read them.
+
+        Raises:
+            Invalid, InvalidOption: There is no such option, or its value does not fit.
+        """
+        announcements(config.options)
+        return self.driver(config.driver).parse(of_driver(config.options))
 
     def ipam_driver(self, name: str) -> IpamDriver:
         return _known("IPAM driver", name, self.ipam)

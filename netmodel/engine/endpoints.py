@@ -15,6 +15,7 @@ from drivers.errors import NetworkFull
 from ipam.errors import AddressTaken
 from netmodel.dns.zone import Port
 from netmodel.engine.core import Core
+from netmodel.engine.link_options import IFNAME, check_endpoint
 from netmodel.engine.names import new_id
 from netmodel.engine.networks import Networks
 from netmodel.engine.undo import Undo, every_step
@@ -22,7 +23,6 @@ from netmodel.errors import Conflict, Invalid
 from netmodel.model import Container, Endpoint, EndpointConfig, IPAddress, IPInterface, Network
 
 PREFIX_OPTION = "com.docker.network.container_iface_prefix"
-IFNAME_OPTION = "com.docker.network.endpoint.ifname"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # Linux net/core/dev.c, dev_valid_name()
 
@@ -43,6 +43,7 @@ class Endpoints:
             IpamError: An address is taken or outside; the pool is full.
             NetworkFull: There are as many endpoints as it can have.
         """
+        check_endpoint(config.driver_opts)
         mac = _checked_mac(config.mac_address)
         _check_link_local(config.link_local_ips)
         self._check_room(network)
@@ -207,7 +208,7 @@ def interface_names(
         Invalid: A name cannot be a link's, or two are the same.
     """
     used = {"lo", *taken}
-    asked = [config.interface_name or config.driver_opts.get(IFNAME_OPTION) for config in configs]
+    asked = [config.interface_name or config.driver_opts.get(IFNAME) for config in configs]
     for name in asked:
         if name is None:
             continue

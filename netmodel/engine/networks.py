@@ -60,7 +60,7 @@ class Networks:
     def _create(self, config: NetworkConfig) -> Network:
         core = self._core
         driver = core.driver(config.driver)
-        driver.parse(config.options)  # a wrong option costs nothing yet
+        core.options(config)  # a wrong option costs nothing yet
         traits = core.traits(config)
         network = Network(id=new_id(), config=config, created_at=datetime.now(UTC), state="creating")
         with core.locks.alone(network.id), Undo() as undo:
@@ -230,11 +230,10 @@ class Networks:
         """The network as its driver sees it."""
         found = self._as_driver.get(network.id)
         if found is None:
-            driver = self._core.driver(network.config.driver)
             found = driver_api.Network(
                 id=network.id,
                 name=network.name,
-                options=driver.parse(network.config.options),
+                options=self._core.options(network.config),
                 pools=tuple(driver_api.Pool(subnet=pool.subnet, gateway=pool.gateway) for pool in network.pools),
                 internal=network.config.internal,
             )

@@ -25,9 +25,11 @@ from drivers.kernel.link import no_link_local, rename, set_down, set_mtu, set_up
 from drivers.kernel.namespace import open_in
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.route import add_blackhole, add_route, delete_route
+from drivers.kernel.sysctl import write_sysctl
 from drivers.kernel.wire import Request
 from netmodel.engine.core import Core
 from netmodel.engine.files import DNS_ADDRESS, ndots_of, read_text, resolver_options
+from netmodel.engine.link_options import sysctls
 from netmodel.engine.routing import EVERYTHING, Joined, declared_default, gateway_endpoint
 from netmodel.engine.undo import every_step
 from netmodel.model import ContainerConfig, IPAddress, IPInterface, RouteConfig
@@ -81,6 +83,7 @@ class Sandbox:
             self.fresh.close()
         self.udp.close()
         self.tcp.close()
+        self.links.clear()  # nobody takes them for links that are there still
 
 
 class Sandboxes:
@@ -121,13 +124,9 @@ class Sandboxes:
         self, sandbox: Sandbox, links: Sequence[Joined], config: ContainerConfig, fresh: bool = False
     ) -> None:
         """Bring up these links, and name service with them."""
-        requests: list[Request] = []
         for link in links:
-            requests += self._link_requests(sandbox, link)
             sandbox.links[link.endpoint.id] = link
-        requests += self._route_requests(sandbox)
-        with sandbox.netlink() as netlink:
-            netlink.apply(requests)
+        self._bring_up(sandbox, links)
         self.serve_dns(sandbox, config, fresh)
 
     def serve_dns(self, sandbox: Sandbox, config: ContainerConfig, fresh: bool = False) -> None:
@@ -172,8 +171,7 @@ class Sandboxes:
         """Configure one more link and choose the default gateways anew."""
         sandbox.links[link.endpoint.id] = link
         try:
-            with sandbox.netlink() as netlink:
-                netlink.apply([*self._link_requests(sandbox, link), *self._route_requests(sandbox)])
+            self._bring_up(sandbox, [link])
         except BaseException:
             sandbox.links.pop(link.endpoint.id, None)
             raise
@@ -202,9 +200,27 @@ class Sandboxes:
 
     # --- requests -----------------------------------------------------------------------------
 
-    def _link_requests(self, sandbox: Sandbox, link: Joined) -> list[Request]:
-        index = sandbox.index(link.attachment.link)
-        assert index is not None, f"the driver's link {link.attachment.link} is not in the sandbox"
+    def _bring_up(self, sandbox: Sandbox, links: Sequence[Joined]) -> None:
+        """Name links, give them what is theirs, and route by them: in one batch, unless a link has settings.
+
+        Those are found by the link's name, and some do nothing once it is up (accept_ra, accept_dad).
+        """
+        naming = [request for link in links for request in self._naming_requests(sandbox, link)]
+        rest = [request for link in links for request in self._link_requests(sandbox, link)]
+        rest += self._route_requests(sandbox)
+        settings = [
+            setting for link in links for setting in sysctls(link.endpoint.config.driver_opts, link.endpoint.interface)
+        ]
+        with sandbox.netlink() as netlink:
+            if settings:
+                netlink.apply(naming)
+                naming = []
+                for name, value in settings:
+                    write_sysctl(name, value, sandbox.netns)
+            netlink.apply([*naming, *rest])
+
+    def _naming_requests(self, sandbox: Sandbox, link: Joined) -> list[Request]:
+        index = self._index_of(sandbox, link)
         requests: list[Request] = []
         stale = sandbox.index(link.endpoint.interface)
         if stale is not None and stale != index:
@@ -216,7 +232,11 @@ class Sandboxes:
             requests.append(rename(index, link.endpoint.interface))
         if link.attachment.mtu:
             requests.append(set_mtu(index, link.attachment.mtu))
-        requests += [add_address(index, address) for address in (*link.endpoint.addresses, *_link_local(link))]
+        return requests
+
+    def _link_requests(self, sandbox: Sandbox, link: Joined) -> list[Request]:
+        index = self._index_of(sandbox, link)
+        requests = [add_address(index, address) for address in (*link.endpoint.addresses, *_link_local(link))]
         requests.append(set_up(index))
         requests += [
             add_route(route.destination, via=route.via, ifindex=index)
