@@ -19,7 +19,7 @@ from netmodel.engine.link_options import announcements
 from netmodel.engine.networks import Networks
 from netmodel.engine.routing import Joined, publishing_endpoint
 from netmodel.engine.sandbox import Sandbox, Sandboxes
-from netmodel.engine.undo import every_step
+from netmodel.engine.undo import Undo, every_step
 from netmodel.errors import Conflict
 from netmodel.model import Container, Endpoint, PortConfig
 
@@ -106,10 +106,17 @@ class Attachments:
         self._core.spawner.unpin(name)
 
     def adopt(self, container: Container, netns: Path) -> None:
-        """Find the links of a running sandbox again after the engine was away; nothing in it changes."""
+        """Find the links of a running sandbox again after the engine was away; nothing in it changes.
+
+        But for a network that it was being connected to or disconnected from: that link is made again.
+        """
         sandbox = self._sandboxes.open(container.sandbox, netns, container.config)
         endpoints = self._core.records.endpoints_of(container.id)
+        missing: list[Endpoint] = []
         for endpoint in endpoints:
+            if sandbox.index(endpoint.interface) is None:
+                missing.append(endpoint)
+                continue
             network = self._core.records.networks.get(endpoint.network_id)
             assert network is not None
             attachment = self._endpoints.adopt_link(endpoint, netns)
@@ -117,6 +124,10 @@ class Attachments:
             self._endpoints.resolvable(container, endpoint)
         if endpoints or container.config.network_mode == "bridge":  # it may have been disconnected from all
             self._sandboxes.serve_dns(sandbox, container.config)
+        for endpoint in missing:
+            with Undo() as undo:  # the driver takes away what it may find half made
+                self.plug(container, endpoint, sandbox, undo)
+                undo.pop_all()
 
     # --- one network of a running container -----------------------------------------------------
 

@@ -62,9 +62,14 @@ def hosts_text(
         gateways: The host's own addresses on the container's networks; without any, who asks for them has none.
     """
     lines = [_HOSTS_HEAD, extra_hosts_text(extra, gateways)]
-    own = f"{hostname}.{domainname} {hostname}" if domainname else hostname
+    own = own_names(hostname, domainname)
     lines.extend(f"{address.ip}\t{own}\n" for endpoint in endpoints for address in endpoint.addresses)
     return "".join(lines)
+
+
+def own_names(hostname: str, domainname: str) -> str:
+    """What stands behind a container's own addresses."""
+    return f"{hostname}.{domainname} {hostname}" if domainname else hostname
 
 
 def extra_hosts_text(extra: Mapping[str, str], gateways: Sequence[IPAddress]) -> str:

@@ -17,6 +17,7 @@ from netmodel.engine.files import (
     extra_hosts_text,
     hostname_of,
     hosts_text,
+    own_names,
     read_text,
     resolv_text,
     write_in_place,
@@ -42,7 +43,7 @@ class NameFiles:
             resolv = read_text(Path("/etc/resolv.conf"))
             hostname = container.config.hostname or read_text(Path("/proc/sys/kernel/hostname")).strip()
         else:
-            hosts, resolv = self._hosts(container, endpoints), self._resolv(container, endpoints)
+            hosts, resolv = self._hosts(container, endpoints), self._resolv(container, bool(endpoints))
             hostname = hostname_of(container)
         write_in_place(files.hosts, hosts)
         write_in_place(files.resolv_conf, resolv)
@@ -51,16 +52,28 @@ class NameFiles:
     def follow(self, container: Container, before: Sequence[Endpoint], after: Sequence[Endpoint]) -> None:
         """Bring a running container's files from one set of attachments to another."""
         files = self._containers.files(container.id)
-        for path, text in ((files.hosts, self._hosts), (files.resolv_conf, self._resolv)):
-            edit_in_place(path, text(container, before), text(container, after))
+        edit_in_place(files.hosts, self._hosts(container, before), self._hosts(container, after))
+        edit_in_place(files.resolv_conf, self._resolv(container, bool(before)), self._resolv(container, bool(after)))
+
+    def repair(self, container: Container, endpoints: Sequence[Endpoint]) -> None:
+        """Bring a running container's files to its attachments from those that a crash may have left them with."""
+        files = self._containers.files(container.id)
+        config = container.config
+        moving = {name for name, value in config.extra_hosts.items() if "host-gateway" in value.split(",")}
+        moving.add(own_names(hostname_of(container), config.domainname))
+        lines = read_text(files.hosts).splitlines()
+        before = "\n".join(line for line in lines if line.partition("\t")[2] in moving)
+        edit_in_place(files.hosts, before, self._hosts(container, endpoints))
+        before = self._resolv(container, not endpoints)
+        edit_in_place(files.resolv_conf, before, self._resolv(container, bool(endpoints)))
 
     def _hosts(self, container: Container, endpoints: Sequence[Endpoint]) -> str:
         config = container.config
         gateways = self._gateways(endpoints)
         return hosts_text(hostname_of(container), config.domainname, endpoints, config.extra_hosts, gateways)
 
-    def _resolv(self, container: Container, endpoints: Sequence[Endpoint]) -> str:
-        if not endpoints:
+    def _resolv(self, container: Container, connected: bool) -> str:
+        if not connected:
             return _NO_NAME_SERVER
         return resolv_text(container.config, read_text(Path("/etc/resolv.conf")))
 

@@ -1,7 +1,8 @@
-"""Brings a topology up (or down) in a process that kills itself at the Nth step outside Python.
+"""Does something to a topology in a process that kills itself at the Nth step outside Python.
 
 A step is one request to the kernel, to the firewall's worker or to the spawner, or one commit. Usage:
-crash_child.py ROOT TOPOLOGY up|down N before|after. N = 0 runs to the end and prints how many steps there were.
+crash_child.py ROOT TOPOLOGY up|down|connect|disconnect N before|after. N = 0 runs to the end and prints how many steps
+there were. connect and disconnect are of the first web container and the network extra.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from netmodel.topology import load
 from runtime.client import Spawner
 
 _STEPS = [(Netlink, "apply"), (NftWorker, "run"), (Spawner, "_ask"), (SqliteStore, "write")]
+_FINER: list[tuple[type, str]] = [(Netlink, "attempt"), (Netlink, "get")]
 
 
 class Fuse:
@@ -55,18 +57,27 @@ class Fuse:
 def main() -> None:
     root, topology, verb, at, moment = sys.argv[1:]
     fuse = Fuse(int(at), moment == "after")
-    for owner, name in _STEPS:
+    for owner, name in _STEPS + (_FINER if verb in ("connect", "disconnect") else []):
         fuse.wrap(owner, name)
     engine = Engine(Path(root))
     engine.open()
     project = load(Path(topology), {}).project
-    if verb == "down":
+    attachment = (f"{project.name}_extra", f"{project.name}-web-1")
+    if verb != "up":
         engine.up(project)
+    if verb == "disconnect":
+        engine.connect(*attachment)
+    acts: dict[str, Callable[[], object]] = {
+        "up": lambda: engine.up(project),
+        "down": lambda: engine.down(project.name, volumes=True),
+        "connect": lambda: engine.connect(*attachment),
+        "disconnect": lambda: engine.disconnect(*attachment),
+    }
     fuse.lit = True
-    engine.up(project) if verb == "up" else engine.down(project.name, volumes=True)
+    acts[verb]()
     fuse.lit = False
     print(fuse.count)
-    if verb == "up":
+    if verb != "down":
         engine.down(project.name, volumes=True)
     engine.close()
 
