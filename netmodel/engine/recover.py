@@ -117,6 +117,7 @@ class Recovery:
         netns = None if owner is None else self.core.spawner.sandbox(owner.id)
         if owner is not None and netns is not None:
             self.attachments.adopt(owner, netns)
+            self.lifecycle.name_files.repair(owner, self.core.records.endpoints_of(owner.id))
 
     def _await_restart(self, container: Container, status: ContainerStatus | None) -> None:
         """It was between two lives, or its next one was not told of yet."""
