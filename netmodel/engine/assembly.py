@@ -185,7 +185,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
         records=records,
         locks=Locks(),
         events=events,
-        id_ranges=IdRanges(root.id),
+        id_ranges=IdRanges(root.id, root.path),
         ipam=ipam,
         drivers=drivers,
         host=host,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -134,7 +136,12 @@ def test_names() -> None:
 
 @given(st.lists(st.sampled_from(["take", "release"]), max_size=60))
 def test_id_ranges_never_overlap(steps: list[str]) -> None:
-    ranges = IdRanges("00000000")
+    with TemporaryDirectory() as place:
+        ranges = IdRanges("00000000", Path(place), Path(place, "ids"))
+        _take_and_release(ranges, steps)
+
+
+def _take_and_release(ranges: IdRanges, steps: list[str]) -> None:
     held: list[int] = []
     for step in steps:
         if step == "take":
@@ -145,6 +152,25 @@ def test_id_ranges_never_overlap(steps: list[str]) -> None:
             held.append(base)
         elif held:
             ranges.release(held.pop(0))
+
+
+def test_engines_of_one_machine_share_no_range(tmp_path: Path) -> None:
+    """Both begin at the same place; a root that is gone holds nothing."""
+    roots = [tmp_path / "first", tmp_path / "second"]
+    for root in roots:
+        root.mkdir()
+    first, second = (IdRanges("00000000", root, tmp_path / "ids") for root in roots)
+
+    mine = {first.take() for _ in range(5)}
+    assert mine.isdisjoint(second.take() for _ in range(5))
+    third = IdRanges("00000000", roots[1], tmp_path / "ids")
+    assert not third.claim(min(mine))
+    first.release(min(mine))
+    assert third.claim(min(mine))
+
+    (tmp_path / "third").mkdir()
+    roots[0].rmdir()
+    assert IdRanges("00000000", tmp_path / "third", tmp_path / "ids").take() in mine
 
 
 def test_shared_locks_let_many_in_or_one() -> None:
