@@ -20,7 +20,7 @@ from typing import Literal
 
 from drivers import options as read
 from drivers.api import Attachment, Endpoint, Network, Traits
-from drivers.errors import DriverError, LinkTaken
+from drivers.errors import DriverError, LinkTaken, NetworkFull
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import Link, add_veth, rename, set_alias, set_down
 from drivers.kernel.netlink import Netlink
@@ -102,6 +102,8 @@ class P2p:
 
     def join(self, network: Network[Options], endpoint: Endpoint, netns: Path) -> Attachment:
         with self._lock, Netlink(netns) as inside:
+            if len(self._in_service.get(network.id, {}).keys() - {endpoint.id}) >= self.max_endpoints:
+                raise NetworkFull(network.name, self.max_endpoints)
             # An interrupted join may have left it there.
             link = self._end_in(inside, network, end_name(endpoint))
             name = link.name if link is not None else self._bring(network, endpoint, netns, inside)

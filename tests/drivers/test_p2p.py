@@ -9,7 +9,7 @@ from ipaddress import ip_network
 import pytest
 
 from drivers.api import Endpoint, Network, Pool
-from drivers.errors import InvalidOption, LinkTaken
+from drivers.errors import InvalidOption, LinkTaken, NetworkFull
 from drivers.kernel.link import Link, add_veth
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.reaper import Reaper
@@ -240,6 +240,23 @@ def test_a_namespace_that_dies_takes_its_pair_with_it(driver: P2p, b: Box, host:
     plug(driver, network, b, "10.0.12.2/30")
 
     assert waiting_name(network) in names(host)
+
+
+def test_a_third_end_is_refused(driver: P2p, a: Box, b: Box, box: Callable[[str], Box]) -> None:
+    """The engine counts beforehand; of three that come at once, two may join."""
+    network = a_link(driver)
+    plug(driver, network, a, "10.0.12.1/30")
+    leaving = plug(driver, network, b, "10.0.12.2/30")
+    c = box("c")
+
+    with pytest.raises(NetworkFull):
+        plug(driver, network, c, "10.0.12.2/30")
+
+    assert names(c) == {"lo"}
+    driver.withdraw(network, leaving, b.path)
+    driver.leave(network, leaving)
+    plug(driver, network, c, "10.0.12.2/30")
+    assert ping(a, "10.0.12.2", timeout_s=0.5)
 
 
 def test_its_mtu_is_that_of_both_ends(driver: P2p, a: Box, b: Box) -> None:

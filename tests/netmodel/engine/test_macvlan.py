@@ -114,6 +114,28 @@ def test_one_link_is_the_parent_of_one_network(outside: Box, engine: Engine) -> 
     make_lan(engine, name="other")
 
 
+def test_passthru_has_the_parents_mac_and_the_parent_for_itself(
+    outside: Box, engine: Engine, run: Run, host: Box
+) -> None:
+    make_lan(engine, options={"parent": "parent", "macvlan_mode": "passthru"})
+    with pytest.raises(NetmodelError, match="the MAC address of its parent link, not 02:00:00:00:00:01") as refused:
+        run("web", networks=(EndpointConfig(network="lan", mac_address="02:00:00:00:00:01"),))
+    assert refused.value.kind == "invalid"
+    run("web", "lan")
+
+    with pytest.raises(NetmodelError, match="cannot attach to network lan") as taken:
+        run("other", "lan")
+
+    assert taken.value.kind == "conflict"
+    [endpoint] = engine.endpoints(container_id=engine.container("web").id)
+    assert endpoint.mac == ""
+    with Netlink(host.path) as netlink:
+        parent = netlink.link("parent")
+    assert parent is not None
+    assert parent.mac in output_of(engine, "web", "ip", "link", "show", "eth0")
+    assert reaches(engine, "web", "10.5.0.254")
+
+
 def test_what_this_kernel_lacks_is_refused_and_leaves_nothing(outside: Box, engine: Engine, host: Box) -> None:
     before = host.run("ip", "-o", "link").stdout
 
