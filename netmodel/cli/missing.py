@@ -29,9 +29,7 @@ def fetch_if_missing(client: Client, image: str, hint: str = "") -> bool:
     else:
         return False
     from netmodel.cli.images import fetch
-    from netmodel.cli.session import note
 
-    note(f"image {image} is not here, fetching it")
     try:
         fetch(client, image)
     except ApiError as error:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import errno
 import os
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from runtime.images.errors import BadImage, UnpackFailed, UnsafeArchive
 from runtime.images.stream import CHUNK, Limits, Plain, Source
+from runtime.images.tar import members
 from runtime.kernel.beneath import open_beneath
 
 _XATTR = "SCHILY.xattr."
@@ -28,7 +29,6 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 _DAMAGED = (tarfile.TarError, EOFError, ValueError)
 # Source: Linux Documentation/admin-guide/devices.txt; what runtime/cgroups/devices.py lets everybody use.
 _HARMLESS = frozenset([(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0)])
-_LONGEST_HEADER = 1 << 20
 # Source: OCI image-spec layer.md, "Whiteouts".
 _WHITEOUT, _META, _OPAQUE = ".wh.", ".wh..wh.", ".wh..wh..opq"
 
@@ -79,9 +79,8 @@ def unpack(
     limits = limits or Limits()
     try:
         with Plain(archive, name, limits) as stream:
-            with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK, tarinfo=_Member) as tar:  # type: ignore[call-overload]
-                unpacking = _Unpacking(into, whiteouts, lambda size: limits.check(name, stream.consumed, size))
-                result = unpacking.run(tar, limits.members)
+            unpacking = _Unpacking(into, whiteouts, lambda size: limits.check(name, stream.consumed, size))
+            result = unpacking.run(members(stream), limits.members)
             stream.drain()
             result.digest = stream.digest
             return result
@@ -90,26 +89,6 @@ def unpack(
     except OSError as error:
         hint = "make room on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise UnpackFailed(name, os.strerror(error.errno or errno.EIO).lower(), hint) from error
-
-
-class _Member(tarfile.TarInfo):
-    """A member whose own description is of a reasonable size: tarfile reads it into memory, however long."""
-
-    def _proc_pax(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        return super()._proc_pax(self._small(archive))  # type: ignore[misc,no-any-return]
-
-    def _proc_gnulong(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        return super()._proc_gnulong(self._small(archive))  # type: ignore[misc,no-any-return]
-
-    def _small(self, archive: tarfile.TarFile) -> tarfile.TarFile:
-        if self.size > _LONGEST_HEADER:
-            raise tarfile.TarError(f"a header of {self.size} bytes")
-        return archive
-
-
-def small_headers() -> type[tarfile.TarInfo]:
-    """The class of members for tarfile.open() that refuses headers made to fill memory."""
-    return _Member
 
 
 class _Unpacking:
@@ -125,15 +104,12 @@ class _Unpacking:
         # Members of one directory mostly follow each other.
         self._last_path, self._last = "", -1
 
-    def run(self, tar: tarfile.TarFile, most: int) -> Unpacked:
+    def run(self, found: Iterable[tuple[tarfile.TarInfo, Source]], most: int) -> Unpacked:
         try:
-            count = 0
-            while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # it would keep them all, 1 KB each
-                count += 1
-                if count > most:
+            for count, (member, content) in enumerate(found):
+                if count == most:
                     raise BadImage(member.name, f"the archive has more than {most} members")
-                self._member(tar, member)
+                self._member(member, content)
         finally:
             self._forget_last()
         # Last, because placing a file touches the directory that it is placed in.
@@ -145,7 +121,7 @@ class _Unpacking:
         self._result.implied = list(self._implied)
         return self._result
 
-    def _member(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    def _member(self, member: tarfile.TarInfo, content: Source) -> None:
         path = _path_of(member.name, member.name)
         parent_path, _, name = path.rpartition("/")
         if not path:
@@ -156,7 +132,7 @@ class _Unpacking:
         elif member.isdev() and not member.isfifo() and not _harmless(member):
             self._result.left_out += 1
         else:
-            self._place(tar, member, self._parent(parent_path, member.name), name, path)
+            self._place(member, content, self._parent(parent_path, member.name), name, path)
 
     def _whiteout(self, whiteouts: Whiteouts, member: tarfile.TarInfo, parent_path: str, name: str) -> None:
         if name.startswith(_META):  # aufs left others of these, which say nothing to anybody else
@@ -177,7 +153,7 @@ class _Unpacking:
         whiteouts.make_opaque(directory, path)
         os.close(directory)
 
-    def _place(self, tar: tarfile.TarFile, member: tarfile.TarInfo, parent: int, name: str, path: str) -> None:
+    def _place(self, member: tarfile.TarInfo, content: Source, parent: int, name: str, path: str) -> None:
         if member.isdir():
             directory = self._directory(parent, name, path)
             try:
@@ -192,7 +168,7 @@ class _Unpacking:
             return
         self._clear(parent, name, member.name)
         if member.isfile():
-            self._file(tar, member, parent, name)
+            self._file(member, content, parent, name)
             return
         if member.issym():
             os.symlink(member.linkname, name, dir_fd=parent)
@@ -206,13 +182,13 @@ class _Unpacking:
         os.chown(name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
         os.utime(name, (member.mtime, member.mtime), dir_fd=parent, follow_symlinks=False)
 
-    def _file(self, tar: tarfile.TarFile, member: tarfile.TarInfo, parent: int, name: str) -> None:
+    def _file(self, member: tarfile.TarInfo, content: Source, parent: int, name: str) -> None:
         self._result.size_bytes += member.size
         self._check_size(self._result.size_bytes)  # a sparse member's zeros are not in the archive
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name, flags, 0o600, dir_fd=parent)
         try:
-            self._content(tar, member, descriptor)
+            _write(content, descriptor, member.size)
             # chown takes setuid bits and capabilities away, so it comes first.
             os.fchown(descriptor, member.uid, member.gid)
             os.fchmod(descriptor, member.mode & 0o7777)
@@ -221,19 +197,6 @@ class _Unpacking:
             os.utime(descriptor, (member.mtime, member.mtime))
         finally:
             os.close(descriptor)
-
-    def _content(self, tar: tarfile.TarFile, member: tarfile.TarInfo, descriptor: int) -> None:
-        content = tar.extractfile(member)
-        assert content is not None
-        left = member.size
-        while left:
-            piece = content.read(min(left, CHUNK))
-            if not piece:
-                raise EOFError("it ends within a file")
-            left -= len(piece)
-            view = memoryview(piece)
-            while view:  # a write may be short, on a full disk for one
-                view = view[os.write(descriptor, view) :]
 
     def _link(self, member: tarfile.TarInfo, parent: int, name: str) -> None:
         """A second name for a file unpacked before; the first must be inside, and reached through no link."""
@@ -339,6 +302,18 @@ class _Unpacking:
         os.fchmod(directory, member.mode & 0o7777)
         if member.pax_headers:
             _set_xattrs(directory, member)
+
+
+def _write(content: Source, descriptor: int, size: int) -> None:
+    left = size
+    while left:
+        piece = content.read(min(left, CHUNK))
+        if not piece:
+            raise EOFError("it ends within a file")
+        left -= len(piece)
+        view = memoryview(piece)
+        while view:  # a write may be short, on a full disk for one
+            view = view[os.write(descriptor, view) :]
 
 
 def _is_hidden(parent: int, name: str) -> bool:

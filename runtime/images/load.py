@@ -12,16 +12,16 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 from runtime.images import config as configs
 from runtime.images import manifest as manifests
-from runtime.images.archive import small_headers
 from runtime.images.blobs import Blobs
 from runtime.images.errors import BadImage, BlobMissing, InvalidImageName
 from runtime.images.manifest import Descriptor, Index, Manifest, Platform
 from runtime.images.reference import Reference
 from runtime.images.stream import CHUNK, Limits, Plain, Source
+from runtime.images.tar import members
 
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _DOCUMENT_BYTES = 8 << 20
@@ -82,27 +82,20 @@ def _take_in(
 ) -> _Contents:
     contents, budget = _Contents(), _ALL_DOCUMENTS_BYTES
     try:
-        with (
-            Plain(archive, name, Limits(), digest=False) as stream,
-            tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK, tarinfo=small_headers()) as tar,  # type: ignore[call-overload]
-        ):
-            while (member := tar.next()) is not None:
-                tar.members = []  # it would keep them all
+        with Plain(archive, name, Limits(), digest=False) as stream:
+            for member, content in members(stream):
                 path = posixpath.normpath(member.name.lstrip("/"))
                 if member.issym():
                     contents.links[path] = posixpath.normpath(posixpath.join(posixpath.dirname(path), member.linkname))
                 elif member.islnk():
                     contents.links[path] = posixpath.normpath(member.linkname.lstrip("/"))
+                elif member.isfile() and _is_document(path, member.size):
+                    budget -= member.size
+                    if budget < 0:
+                        raise BadImage(name, "its descriptions alone are larger than any image's")
+                    contents.documents[path] = _whole(content)
                 elif member.isfile():
-                    content = tar.extractfile(member)
-                    assert content is not None
-                    if _is_document(path, member.size):
-                        budget -= member.size
-                        if budget < 0:
-                            raise BadImage(name, "its descriptions alone are larger than any image's")
-                        contents.documents[path] = content.read()
-                    else:
-                        contents.files[path] = _keep(blobs, path, content, member.size, added, told)
+                    contents.files[path] = _keep(blobs, path, content, member.size, added, told)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise BadImage(name, f"it is not a tar archive, or it is damaged ({error})") from error
     return contents
@@ -112,10 +105,17 @@ def _is_document(path: str, size: int) -> bool:
     return size <= _DOCUMENT_BYTES and (path.endswith(".json") or path in ("oci-layout", "repositories"))
 
 
+def _whole(content: Source) -> bytes:
+    pieces = []
+    while piece := content.read(CHUNK):
+        pieces.append(bytes(piece))
+    return b"".join(pieces)
+
+
 def _keep(
     blobs: Blobs,
     path: str,
-    content: IO[bytes],
+    content: Source,
     size: int,
     added: list[str],
     told: Callable[[str, int, int], None] | None,

@@ -110,7 +110,7 @@ def test_push_pull_and_run_what_is_missing(daemon: Daemon, server: Server, archi
     assert f"there is no image {name}" in never.stderr
     fetched = daemon.netmodel("run", "--rm", name)
     assert (fetched.returncode, fetched.stdout) == (0, "change")
-    assert f"image {name} is not here, fetching it" in fetched.stderr
+    assert "1: Pulling from lab/app" in fetched.stderr
     assert "Pull complete" in fetched.stderr
     again = daemon.netmodel("pull", name)
     assert (again.stdout, again.returncode) == (f"{name}\n", 0)
@@ -121,7 +121,7 @@ def test_push_pull_and_run_what_is_missing(daemon: Daemon, server: Server, archi
     file.write_text(f"services:\n  a: {{image: '{name}', command: sleep 100}}\n")
     up = daemon.netmodel("up", str(file))
     assert up.returncode == 0, up.stderr
-    assert "fetching it" in up.stderr
+    assert "1: Pulling from lab/app" in up.stderr
     daemon.ok("down", str(file))
 
 
