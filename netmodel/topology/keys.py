@@ -45,17 +45,18 @@ SERVICE = Keys(
         networks network_mode mac_address ports expose dns dns_opt dns_search extra_hosts
         volumes tmpfs read_only shm_size
         cap_add cap_drop privileged security_opt sysctls ulimits userns_mode
-        mem_limit memswap_limit cpus cpu_shares pids_limit
+        devices device_cgroup_rules oom_score_adj
+        mem_limit memswap_limit mem_reservation mem_swappiness oom_kill_disable pids_limit
+        cpus cpu_shares cpu_period cpu_quota cpuset blkio_config
         stop_signal stop_grace_period tty stdin_open
         restart healthcheck init logging profiles ipc pid uts cgroup
         """
     ),
     later=words(
         """
-        annotations attach blkio_config build cgroup_parent configs cpu_count cpu_percent cpu_period cpu_quota
-        cpu_rt_period cpu_rt_runtime cpuset credential_spec develop device_cgroup_rules devices extends external_links
-        gpus isolation label_file links mem_reservation mem_swappiness models
-        oom_kill_disable oom_score_adj platform post_start pre_stop provider pull_policy
+        annotations attach build cgroup_parent configs cpu_count cpu_percent
+        cpu_rt_period cpu_rt_runtime credential_spec develop extends external_links
+        gpus isolation label_file links models platform post_start pre_stop provider pull_policy
         runtime secrets storage_opt use_api_socket volumes_from
         """
     ),
@@ -75,7 +76,14 @@ DEPLOY = Keys(
     later=words("labels"),
     silent=words("mode endpoint_mode placement update_config rollback_config"),
 )
-RESOURCES = Keys(supported=words("limits"), later=words("reservations"))
+RESOURCES = Keys(supported=words("limits reservations"))
+RESERVATIONS = Keys(supported=words("memory"), later=words("devices generic_resources"), silent=words("cpus"))
+BLKIO = Keys(
+    supported=words("weight weight_device device_read_bps device_write_bps device_read_iops device_write_iops")
+)
+BLKIO_WEIGHT = Keys(supported=words("path weight"))
+BLKIO_RATE = Keys(supported=words("path rate"))
+DEVICE = Keys(supported=words("source target permissions"))
 LIMITS = Keys(supported=words("cpus memory pids"))
 DEPENDENCY = Keys(supported=words("condition required restart"))
 HEALTHCHECK = Keys(supported=words("test interval timeout retries start_period start_interval disable"))

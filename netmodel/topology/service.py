@@ -10,7 +10,19 @@ from pathlib import Path
 from typing import Literal
 
 from netmodel.model import ContainerConfig, PortConfig, RouteConfig
-from netmodel.topology import attachment, depends, environment, life, limits, mounts, ports, routes, units
+from netmodel.topology import (
+    attachment,
+    confinement,
+    depends,
+    environment,
+    life,
+    limits,
+    mounts,
+    ports,
+    resources,
+    routes,
+    units,
+)
 from netmodel.topology.attachment import Attachment
 from netmodel.topology.depends import Depends
 from netmodel.topology.diagnostic import did_you_mean
@@ -78,7 +90,6 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
         open_stdin=fields.flag("stdin_open"),
         read_only=fields.flag("read_only"),
         privileged=fields.flag("privileged"),
-        no_new_privileges=_security(fields),
         userns_mode=fields.parsed("userns_mode", _userns) or "",
         cap_add=limits.capabilities(fields, "cap_add"),
         cap_drop=limits.capabilities(fields, "cap_drop"),
@@ -98,6 +109,8 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
         dns_options=fields.texts("dns_opt"),
         extra_hosts=_extra_hosts(fields),
         routes=tuple(route for route, _ in own_routes),
+        **confinement.read(fields, directory),
+        **resources.read(fields),
         **life.read(fields),
     )
     return Service(
@@ -206,19 +219,6 @@ def _sysctls(fields: Fields) -> dict[str, str]:
         else:
             found[name.replace("/", ".") if name.startswith("net/") else name] = text
     return found
-
-
-def _security(fields: Fields) -> bool:
-    no_new_privileges = False
-    for item in fields.each("security_opt"):
-        text = item.text()
-        if text is None:
-            continue
-        if text in ("no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"):
-            no_new_privileges = True
-        elif text not in ("no-new-privileges:false", "no-new-privileges=false"):
-            item.warn(f'"{text}" is not supported yet; ignored', group=f"security_opt {text}")
-    return no_new_privileges
 
 
 def _signal(text: str) -> str:
