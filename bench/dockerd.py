@@ -13,6 +13,7 @@ from bench.daemon_rows import command, measure_api, measure_cli, measure_memory
 from bench.dns import measure_dns
 from bench.docker_api import DockerApi
 from bench.measure import Clock
+from bench.traffic import measure_traffic
 
 GROUP = f"nmbench{os.getpid()}"
 
@@ -37,6 +38,8 @@ def measure(directory: Path, clock: Clock, repetitions: int) -> None:
         measure_api(api, "bench", clock, repetitions)
         measure_dns(api, "bench", clock, repetitions)
         measure_crowd(socket, "bench", clock, 20)
+        # Not 10,000: at some 40 ms a port that would be a quarter of an hour.
+        measure_traffic(api, "bench", clock, max(3, repetitions // 2), (1, 100))
         measure_cli(clock, cli, "bench", api, max(3, repetitions // 3))
     finally:
         with suppress(OSError, ValueError):

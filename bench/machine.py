@@ -47,12 +47,32 @@ class Unavailable(Exception):
 def install(names: list[str]) -> None:
     """Install the Debian packages of peers that are missing; what cannot be installed is reported as missing later."""
     missing = [package for package, program in map(PACKAGES.__getitem__, names) if not Path(program).exists()]
-    if missing and shutil.which("apt-get"):
-        print(f"installing {', '.join(missing)}", file=sys.stderr)
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        # Without recommends: no Open vSwitch, no AppArmor. RUNLEVEL 1: no service is started.
-        command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
-        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    if not missing or not shutil.which("apt-get"):
+        return
+    print(f"installing {', '.join(missing)}", file=sys.stderr)
+    # Without recommends: no Open vSwitch, no AppArmor.
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with _services_stay_down():
+        for command in (install, ["apt-get", "update", "-qq"], install):
+            done = subprocess.run(command, env=environment, capture_output=True, check=False)
+            if command is install and done.returncode == 0:
+                return
+
+
+@contextmanager
+def _services_stay_down() -> Iterator[None]:
+    """A package's own service is not ours to start (Debian policy 9.11.3: policy-rc.d)."""
+    guard = Path("/usr/sbin/policy-rc.d")
+    made = not guard.exists()
+    if made:
+        guard.write_text("#!/bin/sh\nexit 101\n")
+        guard.chmod(0o755)
+    try:
+        yield
+    finally:
+        if made:
+            guard.unlink()
 
 
 def need(name: str) -> str:

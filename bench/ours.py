@@ -16,6 +16,7 @@ from bench.daemon_rows import measure_api, measure_cli, measure_memory
 from bench.dns import measure_dns
 from bench.docker_api import DockerApi, Refused
 from bench.measure import Clock
+from bench.traffic import measure_networks, measure_traffic
 from netmodel import codec
 from netmodel.client.start import start_engine
 from netmodel.model import (
@@ -50,6 +51,8 @@ def measure(directory: Path, clock: Clock, repetitions: int, sizes: list[int]) -
         program = str(Path(sys.executable).with_name("netmodel"))
         cli = (program, "--root", str(root), "--host", str(socket))
         measure_cli(clock, cli, image, api, max(3, repetitions // 3))
+        measure_traffic(api, image, clock, max(3, repetitions // 2), (1, 100, 10_000))
+        measure_networks(api, image, clock, max(3, repetitions // 2), 500 if repetitions >= 10 else 100)
         for size in sizes:
             with clock.guarded(f"{size} nodes up, a node", f"{size} nodes down, a node"):
                 _measure_topology(api, image, clock, size)

@@ -22,12 +22,12 @@ def show(rows: list[Row], results: Results, missing: Mapping[str, str], out: IO[
     columns = [column for column in COLUMNS if column in results or column in missing]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("operation")
-    for heading in (*columns, "budget", "ours/floor", "best peer/ours"):
+    for heading in (*columns, "budget", "x floor", "x best peer"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         found = {column: _median(results, column, row) for column in columns}
         cells = [_cell(results, missing, column, row) for column in columns]
-        table.add_row(f"{row.name} [{row.unit}]", *cells, *_judged(row, found))
+        table.add_row(Text(f"{row.name} [{row.unit}]"), *cells, *_judged(row, found))
     console.print(table)
     for line in NOTES:
         console.print(line, style="dim")
@@ -69,13 +69,18 @@ def _cell(results: Results, missing: Mapping[str, str], column: str, row: Row) -
 def _judged(row: Row, found: Mapping[str, float | None]) -> tuple[Text, Text, Text]:
     ours, floor = found.get(OURS), found.get(FLOOR)
     budget = Text("" if row.budget is None else number(row.budget))
+    if row.budget is not None and row.at_least:
+        budget = Text(f">= {number(row.budget)}")
     if ours is not None and row.budget is not None:
-        budget.stylize("green" if ours <= row.budget else "red")
-        if ours > row.budget:
+        kept = ours >= row.budget if row.at_least else ours <= row.budget
+        budget.stylize("green" if kept else "red")
+        if not kept:
             budget.append(" !")
     peers = [value for column, value in found.items() if column not in (OURS, FLOOR) and value is not None]
     to_floor = f"{ours / floor:.1f}" if ours and floor else ""
-    to_peer = f"{min(peers) / ours:.1f}" if ours and ours > 0 and peers else ""
+    to_peer = ""
+    if ours is not None and ours > 0 and peers:
+        to_peer = f"{ours / max(peers):.1f}" if row.at_least else f"{min(peers) / ours:.1f}"
     return budget, Text(to_floor), Text(to_peer)
 
 
