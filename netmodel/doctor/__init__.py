@@ -15,6 +15,7 @@ from netmodel.doctor.finding import Finding
 from netmodel.doctor.firewall import firewall
 from netmodel.doctor.machine import disk, limits, rights
 from netmodel.doctor.network import network
+from netmodel.doctor.security import confinement
 
 __all__ = ["Finding", "examine"]
 
@@ -28,7 +29,7 @@ def examine(root: Path) -> list[Finding]:
     existing = next(path for path in (root, *root.absolute().parents) if path.is_dir())
     # What waits for other processes, side by side.
     parts: tuple[Callable[[], list[Finding]], ...] = (
-        lambda: [*rights(), *limits(), *cgroups(), *disk(existing)],
+        lambda: [*rights(), *limits(), *cgroups(), *disk(existing), *confinement(root)],
         lambda: list(namespaces_and_storage(existing)),
         lambda: list(network()),
         lambda: list(firewall()),

@@ -61,7 +61,13 @@ _CGROUP_FEATURES: tuple[tuple[Feature, str], ...] = (
     ("pids", "pids_limit is refused"),
     ("freeze", "pause does not work"),
     ("devices", "containers without a user namespace are kept from device nodes by capabilities alone"),
-    ("io", "stats count no disk traffic"),
+    ("cpuset", "cpuset is refused"),
+    ("swappiness", "mem_swappiness is refused"),
+    ("oom_disable", "oom_kill_disable is refused"),
+    ("io", "stats count no disk traffic, and limits of block I/O are refused"),
+    ("io_weight", "weights of block I/O are refused: they need the scheduler bfq, or io.cost on cgroup v2"),
+    ("hugetlb", "huge pages cannot be limited"),
+    ("pressure", "stats tell no pressure"),
 )
 
 

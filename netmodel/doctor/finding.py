@@ -11,7 +11,7 @@ class Finding:
     """One thing that was looked at.
 
     Args:
-        area: "rights", "limits", "namespaces", "storage", "cgroups", "network" or "firewall".
+        area: "rights", "limits", "namespaces", "storage", "cgroups", "network", "firewall" or "security".
         ok: It is as one would wish.
         detail: What was seen.
         cost: What it means for containers, and the way out; "" where all is well.

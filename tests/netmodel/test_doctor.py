@@ -28,7 +28,7 @@ def test_each_thing_is_looked_at_once_and_every_loss_has_its_cost(
 ) -> None:
     assert len(findings) == len(examine(tmp_path))
     assert {area for area, _ in findings} == {
-        "rights", "limits", "namespaces", "storage", "cgroups", "network", "firewall",
+        "rights", "limits", "namespaces", "storage", "cgroups", "network", "firewall", "security",
     }  # fmt: skip
     for finding in findings.values():
         assert finding.detail
