@@ -33,7 +33,7 @@ def test_run_in_the_foreground_shows_both_outputs_and_exits_with_the_code(daemon
         (("host", "/nonexistent"), 127),
         (("host", "nonexistent-command"), 127),
         (("host", "/etc/passwd"), 126),
-        (("nosuch-image", "true"), 125),
+        (("/nosuch/image", "true"), 125),
         (("--network", "nosuch-network", "host", "true"), 125),
     ],
 )

@@ -146,7 +146,7 @@ THREE, WAN = "container lab-three-1", "network lab_wan"
     ("service", "network", "code", "error", "hint"),
     [
         ("image: host, command: nope", "", 2, f'{THREE}: exec: "nope": not found in PATH of the container', "give its"),
-        ("image: nope", "", 1, "there is no image nope", "here are: host;"),
+        ("image: /nope", "", 1, "there is no image /nope", "/nope does not exist; here are: host;"),
         (f"{SLEEPS}, user: nope", "", 2, f"{THREE}: user 'nope' is not in /etc/passwd of the container", "name one"),
         (
             f"{SLEEPS}, sysctls: {{net.ipv4.nope: 1}}",
