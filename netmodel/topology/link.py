@@ -64,7 +64,10 @@ def _may_be_given(address: IPAddress, subnet: IPNetwork) -> bool:
 
 
 def check(network: Network, services: Iterable[Service]) -> None:
-    """Record a mistake where a link has other than two ends."""
+    """Record a mistake where a link has other than two ends.
+
+    One that is a network of that driver, without x-link, may get its second end later.
+    """
     if network.config.driver != P2P or network.external or network.value is None:
         return
     pairs = network.value.pairs() if network.value.is_mapping else {}
@@ -76,8 +79,9 @@ def check(network: Network, services: Iterable[Service]) -> None:
         for _ in range(service.replicas)
         if attachment.key == network.key
     ]
-    if len(names) != 2:
+    if len(names) > 2 or ("x-link" in pairs and len(names) < 2):
         attached = f"{len(names)} are attached: {', '.join(names[:5])}" if names else "none is attached"
+        attached = f"only {names[0]} is attached" if len(names) == 1 else attached
         attached += ", ..." if len(names) > 5 else ""
         place.error(
             f"a link joins exactly two containers, and {attached}", "more of them need a network without x-link"

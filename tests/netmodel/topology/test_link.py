@@ -88,6 +88,15 @@ def test_a_third_end_is_told_with_its_place(tmp_path: Path) -> None:
     assert found.startswith(f"6:19: networks.cable.x-link: {wrong}")
 
 
+def test_an_end_alone_is_told_unless_the_other_may_come_later(tmp_path: Path) -> None:
+    text = "services: {a: {image: host, networks: [cable]}}\nnetworks: {cable: {KIND: p2p}}"
+
+    [found] = told(tmp_path, text.replace("KIND", "x-link"))
+
+    assert "a link joins exactly two containers, and only a is attached" in found
+    assert told(tmp_path, text.replace("KIND", "driver")) == []
+
+
 @pytest.mark.parametrize(
     ("network", "mistake"),
     [
