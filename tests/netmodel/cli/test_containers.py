@@ -200,6 +200,26 @@ def test_json_is_docker_s(daemon: Daemon) -> None:
     assert used["pids_stats"]["current"] == 1
 
 
+def test_update_changes_limits_of_what_runs(daemon: Daemon) -> None:
+    daemon.ok("run", "-d", "--name", "grows", "-m", "48m", "--device", "/dev/fuse", "host", "sleep", "infinity")
+
+    assert daemon.ok("update", "-m", "64m", "--memory-swap", "64m", "--cpu-quota", "20000", "grows") == "grows"
+
+    (whole,) = json.loads(daemon.ok("inspect", "grows"))
+    limits = whole["HostConfig"]
+    assert (limits["Memory"], limits["CpuQuota"], limits["Devices"][0]["PathOnHost"]) == (64 << 20, 20_000, "/dev/fuse")
+    assert "/ 64MiB" in daemon.ok("stats", "grows")
+    nothing = daemon.netmodel("update", "grows")
+    assert (nothing.returncode, nothing.stderr.splitlines()[0]) == (2, "error: nothing to change is given")
+    refused = daemon.netmodel("update", "--cpuset-cpus", "0", "grows")
+    assert "started without a cpuset group" in refused.stderr or refused.returncode == 0
+    profile = daemon.netmodel("create", "--security-opt", "seccomp=/no/such.json", "host")
+    assert (profile.returncode, profile.stderr.splitlines()[0]) == (
+        2,
+        "error: seccomp profile /no/such.json: No such file or directory",
+    )
+
+
 def test_port_says_what_keeps_the_world_from_it(daemon: Daemon) -> None:
     """Rules of others decide as well as ours; inspect says it, too."""
     daemon.ok("run", "-d", "--name", "walled", "-p", "8096:80", "-p", "127.0.0.1:8097:81", "host", "sleep", "infinity")

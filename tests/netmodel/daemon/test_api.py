@@ -206,6 +206,18 @@ def test_statistics_of_one_reading(daemon: Daemon) -> None:
     assert found["cpu_stats"]["system_cpu_usage"] > found["precpu_stats"]["system_cpu_usage"] > 0
 
 
+def test_statistics_go_on_until_the_container_ends(daemon: Daemon) -> None:
+    sleeper(daemon.client, "measured")
+
+    lines = daemon.client.stream("GET", "/containers/measured/stats")
+    first, second = next(lines), next(lines)
+    daemon.client.post("/containers/measured/kill")
+
+    assert second["precpu_stats"]["system_cpu_usage"] == first["cpu_stats"]["system_cpu_usage"] > 0
+    assert first["netmodel"]["oom_kills"] == 0
+    assert len(list(lines)) <= 2
+
+
 def test_a_project_s_json(daemon: Daemon) -> None:
     with pytest.raises(ApiError) as error:
         daemon.client.get("/netmodel/projects/none")

@@ -1,0 +1,102 @@
+"""Limits that change while a container runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netmodel.engine import Engine
+from netmodel.errors import Invalid, NetmodelError
+from netmodel.model import BlkioConfig
+from tests.netmodel.engine.conftest import Run, execute
+
+pytestmark = pytest.mark.kernel
+MIB = 1 << 20
+
+
+def test_new_limits_bite_at_once_and_after_a_restart(engine: Engine, run: Run) -> None:
+    container = run("web", memory_bytes=64 * MIB, memory_swap_bytes=64 * MIB)
+
+    engine.update("web", {"memory_bytes": 128 * MIB, "memory_swap_bytes": 128 * MIB, "pids_limit": 30, "cpus": 0.5})
+
+    used = engine.stats(container.id)
+    assert (used.memory_limit_bytes, used.pids_limit) == (128 * MIB, 30)
+    engine.restart("web", timeout_s=0)
+    used = engine.stats(container.id)
+    assert (used.memory_limit_bytes, used.pids_limit) == (128 * MIB, 30)
+    assert engine.container("web").config.cpus == 0.5
+
+
+def test_one_that_is_refused_changes_none(engine: Engine, run: Run) -> None:
+    container = run("web", pids_limit=20)
+
+    with pytest.raises(NetmodelError, match="cpuset_cpus"):
+        engine.update("web", {"pids_limit": 99, "cpuset_cpus": "4000"})
+
+    assert engine.stats(container.id).pids_limit == 20
+    assert engine.container("web").config.pids_limit == 20
+
+
+def test_what_is_no_limit_or_contradicts_is_refused(engine: Engine, run: Run) -> None:
+    run("web", memory_bytes=64 * MIB)
+
+    for changes, said in (
+        ({"image": "other"}, "image cannot be changed"),
+        ({"memory_reservation_bytes": 65 * MIB}, "above the memory limit"),
+        ({"cpus": 0.5, "cpu_quota_us": 5000}, "exclude each other"),
+        ({"blkio": (BlkioConfig(kind="read_bps", device="/dev/null", value=1),)}, "not a block device"),
+    ):
+        with pytest.raises(NetmodelError, match=said):
+            engine.update("web", changes)
+
+
+def test_quota_takes_the_place_of_cpus(engine: Engine, run: Run) -> None:
+    run("web", cpus=0.5)
+
+    changed = engine.update("web", {"cpu_quota_us": 20_000, "cpu_period_us": 100_000})
+
+    assert (changed.config.cpus, changed.config.cpu_quota_us) == (None, 20_000)
+
+
+def test_cpuset_and_score_reach_every_process(engine: Engine, run: Run) -> None:
+    container = run("web", cpuset_cpus="0", oom_score_adj=345)
+
+    _, joined = execute(
+        engine, container.id, "sh", "-c", "grep Cpus_allowed_list /proc/self/status; cat /proc/self/oom_score_adj"
+    )
+
+    assert joined.split() == ["Cpus_allowed_list:", "0", "345"]
+    assert Path(f"/proc/{container.state.pid}/oom_score_adj").read_text().strip() == "345"
+
+
+def test_score_below_the_engines_own_is_refused_where_it_cannot_be(engine: Engine, run: Run) -> None:
+    if "CAP_SYS_RESOURCE" not in _missing():
+        run("web", oom_score_adj=-500)
+        return
+    with pytest.raises(NetmodelError, match="CAP_SYS_RESOURCE"):
+        run("web", oom_score_adj=-500)
+
+
+def _missing() -> tuple[str, ...]:
+    from runtime.kernel.probe import missing_capabilities
+
+    return missing_capabilities()
+
+
+def test_profile_that_is_none_is_refused_before_anything_is_made(engine: Engine, run: Run) -> None:
+    with pytest.raises(NetmodelError, match="seccomp profile: it is not JSON"):
+        run("web", seccomp="nonsense")
+    with pytest.raises(Invalid, match="oom_score_adj"):
+        run("web", oom_score_adj=2000)
+
+    assert engine.containers() == []
+
+
+def test_apparmor_profile_is_refused_by_name_without_apparmor(engine: Engine, run: Run) -> None:
+    if Path("/sys/kernel/security/apparmor").exists():
+        with pytest.raises(NetmodelError, match="no such AppArmor profile"):
+            run("web", apparmor="netmodel-no-such-profile")
+    else:
+        with pytest.raises(NetmodelError, match="does not run AppArmor"):
+            run("web", apparmor="web")
