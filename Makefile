@@ -8,7 +8,7 @@ WORKERS ?= $(shell nproc)
 
 # What the engine itself needs, and what only the tests and examples run.
 SYSTEM_PACKAGES := libnftables1 libseccomp2 iproute2 python3-venv
-TEST_PACKAGES   := nginx-light redis-server curl iputils-ping docker-registry skopeo zstd
+TEST_PACKAGES   := nginx-light redis-server curl iputils-ping docker-registry skopeo zstd busybox-static
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-kernels check bench clean

@@ -30,6 +30,8 @@ PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
 _OPEN_TREE_CLONE = 1
 _OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 _MOVE_EMPTY_PATHS = 0x04 | 0x40
+# Of an option, in bytes. Source: Linux fs/fsopen.c, fsconfig().
+LONGEST_VALUE = 255
 _FSOPEN_CLOEXEC = 1
 _FSMOUNT_CLOEXEC = 1
 _SET_FLAG, _SET_STRING, _SET_FD, _CREATE = 0, 1, 5, 6

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from runtime.kernel import mount, probe, syscall
 
 _MS_RDONLY = 1
-# Source: Linux fs/fsopen.c, fsconfig(): the longest string it takes.
-_LONGEST_OPTION = 255
 _takes_descriptors: bool | None = None
 
 
@@ -38,7 +36,7 @@ def view(layers: Sequence[str]) -> int:
             return mount.new_filesystem("overlay", [("lowerdir+", fd) for fd in opened], mount.RDONLY)
         # The names behind descriptors are short, and need no escaping.
         below = ":".join(f"/proc/self/fd/{fd}" for fd in opened)
-        if len(below) <= _LONGEST_OPTION:
+        if len(below) <= mount.LONGEST_VALUE:
             return mount.new_filesystem("overlay", [("lowerdir", below)], mount.RDONLY)
         return _attached_for_a_moment(f"lowerdir={below}")
     finally:

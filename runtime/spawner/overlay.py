@@ -7,13 +7,14 @@ ids (so those of root look like nobody's in the container), and a warning says s
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 
 from runtime.errors import InvalidSpec, KernelRefused
-from runtime.kernel import clone, mount, probe
+from runtime.kernel import clone, mount, probe, syscall
 from runtime.kernel.prctl import FileIds
 from runtime.spec import BindMount, RootFs
 
@@ -216,12 +217,19 @@ class Scratch:
             os.close(target)
             os.close(places)
         last = len(mounts) - 1
+        below = ":".join(f"/sys/{number}" for number in range(last))
         options = (
-            ("lowerdir", ":".join(f"/sys/{number}" for number in range(last))),
+            ("lowerdir", below),
             ("upperdir", os.path.join(f"/sys/{last}", os.path.relpath(rootfs.upper, parent))),
             ("workdir", os.path.join(f"/sys/{last}", os.path.relpath(rootfs.work, parent))),
         )
-        return mount.new_filesystem("overlay", options)
+        if len(below) <= mount.LONGEST_VALUE:
+            return mount.new_filesystem("overlay", options)
+        # An image of many layers: the older call's options may fill a page.
+        os.mkdir("/sys/root")
+        data = ",".join(f"{name}={value}" for name, value in options)
+        syscall.libc("mount", b"overlay", b"/sys/root", b"overlay", ctypes.c_ulong(0), os.fsencode(data))
+        return mount.clone_tree("/sys/root")
 
     def _make(self) -> None:
         self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from runtime.spec import RootFs
 from tests.runtime.lab import Lab, shell
 from tests.runtime.test_survival import mounts
 from tests.support.box import Box
 
+BUSYBOX = Path("/bin/busybox")
 pytestmark = pytest.mark.kernel
 
 SPAWNER = """
@@ -27,14 +30,16 @@ main()
 @pytest.fixture
 def old(host: Box, tmp_path: Path) -> Iterator[Lab]:
     told, ready = os.pipe()
+    spare = os.open(os.devnull, os.O_RDONLY)  # it closes one that stands for its interpreter
     (tmp_path / "spawner").mkdir()
     subprocess.run(
-        [sys.executable, "-c", SPAWNER, str(tmp_path / "spawner"), str(ready)],
-        pass_fds=(ready,),
+        [sys.executable, "-c", SPAWNER, str(tmp_path / "spawner"), str(ready), str(spare)],
+        pass_fds=(ready, spare),
         cwd=Path(__file__).parents[2],
         check=True,
     )
     os.close(ready)
+    os.close(spare)
     assert os.read(told, 100) == b"ok"
     os.close(told)
     lab = Lab(tmp_path)
@@ -54,3 +59,28 @@ def test_the_root_is_the_same(old: Lab) -> None:
 
     assert mounts() == before
     assert os.readlink(f"/proc/{old.spawner.pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+
+
+@pytest.mark.skipif(not BUSYBOX.exists(), reason="missing: busybox-static")
+def test_an_image_may_have_many_layers(old: Lab, tmp_path: Path) -> None:
+    """More than a mount option of these kernels has room for."""
+    before = mounts()
+    layers = [tmp_path / f"layers/{number}" for number in range(100)]
+    for number, layer in enumerate(layers):
+        layer.mkdir(parents=True)
+        (layer / f"layer{number}").touch()
+    (layers[0] / "bin").mkdir()
+    shutil.copy(BUSYBOX, layers[0] / "bin/busybox")
+    for name in ("sh", "ls", "wc", "stat", "echo"):
+        (layers[0] / "bin" / name).symlink_to("busybox")
+    place = tmp_path / "writable"
+    for name in ("upper", "work"):
+        (place / name).mkdir(parents=True)
+    rootfs = RootFs(layers=tuple(map(str, layers)), upper=f"{place}/upper", work=f"{place}/work")
+
+    spec = old.start(shell("ls -d /layer* | wc -l; stat -c %u /layer99; echo mine > /made"), rootfs=rootfs)
+
+    assert old.ended(spec).exit_code == 0
+    assert old.output(spec) == "100\n0\n"
+    assert (place / "upper/made").exists()
+    assert mounts() == before
