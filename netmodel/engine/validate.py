@@ -53,7 +53,7 @@ def check_container(config: ContainerConfig) -> None:
     check_namespaces(config)
     _check_limits(config)
     _check_ports(config.ports)
-    capabilities_of(config)
+    _check_capabilities(config)
     check_confinement(config)
     for rule in config.device_rules:
         checked(rule)
@@ -62,6 +62,19 @@ def check_container(config: ContainerConfig) -> None:
     _check_score(config.oom_score_adj)
     if config.stop_signal:
         signal_number(config.stop_signal)
+
+
+def _check_capabilities(config: ContainerConfig) -> None:
+    wanted = capabilities_of(config)
+    if config.userns_mode != "host" or config.privileged or not config.cap_add:
+        return  # a user namespace of its own has them all, whatever the machine lacks
+    named = {name.upper().removeprefix("CAP_") for name in config.cap_add}
+    for name in wanted:
+        if name.removeprefix("CAP_") in named and not has_capability(name):
+            raise MissingFeature(
+                f"capability {name} cannot be given: this machine has not got it itself",
+                "leave out userns_mode: host; in a user namespace of its own the container has it",
+            )
 
 
 def _check_score(score: int | None) -> None:

@@ -78,6 +78,15 @@ def test_score_below_the_engines_own_is_refused_where_it_cannot_be(engine: Engin
         run("web", oom_score_adj=-500)
 
 
+def test_capability_that_the_machine_lacks_is_refused_with_its_own_root(engine: Engine, run: Run) -> None:
+    for name in _missing():
+        with pytest.raises(NetmodelError, match=f"{name} cannot be given"):
+            run("web", userns_mode="host", cap_add=(name,))
+        container = run("own", cap_add=(name,))
+        assert execute(engine, container.id, "true")[0] == 0
+        engine.remove("own", force=True)
+
+
 def _missing() -> tuple[str, ...]:
     from runtime.kernel.probe import missing_capabilities
 
