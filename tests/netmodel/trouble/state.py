@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import nftables
-import pytest
 
 from tests.support.daemon import Daemon, Done
 from tests.support.wait import eventually
@@ -95,15 +94,3 @@ def told(done: Done) -> tuple[int, list[str]]:
     assert "Traceback" not in done.stderr, done.stderr
     assert done.stdout == "", done.stdout
     return done.returncode, done.stderr.splitlines()
-
-
-@pytest.fixture
-def at_ease(daemon: Daemon) -> Iterator[Daemon]:
-    """The module's engine; what a test leaves running is removed after it."""
-    yield daemon
-    client = daemon.client
-    for container in client.get("/containers/json", all=True):
-        client.delete(f"/containers/{container['Id']}", force=True, v=True)
-    for network in client.get("/networks"):
-        if network["Name"] not in ("bridge", "host", "none"):
-            client.delete(f"/networks/{network['Id']}")
