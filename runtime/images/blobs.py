@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import cast
 
 from runtime.images.errors import BlobDamaged, BlobMissing
+from runtime.images.manifest import layer_type
 from runtime.images.settling import Settling
-from runtime.images.stream import CHUNK, Source
+from runtime.images.stream import CHUNK, Source, compression_of
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 KIND = "blob"
@@ -68,6 +69,12 @@ class Blobs:
             return cast(BufferedReader, open(self.path(digest), "rb", buffering=CHUNK))
         except FileNotFoundError:
             raise BlobMissing(digest) from None
+
+    def layer_type(self, digest: str) -> str:
+        """The media type of a blob that is a layer, by its compression."""
+        with self.open(digest) as file:
+            kind = compression_of(file.read(6))
+        return layer_type(kind if kind in ("gzip", "zstd") else "")
 
     def read(self, digest: str) -> bytes:
         """A small blob, verified.

@@ -3,8 +3,7 @@
 blobs/ partial/    archives of layers, configurations, manifests: see blobs.py
 layers/ about/     layers unpacked: see layers.py
 records/ names/    what images there are: see catalog.py
-digests/<key>      the digest an archive file had when it was last read
-archives/<digest>  the image that became of an archive
+digests/ archives/ what became of archives of root file systems: see flat.py
 unsettled/         what may not have reached the disk: see settling.py
 driver             the graph driver's name
 """
@@ -18,7 +17,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +27,17 @@ from runtime.images import layers as layer_store
 from runtime.images.blobs import Blobs, hex_of
 from runtime.images.catalog import Catalog, ImageRecord, LayerRecord
 from runtime.images.errors import BadImage, BlobDamaged, ImageNotFound, InvalidImageName, UnpackFailed, available
+from runtime.images.flat import FlatImages
 from runtime.images.graphdriver import choose
 from runtime.images.image import Image
-from runtime.images.layers import Layers, chain_ids, read_json, write_json
-from runtime.images.manifest import Platform, layer_type
+from runtime.images.layers import Layers, chain_ids
+from runtime.images.manifest import Platform
 from runtime.images.progress import Silent, Tell
 from runtime.images.reference import Reference
 from runtime.images.removal import Removal, Removed
 from runtime.images.settling import Settling
-from runtime.images.stream import Limits, Source, compression_of
+from runtime.images.stream import Source
 from runtime.trash import Trash
-
-_OTHER_FORMATS = ("oci-layout", "manifest.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +74,7 @@ class Images:
         self.layers = Layers(directory, choose(directory, driver), self.settling, self._trash)
         self.catalog = Catalog(directory)
         self.removal = Removal(self.catalog, self.blobs, self.layers)
-        self._digests = directory / "digests"
-        self._archives = directory / "archives"
+        self._flat = FlatImages(directory, self.catalog, self.blobs, self.layers)
         self._images: dict[str, Image] = {}  # without names, which change
         self._recover()
 
@@ -192,11 +188,7 @@ class Images:
         with self.removal.working():
             blob = self.blobs.receive(archive)
             self.removal.consider(blobs=[blob])  # should it fail
-            known = self.catalog.get(str(read_json(self._archives / hex_of(blob)).get("id", "")))
-            if known is not None and not changes:
-                record = self._with_blob(known, blob)
-            else:
-                record = self._import(blob, source, changes)
+            record = self._flat.kept(blob, source, changes)
             if tag:
                 self.catalog.name(tag, record.id)
             return self.image(record)
@@ -274,12 +266,11 @@ class Images:
             raise BadImage(source, f"its configuration speaks of {len(diff_ids)} layers, its manifest of {len(layers)}")
         for diff_id in diff_ids:
             hex_of(diff_id)
+        kind = self.blobs.layer_type if media_types else lambda _: ""
         return ImageRecord(
             id=self.blobs.put(config),
             layers=tuple(
-                LayerRecord(
-                    chain=chain, diff_id=diff_id, blob=blob, media_type=self._media_type(blob) if media_types else ""
-                )
+                LayerRecord(chain=chain, diff_id=diff_id, blob=blob, media_type=kind(blob))
                 for chain, diff_id, blob in zip(chain_ids(diff_ids), diff_ids, layers, strict=True)
             ),
         )
@@ -386,11 +377,6 @@ class Images:
             self.blobs.verify(layer.blob)
             raise
 
-    def _media_type(self, blob: str) -> str:
-        with self.blobs.open(blob) as file:
-            kind = compression_of(file.read(6))
-        return layer_type(kind if kind in ("gzip", "zstd") else "")
-
     def _value(self, record: ImageRecord) -> Image:
         config = configs.parse(self.blobs.read(record.id), record.id)
         return Image(
@@ -402,100 +388,17 @@ class Images:
             size_bytes=sum(self.layers.size(chain) for chain in record.chains),
         )
 
-    # --- archives of root file systems ----------------------------------------------------------
+    # --- names ----------------------------------------------------------------------------------
 
     def _from_path(self, path: Path, ref: str) -> Image:
         if path.is_dir():
             return _directory(path)
         if path.is_file():
-            return self.image(self._unpack_once(path))
+            with self.removal.working():
+                return self.image(self._flat.unpacked(path))
         if path.exists():
             raise BadImage(str(path), "it is neither a directory nor a tar archive")
         raise ImageNotFound(ref, f"{path} does not exist; " + available(self._known()))
-
-    def _unpack_once(self, path: Path) -> ImageRecord:
-        """The record of an archive whose layer is there afterwards."""
-        try:
-            with open(path, "rb") as archive, self.removal.working():
-                return self._unpack(archive, path)
-        except PermissionError as error:
-            raise UnpackFailed(str(path), os.strerror(error.errno or 0).lower()) from error
-
-    def _unpack(self, archive: BufferedReader, path: Path) -> ImageRecord:
-        before = _identity(archive)
-        memo = self._digests / hashlib.sha256(os.fsencode(path)).hexdigest()
-        known = read_json(memo)
-        digest = str(known.get("digest")) if known.get("identity") == before else ""
-        digest = digest or hashlib.file_digest(archive, "sha256").hexdigest()
-        record = self.catalog.get(str(read_json(self._archives / digest).get("id", "")))
-        if record is None or not self.layers.has(record.chains[-1]):
-            archive.seek(0)
-            chain, diff_id = self.layers.add((), "", archive, str(path), limits=Limits())
-            self._check_format(chain, str(path))
-            if _identity(archive) != before:
-                self._drop_layer(chain)
-                raise UnpackFailed(str(path), "it was changed meanwhile", "try again")
-            record = self._record_of(digest, chain, diff_id, f"from {path}", source=str(path))
-        write_json(memo, {"identity": before, "digest": digest})
-        return record
-
-    def _import(self, blob: str, source: str, changes: Mapping[str, Any] | None) -> ImageRecord:
-        with self.blobs.open(blob) as archive:
-            chain, diff_id = self.layers.add((), "", archive, source)
-        self._check_format(chain, source)
-        return self._record_of(hex_of(blob), chain, diff_id, f"Imported from {source}", blob=blob, changes=changes)
-
-    def _record_of(
-        self,
-        digest: str,
-        chain: str,
-        diff_id: str,
-        comment: str,
-        *,
-        blob: str = "",
-        source: str = "",
-        changes: Mapping[str, Any] | None = None,
-    ) -> ImageRecord:
-        """One image an archive, however often and under whatever name it is unpacked."""
-        with self.catalog.lock:
-            known = self.catalog.get(str(read_json(self._archives / digest).get("id", "")))
-            if known is not None and not changes:
-                return known
-            layer = LayerRecord(
-                chain=chain, diff_id=diff_id, blob=blob, media_type=self._media_type(blob) if blob else ""
-            )
-            record = ImageRecord(
-                id=self.blobs.put(configs.plain(diff_id, comment, changes)), layers=(layer,), source=source
-            )
-            self.catalog.put(record)
-            if not changes:
-                write_json(self._archives / digest, {"id": record.id})
-            return record
-
-    def _with_blob(self, record: ImageRecord, blob: str) -> ImageRecord:
-        """An image that was unpacked before, now with its archive kept."""
-        if record.layers[0].blob:
-            return record
-        layer = replace(record.layers[0], blob=blob, media_type=self._media_type(blob))
-        kept = replace(record, layers=(layer,), source="")
-        self.catalog.put(kept)
-        return kept
-
-    def _check_format(self, chain: str, path: str) -> None:
-        top = set(os.listdir(self.layers.path(chain)))
-        if top & set(_OTHER_FORMATS) and not top & {"bin", "usr", "etc"}:
-            self._drop_layer(chain)
-            raise BadImage(
-                path,
-                "it holds an image's layers and manifest, not a root file system",
-                f"load it: netmodel load -i {path}",
-            )
-
-    def _drop_layer(self, chain: str) -> None:
-        if chain not in self.catalog.needed_chains():
-            self.layers.delete(chain)
-
-    # --- names ----------------------------------------------------------------------------------
 
     def _known(self) -> tuple[str, ...]:
         return host.NAME, *sorted(name for name in self.catalog.names() if "@" not in name)
@@ -531,9 +434,3 @@ def _checked(name: str) -> str:
     if reference.digest:
         raise InvalidImageName(name, "a digest is not given, it is what an image has")
     return reference.familiar
-
-
-def _identity(archive: BufferedReader) -> list[int]:
-    """What changes when a file's content does."""
-    status = os.fstat(archive.fileno())
-    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]

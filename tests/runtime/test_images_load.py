@@ -19,7 +19,18 @@ from pathlib import Path
 
 import pytest
 
-from runtime.images import BadImage, BlobDamaged, Image, ImageNotFound, Images, NotKept, TooLarge, UnsafeArchive
+from runtime.images import (
+    BadImage,
+    BlobDamaged,
+    Image,
+    ImageNotFound,
+    Images,
+    NotKept,
+    TooLarge,
+    UnpackFailed,
+    UnsafeArchive,
+)
+from runtime.kernel import mount
 from runtime.kernel.overlay import view
 from tests.support.tars import (
     Member,
@@ -477,6 +488,31 @@ def test_nonsense_for_a_manifest_is_refused(store: Images, text: str) -> None:
         store.load(tar_of([member("manifest.json", content=text.encode())]))
     with pytest.raises(BadImage):
         store.load(tar_of([member("index.json", content=text.encode()), member("oci-layout")]))
+
+
+@contextmanager
+def small_disk(size: str) -> Iterator[Path]:
+    """A file system with little room, attached nowhere."""
+    memory = mount.new_filesystem("tmpfs", [("size", size)])
+    try:
+        yield Path(f"/proc/self/fd/{memory}")
+    finally:
+        os.close(memory)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("size", ["100k", "700k", "1500k"])
+def test_a_full_disk_is_told_and_leaves_room_again(size: str) -> None:
+    """Full while a blob comes, and while a layer is unpacked."""
+    big = layer(*(member(f"file{n}", content=os.urandom(20_000)) for n in range(30)))
+    with small_disk(size) as disk:
+        store = Images(disk / "images")
+        with pytest.raises((OSError, UnpackFailed), match=r"(?i)no space left"):
+            store.load(docker_archive([big, layer(member("more", content=os.urandom(500_000)))]))
+        store.drain()
+
+        assert (store.list()[1:], store.layers.list(), store.blobs.list()) == ((), [], [])
+        assert store.load(docker_archive([layer(directory("etc"))]))[0].layers
 
 
 def test_an_image_that_is_gone_is_not_found(store: Images) -> None:

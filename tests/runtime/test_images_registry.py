@@ -23,7 +23,7 @@ from runtime.images.distribution import Pull, Push, attempts
 from runtime.images.manifest import Platform
 from runtime.images.registry import Credentials, NotAuthorized, NotInRegistry, Registries, RegistryFailed, Transport
 from runtime.images.registry.errors import PlainRefused
-from tests.runtime.test_images_load import SEEN, STACK, files, mounted, needs_skopeo, skopeo
+from tests.runtime.test_images_load import SEEN, STACK, files, mounted, needs_skopeo, skopeo, small_disk
 from tests.support.box import Box
 from tests.support.registry import (
     PASSWORD,
@@ -452,6 +452,19 @@ def test_a_registry_that_is_down_is_named(other: Images, host: Box, monkeypatch:
     monkeypatch.setattr(attempts, "_FIRST_S", 0.001)
     with pytest.raises(RegistryFailed, match=r"127\.0\.0\.1:9: it cannot be reached \(Connection refused\)"):
         pull(other, "127.0.0.1:9/lab/app:1")
+
+
+def test_a_full_disk_ends_a_pull_and_leaves_room_again(store: Images, server: Server) -> None:
+    image = pushed(store, server, oci_archive([BIG]))
+    with small_disk("2m") as disk:
+        small = Images(disk / "images")
+        with pytest.raises(OSError, match="No space left"):
+            pull(small, f"{server.address}/lab/app:1")
+        assert os.path.getsize(next((disk / "images/partial").iterdir())) == 0
+        small.prune()
+        assert os.listdir(disk / "images/partial") == []
+    with small_disk("8m") as disk:
+        assert pull(Images(disk / "images"), f"{server.address}/lab/app:1").id == image.id
 
 
 def test_a_pull_that_is_stopped_keeps_whole_layers(store: Images, other: Images, server: Server) -> None:

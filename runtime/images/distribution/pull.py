@@ -5,6 +5,7 @@ A layer that is whole is kept whatever happens next; one that is not goes on whe
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -169,7 +170,12 @@ class Pull:
                 tell(status="Already exists", id=short(blob.digest))
                 return
             download = _Download(source, blob, descriptor, tell)
-            persist(lambda: download.go_on(self._given_up), self._given_up, lambda: download.reached)
+            try:
+                persist(lambda: download.go_on(self._given_up), self._given_up, lambda: download.reached)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    os.ftruncate(descriptor, 0)  # others need the room
+                raise
             tell(status="Download complete", id=short(blob.digest))
             commit()
 
