@@ -47,8 +47,8 @@ def decode_container(data: Mapping[str, Any]) -> ContainerSpec:
     idmap = fields.get("idmap")
     fields["idmap"] = None if idmap is None else IdMap(**idmap)
     fields["process"] = decode_process(data["process"])
-    fields["rootfs"] = RootFs(**_tuples(data["rootfs"]))
-    fields["mounts"] = tuple(_decode_mount(item) for item in data.get("mounts", ()))
+    fields["rootfs"] = decode_rootfs(data["rootfs"])
+    fields["mounts"] = tuple(decode_mount(item) for item in data.get("mounts", ()))
     fields["files"] = tuple(BindMount(**item) for item in data.get("files", ()))
     return ContainerSpec(**fields)
 
@@ -60,7 +60,13 @@ def decode_process(data: Mapping[str, Any]) -> Process:
     return Process(**fields)
 
 
-def _decode_mount(data: Mapping[str, Any]) -> BindMount | TmpfsMount:
+def decode_rootfs(data: Mapping[str, Any]) -> RootFs:
+    """Read what encode() made of a RootFs."""
+    return RootFs(**_tuples(data))
+
+
+def decode_mount(data: Mapping[str, Any]) -> BindMount | TmpfsMount:
+    """Read what encode() made of a mount."""
     if "source" in data:
         return BindMount(**data)
     return TmpfsMount(**_tuples(data))

@@ -23,8 +23,9 @@ class Response:
         headers: Names in lower case.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, method: str = "") -> None:
         self._connection = connection
+        self._method = method
         self._buffer = b""
         status, *lines = self._head().split("\r\n")
         parts = status.split(" ", 2)
@@ -35,7 +36,7 @@ class Response:
 
     def body(self) -> Iterator[bytes]:
         """Yield the body in pieces, as they arrive."""
-        if self.status in (101, 204, 304):
+        if self.status in (101, 204, 304) or self._method == "HEAD":
             return
         if self.headers.get("transfer-encoding", "").lower() == "chunked":
             yield from self._chunks()
@@ -135,7 +136,7 @@ def send(
         lines.append("Content-Type: application/json")
     lines.append(f"Content-Length: {len(body or b'')}")
     connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b""))
-    return Response(connection)
+    return Response(connection, method)
 
 
 def _send_file(connection: socket.socket, file: IO[bytes]) -> Response:

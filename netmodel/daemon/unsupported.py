@@ -9,9 +9,6 @@ from aiohttp import web
 from netmodel.errors import MissingFeature
 
 _PATHS = {
-    "top is": [("GET", "/containers/{ref}/top")],
-    "copying files is": [(method, "/containers/{ref}/archive") for method in ("GET", "PUT", "HEAD")],
-    "listing what a container changed is": [("GET", "/containers/{ref}/changes")],
     "building images is": [("POST", "/build"), ("POST", "/commit"), ("POST", "/session"), ("POST", "/grpc")],
     "logging in to a registry and searching are": [("POST", "/auth"), ("GET", "/images/search")],
     "swarm mode is": [("GET", "/swarm"), ("GET", "/nodes"), ("GET", "/services"), ("POST", "/swarm/init")],

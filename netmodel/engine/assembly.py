@@ -30,6 +30,7 @@ from netmodel.engine.attach import Attachments
 from netmodel.engine.confinement import Confinement
 from netmodel.engine.connections import Connections
 from netmodel.engine.containers import Containers
+from netmodel.engine.copying import Copying
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints
 from netmodel.engine.events import EventBus
@@ -74,6 +75,7 @@ class Parts:
     lifecycle: Lifecycle
     limits: Limits
     execs: Execs
+    copying: Copying
     exposures: Exposures
     logs: Logs
     volumes: EngineVolumes
@@ -135,6 +137,7 @@ def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settin
             lifecycle=lifecycle,
             limits=Limits(core, containers, lifecycle),
             execs=Execs(core, containers),
+            copying=Copying(core, containers, volumes),
             exposures=Exposures(core, networks, attachments),
             logs=Logs(containers, lifecycle),
             volumes=volumes,

@@ -22,6 +22,7 @@ from netmodel.engine.validate import check_container
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, Invalid, NotFound
 from netmodel.model import Container, ContainerConfig, Endpoint, EndpointConfig, Network
+from runtime.changes import Change, changes
 from runtime.images import Image
 
 _HOST_IMAGE_S = 1.0
@@ -185,6 +186,13 @@ class Containers:
                 for endpoint in core.records.endpoints_of(container.id):
                     self._endpoints.resolvable(container, endpoint)
         self.event("rename", container, oldName=f"/{before.name}")
+
+    def changes(self, container: Container) -> list[Change]:
+        """What differs from its image, but for the places of its mounts."""
+        upper, _ = self._core.layers.paths(container.id)
+        image = self.image_of(container)
+        places = {mount.target.rstrip("/") for mount in (*image.mounts, *container.config.mounts)}
+        return [one for one in changes(str(upper), image.layers) if one.path not in places]
 
     # --- remove -------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from netmodel.engine.core import Core
 from netmodel.engine.events import EventBus
 from netmodel.engine.filters import Filters
 from netmodel.engine.images import EngineImages
+from netmodel.engine.processes import Processes, processes
 from netmodel.engine.settings import Settings
 from netmodel.engine.values import ExecConfig, ExecState, Health, Info, PortExposure, Progress, ProjectView
 from netmodel.errors import Unavailable, translated
@@ -35,7 +36,9 @@ from netmodel.model import (
     VolumeConfig,
 )
 from netmodel.topology.plan import Step
+from runtime.archive import PathStat
 from runtime.cgroups import Stats
+from runtime.changes import Change
 from runtime.client import ExecHandle
 from runtime.images import Image
 from runtime.logs import LogEntry, Stop
@@ -201,6 +204,33 @@ class Engine:
     def health(self, ref: str) -> Health | None:
         """What its health check has found; None without one."""
         return self._parts.lifecycle.health.of(self._core.records.containers.find(ref))
+
+    @translated
+    def top(self, ref: str, ps_args: str = "") -> Processes:
+        """Its processes, as ps tells of them."""
+        return processes(self._parts.lifecycle, self._core.records.containers.find(ref), ps_args)
+
+    @translated
+    def changes(self, ref: str) -> list[Change]:
+        """What it has changed of its image."""
+        return self._parts.containers.changes(self._core.records.containers.find(ref))
+
+    @translated
+    def stat_path(self, ref: str, path: str) -> PathStat:
+        """Look at a path in a container, running or not."""
+        return self._parts.copying.stat(ref, path)
+
+    @translated
+    def copy_out(self, ref: str, path: str) -> Iterator[bytes]:
+        """A tar stream of what is at a path, to be iterated over in one thread."""
+        return self._parts.copying.read(ref, path)
+
+    @translated
+    def copy_in(
+        self, ref: str, path: str, source: int, *, keep_owners: bool = False, replace_kinds: bool = True
+    ) -> None:
+        """Unpack a tar stream, read from a descriptor, into a directory of a container."""
+        self._parts.copying.write(ref, path, source, keep_owners, replace_kinds)
 
     @translated
     def logs(

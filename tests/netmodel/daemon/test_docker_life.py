@@ -1,0 +1,111 @@
+"""The docker CLI about a container's life: restarts, health, copies, processes, logs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import Daemon, needs_docker
+from tests.support.wait import eventually
+
+pytestmark = [pytest.mark.kernel, needs_docker]
+
+
+def docker(daemon: Daemon, *argv: str) -> str:
+    done = daemon.run("docker", *argv)
+    assert done.returncode == 0, f"docker {' '.join(argv)}: {done.stderr}"
+    return done.stdout.strip()
+
+
+def inspected(daemon: Daemon, name: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(docker(daemon, "inspect", name))[0]
+    return found
+
+
+def test_restart_policies(daemon: Daemon) -> None:
+    docker(daemon, "run", "-d", "--name", "again", "--restart", "on-failure:2", "host", "sh", "-c", "exit 3")
+
+    eventually(lambda: "Exited (3)" in docker(daemon, "ps", "-a", "--filter", "name=again", "--format", "{{.Status}}"))
+
+    seen = inspected(daemon, "again")
+    assert seen["RestartCount"] == 2
+    assert seen["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 2}  # type: ignore[index]
+    docker(daemon, "update", "--restart", "always", "again")
+    docker(daemon, "start", "again")
+    eventually(lambda: "Restarting (3)" in docker(daemon, "ps", "--filter", "name=again", "--format", "{{.Status}}"))
+    docker(daemon, "rm", "-f", "again")
+
+
+def test_health(daemon: Daemon) -> None:
+    docker(daemon, "run", "-d", "--name", "well", "--health-cmd", "echo fine", "host", "sleep", "infinity")
+
+    eventually(lambda: "(healthy)" in docker(daemon, "ps", "--filter", "health=healthy", "--format", "{{.Status}}"))
+
+    health = json.loads(docker(daemon, "inspect", "--format", "{{json .State.Health}}", "well"))
+    assert health["Log"][-1]["Output"] == "fine\n"
+    # docker asks for whole seconds.
+    history = ("events", "--since", "1m", "--until", "0s", "--filter", "event=health_status")
+    eventually(lambda: "health_status: healthy" in docker(daemon, *history))
+    docker(daemon, "rm", "-f", "well")
+
+
+def test_copies_in_and_out(daemon: Daemon, tmp_path: Path) -> None:
+    docker(daemon, "run", "-d", "--name", "files", "host", "sleep", "infinity")
+    (tmp_path / "tree" / "sub").mkdir(parents=True)
+    (tmp_path / "tree" / "sub" / "a").write_text("hello\n")
+
+    docker(daemon, "cp", str(tmp_path / "tree"), "files:/srv")
+    docker(daemon, "cp", "files:/srv/tree/sub", str(tmp_path / "back"))
+
+    assert (tmp_path / "back" / "a").read_text() == "hello\n"
+    assert docker(daemon, "exec", "files", "cat", "/srv/tree/sub/a") == "hello"
+    assert "A /srv/tree/sub/a" in docker(daemon, "diff", "files")
+    docker(daemon, "stop", "-t", "0", "files")
+    docker(daemon, "cp", str(tmp_path / "tree" / "sub" / "a"), "files:/srv/b")
+    docker(daemon, "cp", "files:/srv/b", str(tmp_path / "b"))
+    assert (tmp_path / "b").read_text() == "hello\n"
+    docker(daemon, "rm", "files")
+
+
+def test_top(daemon: Daemon) -> None:
+    docker(daemon, "run", "-d", "--name", "busy", "host", "sleep", "infinity")
+
+    assert "sleep infinity" in docker(daemon, "top", "busy")
+    assert "sleep" in docker(daemon, "top", "busy", "-o", "pid,comm")
+    docker(daemon, "rm", "-f", "busy")
+
+
+def test_our_own_words(daemon: Daemon, tmp_path: Path) -> None:
+    """cp, top, diff and the options of run, by our command line."""
+    daemon.ok(
+        "run",
+        "-d",
+        "--name",
+        "ours",
+        "--restart",
+        "unless-stopped",
+        "--health-cmd",
+        "true",
+        "host",
+        "sleep",
+        "infinity",
+    )
+    eventually(lambda: "(healthy)" in daemon.ok("ps", "-f", "name=ours"))
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a").write_text("hello\n")
+
+    daemon.ok("cp", str(tmp_path / "tree"), "ours:/srv/copied")
+    daemon.ok("cp", "ours:/srv/copied/.", str(tmp_path / "back"))
+    daemon.ok("cp", "ours:/srv/copied/a", str(tmp_path))
+
+    assert (tmp_path / "back" / "a").read_text() == (tmp_path / "a").read_text() == "hello\n"
+    assert daemon.netmodel("cp", "ours:/nowhere", str(tmp_path)).returncode == 1
+    assert "/nowhere is not in container ours" in daemon.netmodel("cp", "ours:/nowhere", str(tmp_path)).stderr
+    assert daemon.netmodel("cp", "a", "b").returncode == 2
+    assert "A /srv/copied/a" in daemon.ok("diff", "ours")
+    assert "sleep infinity" in daemon.ok("top", "ours")
+    assert json.loads(daemon.ok("top", "--json", "ours"))[0]["UID"] == "root"
+    daemon.ok("update", "--restart", "no", "ours")
+    daemon.ok("rm", "-f", "ours")
