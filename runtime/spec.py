@@ -14,10 +14,16 @@ Propagation = Literal["private", "rprivate", "slave", "rslave", "shared", "rshar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdMap:
-    """Ids 0 to size - 1 of the container are base to base + size - 1 of the host."""
+    """Ids 0 to size - 1 of the container are base to base + size - 1 of the host.
+
+    Args:
+        keep_uid, keep_gid: But for this one, which is the same on the host; never 0.
+    """
 
     base: int
     size: int = 65536
+    keep_uid: int | None = None
+    keep_gid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ _OPTIONS = (
         default=0,
         help="How readily the kernel kills it when memory is short",
     ),
-    click.option("--userns", default="", help="host: no user namespace of its own"),
+    click.option("--userns", default="", help="host: none of its own; keep-id[:uid=N,gid=N]: one id stays"),
 )
 
 
@@ -53,11 +54,16 @@ def security_body(o: dict[str, Any]) -> dict[str, Any]:
         "Devices": [_device(text) for text in o["devices"]],
         "DeviceCgroupRules": list(o["device_rules"]),
         "OomScoreAdj": o["oom_score_adj"],
-        "UsernsMode": o["userns"],
+        "UsernsMode": _userns(o["userns"]),
     }
     if len(options) < len(o["security_opt"]):
         body["MaskedPaths"] = body["ReadonlyPaths"] = []
     return body
+
+
+def _userns(mode: str) -> str:
+    """Ours is the id that keep-id keeps; the engine does not know who asks."""
+    return f"keep-id:uid={os.getuid()},gid={os.getgid()}" if mode == "keep-id" else mode
 
 
 def _with_profile(option: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from netmodel.engine.files import ContainerFiles, hostname_of
 from netmodel.errors import Invalid
 from netmodel.model import Container, ContainerConfig
+from netmodel.userns import kept_ids
 from runtime.defaults import DEFAULT_CAPABILITIES, DEFAULT_READONLY_PATHS, default_masked_paths
 from runtime.images import Image
 from runtime.spec import (
@@ -63,7 +64,7 @@ def container_spec(
         process=process_of(config, image, hostname),
         rootfs=RootFs(layers=tuple(image.layers), upper=str(upper), work=str(work), read_only=config.read_only),
         sandbox=container.sandbox,
-        idmap=None if container.idmap_base is None else IdMap(base=container.idmap_base),
+        idmap=_idmap(container, owner),
         hostname=hostname,
         domainname=names.domainname,
         log=str(log),
@@ -78,6 +79,13 @@ def container_spec(
         privileged=config.privileged,
         open_stdin=config.open_stdin,
     )
+
+
+def _idmap(container: Container, owner: Container) -> IdMap | None:
+    if container.idmap_base is None:
+        return None
+    uid, gid = kept_ids(owner.config.userns_mode) or (None, None)
+    return IdMap(base=container.idmap_base, keep_uid=uid, keep_gid=gid)
 
 
 def process_of(config: ContainerConfig, image: Image, hostname: str) -> Process:

@@ -14,6 +14,7 @@ from netmodel.engine.launch import capabilities_of, signal_number
 from netmodel.engine.namespaces import check_namespaces
 from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import ContainerConfig, PortConfig
+from netmodel.userns import check_userns
 from runtime.cgroups.blocks import block_device
 from runtime.cgroups.devices import checked, rule_of
 from runtime.kernel.prctl import has_capability
@@ -53,6 +54,7 @@ def check_container(config: ContainerConfig) -> None:
     check_namespaces(config)
     _check_limits(config)
     _check_ports(config.ports)
+    check_userns(config.userns_mode)
     _check_capabilities(config)
     check_confinement(config)
     for rule in config.device_rules:

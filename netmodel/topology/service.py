@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Literal
 
+from netmodel.errors import Invalid
 from netmodel.model import ContainerConfig, PortConfig, RouteConfig
 from netmodel.topology import (
     attachment,
@@ -30,6 +31,7 @@ from netmodel.topology.environment import EnvFiles
 from netmodel.topology.keys import SERVICE
 from netmodel.topology.mounts import Mount
 from netmodel.topology.value import Fields, Value
+from netmodel.userns import check_userns, with_ids
 
 _SIGNALS = [name.name for name in signal.Signals]
 
@@ -239,9 +241,9 @@ def _seconds(duration_s: float | None) -> int:
     return 10 if duration_s is None else -int(-duration_s // 1)
 
 
-def _userns(text: str) -> Literal["", "host"]:
-    if text == "host":
-        return "host"
-    if text == "":
-        return ""
-    raise ValueError(f'"{text}" is no user namespace mode; leave it out, or use host')
+def _userns(text: str) -> str:
+    """keep-id alone means whoever brings the file to the engine."""
+    try:
+        return check_userns(with_ids(text, os.getuid(), os.getgid()))
+    except Invalid as error:
+        raise ValueError(f"{error.message}; {error.hint}") from None

@@ -19,6 +19,7 @@ from netmodel.daemon.wire.resources import limits
 from netmodel.daemon.wire.security import confinement
 from netmodel.errors import Invalid
 from netmodel.model import ContainerConfig, EndpointConfig, PortConfig, UlimitConfig
+from netmodel.userns import check_userns
 
 _BRIDGE = {"default": "bridge"}  # Docker's clients call the default network so
 _DEFAULT_SHM_BYTES = 64 * 1024 * 1024
@@ -121,7 +122,7 @@ def read_create(data: bytes) -> tuple[ContainerConfig, list[str]]:
         auto_remove=host.auto_remove,
         read_only=host.readonly_rootfs,
         privileged=host.privileged,
-        userns_mode=_userns(host.userns_mode),
+        userns_mode=check_userns(host.userns_mode or ""),
         cap_add=tuple(host.cap_add or ()),
         cap_drop=tuple(host.cap_drop or ()),
         sysctls=host.sysctls or {},
@@ -200,12 +201,6 @@ def _networking(request: CreateRequest, host: HostConfig) -> tuple[str, tuple[En
     if networks == (EndpointConfig(network="bridge"),):
         networks = ()
     return "bridge", networks
-
-
-def _userns(mode: str | None) -> Any:
-    if mode not in (None, "", "host"):
-        raise Invalid(f"user namespace mode {mode!r} is not known", "use host, or leave it out for a private one")
-    return mode or ""
 
 
 def _all_of(opened: tuple[PortConfig, ...], bound: tuple[PortConfig, ...]) -> tuple[PortConfig, ...]:
