@@ -291,8 +291,12 @@ class Spawner:
 
     def pins(self) -> list[str]:
         """Names of the pinned sandboxes."""
+        return list(self.sandboxes())
+
+    def sandboxes(self) -> dict[str, Path]:
+        """Paths of the network namespaces of all pinned sandboxes, by name."""
         reply, _ = self._ask("pins")
-        return list(reply["pins"])
+        return {name: Path(f"/proc/{self.pid}/fd/{descriptor}") for name, descriptor in reply["pins"].items()}
 
     def unpin(self, name: str) -> None:
         """Let a sandbox go with its last process; one that is not pinned is no error."""

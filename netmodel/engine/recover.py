@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from drivers.api import Endpoint as DriverEndpoint
@@ -44,10 +44,12 @@ class Recovery:
     lifecycle: Lifecycle
     volumes: EngineVolumes
     warnings: list[str]
+    sandboxes: dict[str, Path] = field(default_factory=dict)  # those that stand: asked for once, not once each
 
     def run(self) -> None:
         self._hold_what_is_recorded()
         statuses = {status.id: status for status in self.core.spawner.status()}
+        self.sandboxes.update(self.core.spawner.sandboxes())
         self._settle_networks()
         self._settle_containers(statuses)
         self._remove_strangers(statuses)
@@ -117,7 +119,7 @@ class Recovery:
     def _adopt_sandbox(self, container: Container) -> None:
         # Of a sandbox that is shared, the owner may have ended before.
         owner = self.core.records.containers.get(container.sandbox)
-        netns = None if owner is None else self.core.spawner.sandbox(owner.id)
+        netns = None if owner is None else self.sandboxes.get(owner.id)
         if owner is not None and netns is not None:
             self.attachments.adopt(owner, netns)
             self.lifecycle.name_files.repair(owner, self.core.records.endpoints_of(owner.id))

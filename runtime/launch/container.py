@@ -50,9 +50,7 @@ def run(birth: Birth, cgroups: Sequence[str] = ()) -> NoReturn:
     control = Control(birth.control)
     try:
         prctl.die_with_parent(signal.SIGKILL)
-        # While we are the host's root to the kernel still, and before the group is made the root of our own view.
-        join_cgroups(cgroups)
-        _run(birth, control)
+        _run(birth, control, cgroups)
     except Exception as error:
         control.fail(as_start_failure(error))
     finally:
@@ -68,11 +66,12 @@ def as_start_failure(error: Exception) -> StartFailed:
     return StartFailed(128, message, hint, kind=kind)
 
 
-def _run(birth: Birth, control: Control) -> NoReturn:
+def _run(birth: Birth, control: Control, cgroups: Sequence[str]) -> NoReturn:
     spec = birth.spec
     close_all_but(frozenset((control.fileno(), *(birth.stdio or ()))))
     program.set_labels(spec.process)
     control.expect(MAPPED)
+    join_cgroups(cgroups)  # while we are the host's root to the kernel still
     if birth.own_users:
         become_root()
     keyring.join_new_session()

@@ -60,7 +60,7 @@ class Service:
             "input": self._input,
             "close_input": self._close_input,
             "sandbox": self._sandbox,
-            "pins": lambda _request, _fds, reply: reply({"pins": list(self._pins)}),
+            "pins": self._list_pins,
             "unpin": self._unpin,
             "forget": self._forget,
             "shutdown": self._shutdown,
@@ -294,6 +294,9 @@ class Service:
     def _sandbox(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
         pin = self._pins.get(request["name"])
         reply({"netns": f"/proc/{os.getpid()}/fd/{pin.network}" if pin else None})
+
+    def _list_pins(self, _request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
+        reply({"pins": {name: pin.network for name, pin in self._pins.items()}})
 
     def _unpin(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
         pin = self._pins.pop(request["name"], None)

@@ -177,7 +177,6 @@ def mounts() -> list[str]:
     [
         {"mounts": (BindMount(source="/etc", target="/e"), BindMount(source="/no/such", target="/m"))},
         {"idmap": IdMap(base=4_294_967_000)},
-        {"cgroups": ("/sys/fs/cgroup/no/such/group",)},
         {"log": "/no/such/directory/log"},
     ],
 )
@@ -201,6 +200,7 @@ def test_a_failed_creation_leaves_nothing(lab: Lab, fields: dict[str, Any]) -> N
         (process("no-such-program"), {}),
         (process("true", user="nobody-here"), {}),
         (process("true", ulimits=(Ulimit(name="nofile", soft=2**40, hard=2**40),)), {}),
+        (process("true"), {"cgroups": ("/sys/fs/cgroup/no/such/group",)}),
         (process("true"), {"sysctls": (("net.no.such", "1"),)}),
         (process("true"), {"sysctls": (("kernel.panic", "1"),)}),
         (process("true"), {"mounts": (BindMount(source="/etc", target="/etc/passwd"),)}),
