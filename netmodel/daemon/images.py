@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -21,6 +22,7 @@ from runtime.images.stream import CHUNK
 
 _HOST_NAMES = ("host", "host:latest", "docker.io/library/host", "docker.io/library/host:latest")
 _SILENT_S = 0.1  # between two figures of one layer
+_LOOK_S = 1.0
 
 
 def _ref(request: web.Request) -> str:
@@ -214,7 +216,7 @@ async def _with_progress(request: web.Request, work: Work) -> web.StreamResponse
     loop, lines, left = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None](), threading.Event()
 
     def put(line: dict[str, Any] | None) -> None:
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the engine has ended
             loop.call_soon_threadsafe(lines.put_nowait, line)
 
     failures: list[NetmodelError] = []
@@ -231,21 +233,21 @@ async def _with_progress(request: web.Request, work: Work) -> web.StreamResponse
         finally:
             put(None)
 
+    # Nobody waits for its end: it notices that it is left as soon as something comes from where it reads.
+    threading.Thread(target=body, name="images", daemon=True).start()
     with streaming(request):
-        working = asyncio.ensure_future(call_long(body))
         try:
             return await _answer(request, lines, failures)
         finally:
             left.set()
-            await working
 
 
 async def _answer(
     request: web.Request, lines: asyncio.Queue[dict[str, Any] | None], failures: list[NetmodelError]
 ) -> web.StreamResponse:
-    first, second = await lines.get(), None
+    first, second = await _next(request, lines), None
     if first is not None:
-        second = await lines.get()
+        second = await _next(request, lines)
     if second is None and failures:
         raise failures[0]
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -255,7 +257,7 @@ async def _answer(
         if line is not None:
             await write(line)
     if second is not None:
-        while (line := await lines.get()) is not None:
+        while (line := await _next(request, lines)) is not None:
             await write(line)
     if failures:
         answer = told(failures[0])
@@ -263,6 +265,20 @@ async def _answer(
         await write({"errorDetail": detail, "error": answer["message"]})
     await response.write_eof()
     return response
+
+
+async def _next(request: web.Request, lines: asyncio.Queue[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """The next line; looks now and then whether anybody still waits for it.
+
+    Raises:
+        ConnectionResetError: The client has left.
+    """
+    while True:
+        try:
+            return await asyncio.wait_for(lines.get(), _LOOK_S)
+        except TimeoutError:
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError("the client has left") from None
 
 
 def _writer(response: web.StreamResponse) -> Callable[[dict[str, Any]], Awaitable[None]]:

@@ -45,9 +45,13 @@ class Response:
     _closed: bool = field(default=False)
 
     def read(self, size: int = CHUNK, /) -> bytes:
-        """Raises: RegistryFailed: The connection broke."""
+        """What is there, at least a byte; b"" is the end.
+
+        Raises:
+            RegistryFailed: The connection broke.
+        """
         try:
-            return self._raw.read(size)
+            return self._raw.read1(size)
         except (OSError, http.client.HTTPException) as error:
             raise RegistryFailed(_host(self.url), f"the connection broke ({_why(error)})", again=True) from error
 
@@ -63,7 +67,10 @@ class Response:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._done(self._raw.isclosed())
+            # Read to its end, the connection serves again; read1() does not tell http.client so.
+            whole = self._raw.isclosed() or self._raw.length == 0
+            self._raw.close()
+            self._done(whole)
 
     def __enter__(self) -> Response:
         return self

@@ -6,17 +6,23 @@ import base64
 import json
 import os
 import pty
+import random
+import signal
 import tarfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from tests.netmodel.engine.test_images import BASE, CHANGE, needs_busybox
 from tests.support.daemon import NETMODEL, Daemon, needs_docker
-from tests.support.registry import PASSWORD, USER, Server, basic, needs_registry, registry
-from tests.support.tars import docker_archive, layer, oci_archive
+from tests.support.registry import PASSWORD, USER, Server, basic, in_between, needs_registry, registry
+from tests.support.tars import docker_archive, layer, member, oci_archive
+from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.kernel, needs_busybox]
 
@@ -213,3 +219,54 @@ def test_docker_does_the_same(daemon: Daemon, server: Server, tmp_path: Path) ->
     missing = daemon.run("docker", "pull", f"{server.address}/lab/missing:1")
     assert missing.returncode == 1
     assert "has no lab/missing:1" in missing.stderr
+
+
+@needs_registry
+def test_an_interrupted_pull_stops_and_the_next_goes_on(daemon: Daemon, tmp_path: Path) -> None:
+    """Nobody wants what an interrupted command asked for; what came of it is not asked for again."""
+    big = layer(member("big", content=random.Random(7).randbytes(4 << 20)))
+    path = tmp_path / "big.tar"
+    path.write_bytes(oci_archive([big], "docker.io/lab/big:1").getvalue())
+    ranges: list[str | None] = []
+    hung_up = threading.Event()
+
+    def drip(asked: BaseHTTPRequestHandler) -> bool:
+        """Half of the layer at once, the rest byte by byte."""
+        content = plain.get(asked.path.removeprefix("/v2/")) if "/blobs/" in asked.path else b""
+        if len(content) < 1 << 20:
+            return False
+        ranges.append(asked.headers.get("Range"))
+        if len(ranges) > 1:
+            return False
+        asked.send_response(200)
+        asked.send_header("Content-Length", str(len(content)))
+        asked.end_headers()
+        try:
+            asked.wfile.write(content[: 2 << 20])
+            for position in range(2 << 20, len(content)):
+                asked.wfile.write(content[position : position + 1])
+                time.sleep(0.01)  # a slow line, for as long as anybody listens
+        except OSError:
+            hung_up.set()
+        asked.close_connection = True
+        return True
+
+    with daemon.box.entered(), registry(tmp_path / "open") as plain, in_between(plain.address, drip) as address:
+        daemon.ok("load", "-i", str(path))
+        daemon.ok("tag", "lab/big:1", f"{plain.address}/lab/big:1")
+        daemon.ok("push", f"{plain.address}/lab/big:1")
+        daemon.ok("rmi", "lab/big:1", f"{plain.address}/lab/big:1")
+        daemon.ok("image", "prune")
+        pulling = daemon.popen(NETMODEL, "pull", f"{address}/lab/big:1")
+        partial = daemon.root / "images/partial"
+        eventually(lambda: partial.exists() and any(one.stat().st_size > 2 << 20 for one in partial.iterdir()))
+        pulling.send_signal(signal.SIGINT)
+        pulling.communicate(timeout=10)
+        assert pulling.returncode == 130
+        assert hung_up.wait(10)
+
+        again = daemon.netmodel("pull", f"{address}/lab/big:1")
+
+    assert again.returncode == 0, again.stderr
+    assert ranges[0] is None
+    assert int(str(ranges[1]).removeprefix("bytes=").removesuffix("-")) > 2 << 20
