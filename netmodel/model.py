@@ -51,6 +51,13 @@ class PoolConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig:
+    """A network as asked for.
+
+    Args:
+        config_only: It is settings alone, for other networks to take; nobody can be on it.
+        config_from: The network of that kind that the settings are taken from; "" is none.
+    """
+
     name: str
     driver: str = "bridge"
     options: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +69,8 @@ class NetworkConfig:
     ipam_driver: str = "default"
     ipam_options: Mapping[str, str] = field(default_factory=dict)
     pools: tuple[PoolConfig, ...] = ()
+    config_only: bool = False
+    config_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

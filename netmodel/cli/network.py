@@ -31,7 +31,7 @@ def ls(session: Session, /, **o: Any) -> None:
 
 def _row(one: dict[str, Any], whole: bool) -> tuple[str, ...]:
     fields = _fields(one, whole)
-    notes = "internal" if one["Internal"] else ""
+    notes = "internal" if one["Internal"] else "settings alone" if one["ConfigOnly"] else ""
     return (fields["ID"], fields["Name"], fields["Driver"], fields["Subnets"], notes)
 
 
@@ -41,7 +41,7 @@ def _fields(one: dict[str, Any], whole: bool) -> dict[str, Any]:
         "Name": one["Name"],
         "Driver": one["Driver"],
         "Scope": one["Scope"],
-        "Subnets": ", ".join(pool["Subnet"] for pool in one["IPAM"]["Config"]),
+        "Subnets": ", ".join(pool["Subnet"] for pool in one["IPAM"]["Config"] if "Subnet" in pool),
         "Internal": one["Internal"],
         "IPv6": one["EnableIPv6"],
         "CreatedAt": one["Created"],
@@ -58,7 +58,9 @@ def _fields(one: dict[str, Any], whole: bool) -> dict[str, Any]:
 @click.option("--ipv4/--no-ipv4", default=True, help="Give IPv4 addresses")
 @click.option("--ipv6", is_flag=True, help="Give IPv6 addresses, too")
 @click.option("--internal", is_flag=True, help="Nothing outside is reachable, nor reaches in")
-@click.option("--attachable", is_flag=True, hidden=True)
+@click.option("--attachable", is_flag=True, help="As Docker's; on one host every network is")
+@click.option("--config-only", is_flag=True, help="Only keep the settings, for other networks to take")
+@click.option("--config-from", default="", help="Take the settings of a network made with --config-only")
 @click.option("-o", "--opt", "options", multiple=True, help="Option of the driver: NAME=VALUE")
 @click.option("--label", "labels", multiple=True, help="Label: NAME=VALUE")
 @click.option("--ipam-driver", default="default", help="IPAM driver [default]")
@@ -75,6 +77,8 @@ def create(session: Session, /, name: str, **o: Any) -> None:
         "Driver": o["driver"],
         "Internal": o["internal"],
         "Attachable": o["attachable"],
+        "ConfigOnly": o["config_only"],
+        "ConfigFrom": {"Network": o["config_from"]},
         "EnableIPv4": o["ipv4"],
         "EnableIPv6": o["ipv6"],
         "Options": pairs(o["options"], "option"),

@@ -60,6 +60,8 @@ class Attachments:
         self._sandboxes.configure(sandbox, [joined[one.id] for one in endpoints], container.config, fresh)
         for endpoint in endpoints:
             self._endpoints.resolvable(container, endpoint)
+        for link in joined.values():
+            self._networks.event("connect", link.network, container)
 
     def wait_until_carried(self, container: Container) -> None:
         """Return when what the sandbox sends arrives; tell the neighbours where its addresses are now."""
@@ -90,6 +92,7 @@ class Attachments:
         sandbox = self._sandboxes.get(container.sandbox)
         # After a crash we are not connected to a sandbox in which nothing runs.
         netns = sandbox.netns if sandbox is not None else self._core.spawner.sandbox(container.id)
+        links = self._links(container)
         with every_step(f"cannot take {container.name} off all its networks") as step:
             for endpoint in endpoints:
                 with step:
@@ -99,6 +102,8 @@ class Attachments:
             if sandbox is not None:
                 with step:
                     self._sandboxes.clear(sandbox)
+        for link in links:
+            self._networks.event("disconnect", link.network, container)
 
     def _abandon(self, name: str) -> None:
         """Let a sandbox that was made in vain go with its process."""

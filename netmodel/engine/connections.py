@@ -13,7 +13,7 @@ from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.routing import Joined
 from netmodel.engine.sandbox import Sandbox, Sandboxes
 from netmodel.engine.undo import Undo, every_step
-from netmodel.errors import Conflict, Invalid, NotFound
+from netmodel.errors import Conflict, Forbidden, Invalid, NotFound
 from netmodel.model import Container, Endpoint, EndpointConfig, Network
 
 
@@ -137,6 +137,11 @@ def _check(container: Container, network: Network, present: Sequence[Endpoint]) 
         raise Conflict(
             f"container {container.name} has network mode {container.config.network_mode} and cannot join a network",
             "create it on a network instead",
+        )
+    if network.config.config_only:
+        raise Forbidden(
+            f"network {network.name} is settings alone: nobody can be on it",
+            f"create a network with --config-from {network.name}, and connect to that",
         )
     if network.config.driver in ("host", "null"):
         raise Invalid(f"a container cannot be connected to network {network.name}", "create it with that network mode")

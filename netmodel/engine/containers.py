@@ -20,7 +20,7 @@ from netmodel.engine.routing import check_routes
 from netmodel.engine.undo import Undo, every_step
 from netmodel.engine.validate import check_container
 from netmodel.engine.volumes import EngineVolumes
-from netmodel.errors import Conflict, Invalid, NotFound
+from netmodel.errors import Conflict, Forbidden, Invalid, NotFound
 from netmodel.model import Container, ContainerConfig, Endpoint, EndpointConfig, Network
 from runtime.changes import Change, changes
 from runtime.images import Image
@@ -126,6 +126,11 @@ class Containers:
         find = self._core.records.networks.find
         networks = [find(wish.network) for wish in _wishes(config)]
         for number, network in enumerate(networks):
+            if network.config.config_only:
+                raise Forbidden(
+                    f"network {network.name} is settings alone: nobody can be on it",
+                    f"create a network with --config-from {network.name}, and use that",
+                )
             if network.config.driver in ("host", "null"):
                 raise Invalid(
                     f"network {network.name} cannot be joined beside others", f"use network mode {network.name}"

@@ -87,6 +87,8 @@ class Core:
         Raises:
             Invalid, InvalidOption: There is no such option, or its value does not fit.
         """
+        if config.config_only:  # they are for the drivers of the networks that will take them
+            return None
         announcements(config.options)
         return self.driver(config.driver).parse(of_driver(config.options))
 

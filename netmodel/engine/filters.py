@@ -45,6 +45,27 @@ def has_label(labels: Mapping[str, str], wanted: str) -> bool:
     return key in labels and (not equals or labels[key] == value)
 
 
+def matches(text: str, wanted: str) -> bool:
+    """A part of it, or a regular expression that fits some of it: "^web$"."""
+    if wanted in text:
+        return True
+    try:
+        return re.search(wanted, text) is not None
+    except re.error:
+        return False
+
+
+def one_of(text: str, words: Sequence[str]) -> str:
+    """The same text.
+
+    Raises:
+        Invalid: It is none of these.
+    """
+    if text not in words:
+        raise Invalid(f"there is nothing {text!r} to filter by", f"there are: {', '.join(words)}")
+    return text
+
+
 def truth(text: str) -> bool:
     """Docker's booleans.
 

@@ -17,6 +17,7 @@ from netmodel.dns.upstream import ResolvConf
 from netmodel.engine.core import Core
 from netmodel.engine.hostroutes import HostRoutes
 from netmodel.engine.names import check_name, new_id
+from netmodel.engine.settings_networks import check_unused, filled_in, settings_alone
 from netmodel.engine.undo import Undo
 from netmodel.errors import Conflict, Forbidden, Invalid
 from netmodel.model import Container, Network, NetworkConfig, NetworkPool, PoolConfig
@@ -44,10 +45,16 @@ class Networks:
         check_name("network", config.name)
         if config.name in PREDEFINED:
             raise Forbidden(f"the name {config.name!r} belongs to a predefined network", "choose another name")
+        if config.config_only:
+            return self._create(settings_alone(config))
         if config.driver in _SINGLE:
             raise Forbidden(
                 f"there is one network of driver {config.driver!r}: {_SINGLE[config.driver]!r}", "use that one"
             )
+        if config.config_from:
+            source = self._core.records.networks.find(config.config_from)
+            with self._core.locks.sharing([source.id]):  # it stays while we take its settings
+                return self._create(filled_in(self._core, config))
         return self._create(config)
 
     def ensure_predefined(self) -> None:
@@ -77,7 +84,7 @@ class Networks:
             network = replace(network, state="ready")
             core.records.put(network)
             undo.pop_all()
-        self._event("create", network)
+        self.event("create", network)
         return network
 
     def _check_claim(self, network: Network, claim: str) -> None:
@@ -181,6 +188,7 @@ class Networks:
             raise Forbidden(f"{network.name} is a predefined network and cannot be removed")
         with core.locks.alone(network.id):
             network = core.records.networks.find(network.id)
+            check_unused(core, network)
             users = core.records.endpoints_on(network.id)
             if users:
                 names = sorted(self._container_name(endpoint.container_id) for endpoint in users)
@@ -190,7 +198,7 @@ class Networks:
                     "disconnect or remove these containers first",
                 )
             self.destroy(network)
-        self._event("destroy", network)
+        self.event("destroy", network)
 
     def destroy(self, network: Network) -> None:
         """Take a network away, every step of it; what failed is told together."""
@@ -245,8 +253,11 @@ class Networks:
         driver = self._core.driver(network.config.driver)
         return list(driver.advice(self.as_driver(network))) if isinstance(driver, driver_api.Advises) else []
 
-    def _event(self, action: str, network: Network) -> None:
+    def event(self, action: str, network: Network, container: Container | None = None) -> None:
+        """Tell who listens; of a container that comes or goes, which."""
         attributes = {"name": network.name, "type": network.config.driver}
+        if container is not None:
+            attributes["container"] = container.id
         self._core.events.publish("network", action, network.id, attributes)
 
 

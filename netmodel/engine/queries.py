@@ -8,12 +8,14 @@ from pathlib import Path
 from drivers.bridge import Bridge
 from netmodel import __version__
 from netmodel.engine.core import Core
-from netmodel.engine.filters import Filters, apply, has_label, moment, truth
+from netmodel.engine.filters import Filters, apply, has_label, matches, moment, one_of, truth
 from netmodel.engine.networks import PREDEFINED, Networks
 from netmodel.engine.values import Info
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, NotFound
 from netmodel.model import Container, Endpoint, Network, Volume
+
+_TYPES = ("builtin", "custom")
 
 
 def networks(core: Core, filters: Filters | None) -> list[Network]:
@@ -26,25 +28,29 @@ def networks(core: Core, filters: Filters | None) -> list[Network]:
         {
             "dangling": dangling,
             "driver": lambda network, wanted: network.config.driver == wanted,
-            "id": lambda network, wanted: network.id.startswith(wanted),
+            "id": lambda network, wanted: matches(network.id, wanted),
             "label": lambda network, wanted: has_label(network.config.labels, wanted),
             "label!": lambda network, wanted: not has_label(network.config.labels, wanted),
-            "name": lambda network, wanted: wanted in network.name,
+            "name": lambda network, wanted: matches(network.name, wanted),
             "scope": lambda network, wanted: core.driver(network.config.driver).scope == wanted,
-            "type": lambda network, wanted: wanted == ("builtin" if network.name in PREDEFINED else "custom"),
+            "type": lambda network, wanted: one_of(wanted, _TYPES) == _TYPES[network.name not in PREDEFINED],
             "until": lambda network, wanted: network.created_at < moment(wanted),
         },
     )
 
 
 def prune_networks(core: Core, parts: Networks, filters: Filters | None) -> list[str]:
+    """Settings alone are on no container, and stay: they wait for networks to take them."""
     removed = []
     for network in networks(core, {**(filters or {}), "dangling": ["true"]}):
+        if network.config.config_only:
+            continue
         try:
             parts.remove(network.id)
         except (Conflict, NotFound):
             continue  # somebody joined or removed it meanwhile
         removed.append(network.name)
+    core.events.publish("network", "prune", "", {"reclaimed": "0"})  # a network takes no space
     return removed
 
 

@@ -46,6 +46,10 @@ class Ipam(Body):
     config: list[IpamPool] | None = None
 
 
+class ConfigFrom(Body):
+    network: str = ""
+
+
 class CreateRequest(Body):
     name: str = ""
     driver: str | None = None
@@ -54,7 +58,7 @@ class CreateRequest(Body):
     attachable: bool = False
     ingress: bool = False
     config_only: bool = False
-    config_from: dict[str, Any] | None = None
+    config_from: ConfigFrom | None = None
     ipam: Ipam | None = field(default=None, name="IPAM")
     enable_ipv4: bool | None = field(default=None, name="EnableIPv4")
     enable_ipv6: bool | None = field(default=None, name="EnableIPv6")
@@ -81,8 +85,6 @@ def read_create(data: bytes) -> NetworkConfig:
         [
             (f"Scope={request.scope}", request.scope not in (None, "", "local")),
             ("Ingress", request.ingress),
-            ("ConfigOnly", request.config_only),
-            ("ConfigFrom", (request.config_from or {}).get("Network")),
         ]
     )
     return NetworkConfig(
@@ -97,6 +99,8 @@ def read_create(data: bytes) -> NetworkConfig:
         ipam_driver=ipam.driver or "default",
         ipam_options=ipam.options or {},
         pools=tuple(pool.config() for pool in ipam.config or ()),
+        config_only=request.config_only,
+        config_from=request.config_from.network if request.config_from else "",
     )
 
 
@@ -133,13 +137,13 @@ def shape(record: Network, members: Iterable[tuple[Container, Endpoint]] | None 
         "IPAM": {
             "Driver": config.ipam_driver,
             "Options": dict(config.ipam_options) or None,
-            "Config": [_pool(pool) for pool in record.pools],
+            "Config": [_pool(pool) for pool in (config.pools if config.config_only else record.pools)],
         },
         "Internal": config.internal,
         "Attachable": config.attachable,
         "Ingress": False,
-        "ConfigFrom": {"Network": ""},
-        "ConfigOnly": False,
+        "ConfigFrom": {"Network": config.config_from},
+        "ConfigOnly": config.config_only,
         "Containers": {container.id: _member(container, endpoint) for container, endpoint in members or ()},
         "Options": dict(config.options),
         "Labels": dict(config.labels),
@@ -158,8 +162,13 @@ def status(usage: Iterable[tuple[NetworkPool, Usage]]) -> dict[str, Any]:
     return {"Status": {"IPAM": {"Subnets": subnets}}}
 
 
-def _pool(pool: NetworkPool) -> dict[str, Any]:
-    answer: dict[str, Any] = {"Subnet": str(pool.subnet)}
+def _pool(pool: NetworkPool | PoolConfig) -> dict[str, Any]:
+    """A subnet that a network has, or that settings alone ask for."""
+    answer: dict[str, Any] = {}
+    if pool.subnet:
+        answer["Subnet"] = str(pool.subnet)
+    elif isinstance(pool, PoolConfig) and pool.size is not None:
+        answer["Subnet"] = f"{'::' if pool.family == 6 else '0.0.0.0'}/{pool.size}"
     if pool.ip_range:
         answer["IPRange"] = str(pool.ip_range)
     if pool.gateway:

@@ -37,6 +37,20 @@ def test_a_network_s_life(daemon: Daemon) -> None:
     assert daemon.ok("network", "ls", "-q", "--filter", "name=back") == ""
 
 
+def test_settings_kept_for_networks(daemon: Daemon) -> None:
+    daemon.ok("network", "create", "--config-only", "--subnet", "/26", "kept")
+    daemon.ok("network", "create", "--config-from", "kept", "--internal", "taking")
+
+    (kept,) = json.loads(daemon.ok("network", "inspect", "kept"))
+    assert kept["IPAM"]["Config"] == [{"Subnet": "0.0.0.0/26"}]
+    row = next(line for line in daemon.ok("network", "ls").splitlines() if " kept " in line)
+    assert row.split()[1:] == ["kept", "null", "0.0.0.0/26", "settings", "alone"]
+    assert daemon.ok("network", "inspect", "-f", "{{.ConfigFrom.Network}} {{.Internal}}", "taking") == "kept true"
+    busy = daemon.netmodel("network", "rm", "kept")
+    assert (busy.returncode, "has the settings of: taking" in busy.stderr) == (1, True)
+    daemon.ok("network", "rm", "taking", "kept")
+
+
 def test_a_subnet_by_its_size_and_how_full_it_is(daemon: Daemon) -> None:
     """As Status.IPAM in Docker's API 1.52, where addresses that no host can have count as used."""
     daemon.ok("network", "create", "--subnet", "/26", "--subnet", "/80", "--ipv6", "sized")

@@ -110,6 +110,18 @@ def test_members_of_a_network() -> None:
     assert found["Containers"]["c" * 64]["IPv4Address"] == "10.1.0.2/24"
 
 
+def test_a_network_has_every_field_of_docker_s() -> None:
+    """Those of `Network` in Docker's API 1.47; Peers and Services are of swarm mode, and left out without it."""
+    found = networks.shape(NETWORK, [(container(), ENDPOINT)])
+
+    assert set(found) == {
+        "Name", "Id", "Created", "Scope", "Driver", "EnableIPv4", "EnableIPv6", "IPAM", "Internal", "Attachable",
+        "Ingress", "ConfigFrom", "ConfigOnly", "Containers", "Options", "Labels",
+    }  # fmt: skip
+    assert set(found["IPAM"]) == {"Driver", "Options", "Config"}
+    assert set(found["Containers"]["c" * 64]) == {"Name", "EndpointID", "MacAddress", "IPv4Address", "IPv6Address"}
+
+
 def test_a_port_that_is_only_exposed() -> None:
     exposed = (PortConfig(container_port=80), PortConfig(container_port=90, protocol="udp"))
     bound = (PortConfig(container_port=80, host_port=1, host_address=ip_address("127.0.0.1")),)
