@@ -61,7 +61,7 @@ def measure_traffic(api: DockerApi, image: str, clock: Clock, rounds: int, ports
 
 
 def measure_networks(api: DockerApi, image: str, clock: Clock, rounds: int, count: int) -> None:
-    """New connections with many networks, as a share of those with few."""
+    """New connections with many networks, as a share of those with few before and after."""
     seconds = 0.3 if rounds < 5 else 0.5
     with clock.guarded(NETWORKS), outside(None, "10.97.0") as client:
         server = api.run("serves", image, [PORT])
@@ -71,6 +71,9 @@ def measure_networks(api: DockerApi, image: str, clock: Clock, rounds: int, coun
             few = [new_connections(route, seconds) for _ in range(rounds)]
             made += [api.create_network(f"many{number}") for number in range(count)]
             many = [new_connections(route, seconds) for _ in range(rounds)]
+            while made:
+                api.remove_network(made.pop())
+            few += [new_connections(route, seconds) for _ in range(rounds)]
             clock.add(NETWORKS, median(many) / median(few))
         finally:
             for network in made:
