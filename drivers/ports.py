@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -221,7 +222,7 @@ def _bind_once(binding: PortBinding, reuse: bool) -> socket.socket:
     kind, protocol = _KINDS[binding.protocol]
     address = binding.host_address
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
-    if address is None and not socket.has_dualstack_ipv6():
+    if address is None and not _has_dual_stack():
         family = socket.AF_INET
     held = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
     try:
@@ -238,6 +239,11 @@ def _bind_once(binding: PortBinding, reuse: bool) -> socket.socket:
         held.close()
         raise
     return held
+
+
+@cache
+def _has_dual_stack() -> bool:
+    return socket.has_dualstack_ipv6()  # makes a socket to find out
 
 
 def _sockets(binding: PortBinding) -> Iterator[tuple[int, int]]:
