@@ -246,4 +246,4 @@ def _userns(text: str) -> str:
     try:
         return check_userns(with_ids(text, os.getuid(), os.getgid()))
     except Invalid as error:
-        raise ValueError(f"{error.message}; {error.hint}") from None
+        raise ValueError(f'"{text}" is no user namespace mode; {error.hint}') from None

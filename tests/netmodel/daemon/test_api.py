@@ -207,11 +207,11 @@ def test_statistics_of_one_reading(daemon: Daemon) -> None:
 
 
 def test_statistics_go_on_until_the_container_ends(daemon: Daemon) -> None:
-    sleeper(daemon.client, "measured")
+    sleeper(daemon.client, "followed")
 
-    lines = daemon.client.stream("GET", "/containers/measured/stats")
+    lines = daemon.client.stream("GET", "/containers/followed/stats")
     first, second = next(lines), next(lines)
-    daemon.client.post("/containers/measured/kill")
+    daemon.client.post("/containers/followed/kill")
 
     assert second["precpu_stats"]["system_cpu_usage"] == first["cpu_stats"]["system_cpu_usage"] > 0
     assert first["netmodel"]["oom_kills"] == 0
