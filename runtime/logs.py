@@ -6,7 +6,8 @@ import json
 import os
 import select
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,15 +77,9 @@ def read(
         since, until: Times to the microsecond; both inclusive.
     """
     chosen = _Choice(since, until, frozenset(streams))
-    if not path.exists():
-        return
-    with open(path, "rb") as file:
-        if tail is not None:
-            if chosen.everything:
-                _seek_last_lines(file, tail)
-            yield from deque(_entries(file, chosen), tail)
-        else:
-            yield from _entries(file, chosen)
+    with ExitStack() as opened:
+        files = _open_all(path, opened)
+        yield from _tail(files, tail, chosen) if tail is not None else _whole(files, chosen)
 
 
 def follow(
@@ -101,22 +96,105 @@ def follow(
     """
     chosen = _Choice(since, until, frozenset(streams))
     path.touch(exist_ok=True)
-    watch = Watch(path)
+    with ExitStack() as opened:
+        files = _open_all(path, opened)
+        watch = _watch(files[-1], opened)
+        if tail is not None:
+            yield from _tail(files, tail, chosen)
+        else:
+            yield from _whole(files, chosen)
+        file = files[-1]
+        while True:
+            # In this order: what came before the stop, or before another file was begun, is in the file
+            # by the time it is read.
+            stopping, full = stop.is_set(), _is_full(path, file)
+            _rewind_if_cut(file)
+            yield from _entries(file, chosen)
+            if full:
+                inode = os.fstat(file.fileno()).st_ino
+                opened.close()
+                file = _next_file(path, inode, opened)
+                watch = _watch(file, opened)
+                continue
+            if stopping or chosen.past:
+                return
+            _wait(watch, stop)
+
+
+def _watch(file: IO[bytes], opened: ExitStack) -> Watch:
+    """Of the file itself: its name may be another's by now."""
+    watch = Watch(Path(f"/proc/self/fd/{file.fileno()}"))
+    opened.callback(watch.close)
+    return watch
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    """The file that is written to, and the full ones before it, the newest first."""
+    yield path
+    number = 1
+    while (older := path.with_name(f"{path.name}.{number}")).exists():
+        yield older
+        number += 1
+
+
+def _open_all(path: Path, opened: ExitStack) -> list[IO[bytes]]:
+    """All files of a log, the oldest first. One that gets its number meanwhile is met twice, and taken once."""
+    files: list[IO[bytes]] = []
+    seen: set[int] = set()
+    for one in _numbered(path):
+        try:
+            fd = os.open(one, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        file = opened.enter_context(os.fdopen(fd, "rb"))
+        inode = os.fstat(fd).st_ino
+        if inode not in seen:
+            seen.add(inode)
+            files.insert(0, file)
+    return files
+
+
+def _next_file(path: Path, full: int, opened: ExitStack) -> IO[bytes]:
+    """The one that was begun after a full one, which is known by its inode."""
+    newer = path
+    for one in _numbered(path):
+        if one.stat().st_ino == full:
+            break
+        newer = one
+    else:
+        newer = list(_numbered(path))[-1]  # it has left meanwhile: go on with the oldest
+    return opened.enter_context(open(newer, "rb"))
+
+
+def _is_full(path: Path, file: IO[bytes]) -> bool:
     try:
-        with open(path, "rb") as file:
-            if tail is not None:
-                if chosen.everything:
-                    _seek_last_lines(file, tail)
-                yield from deque(_entries(file, chosen), tail)
-            while True:
-                # In this order: what came before the stop is in the file by the time it is read.
-                stopping = stop.is_set()
-                yield from _entries(file, chosen)
-                if stopping or chosen.past:
-                    return
-                _wait(watch, stop)
-    finally:
-        watch.close()
+        return path.stat().st_ino != os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False  # removed, or about to be begun
+
+
+def _rewind_if_cut(file: IO[bytes]) -> None:
+    """A log of a single file is begun anew in its place."""
+    if os.fstat(file.fileno()).st_size < file.tell():
+        file.seek(0)
+
+
+def _whole(files: Sequence[IO[bytes]], chosen: _Choice) -> Iterator[LogEntry]:
+    for file in files:
+        yield from _entries(file, chosen)
+
+
+def _tail(files: Sequence[IO[bytes]], tail: int, chosen: _Choice) -> Iterator[LogEntry]:
+    """The last entries; only as many files are read as it takes where any entry will do."""
+    wanted: list[IO[bytes]] = list(files)
+    if chosen.everything:
+        wanted, missing = [], tail
+        for file in reversed(files):
+            wanted.insert(0, file)
+            missing -= _seek_last_lines(file, missing)
+            if missing <= 0:
+                break
+    yield from deque(_whole(wanted, chosen), tail)
 
 
 def _wait(watch: Watch, stop: Stop) -> None:
@@ -167,8 +245,12 @@ def _entries(file: IO[bytes], chosen: _Choice) -> Iterator[LogEntry]:
             yield entry
 
 
-def _seek_last_lines(file: IO[bytes], count: int) -> None:
-    """Move to where the last lines begin, reading backwards so that a long log costs nothing."""
+def _seek_last_lines(file: IO[bytes], count: int) -> int:
+    """Move to where the last lines begin, reading backwards so that a long log costs nothing.
+
+    Returns:
+        How many there are, at most count.
+    """
     position = file.seek(0, os.SEEK_END)
     wanted = count + 1  # the newline before the first of them
     while position > 0:
@@ -182,6 +264,7 @@ def _seek_last_lines(file: IO[bytes], count: int) -> None:
             for _ in range(wanted):
                 cut = block.rindex(b"\n", 0, cut)
             file.seek(position + cut + 1)
-            return
+            return count
         wanted -= found
     file.seek(0)
+    return count + 1 - wanted

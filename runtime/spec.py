@@ -167,8 +167,11 @@ class ContainerSpec:
             pinned already is joined, another is made; "host" is the spawner's own network namespace.
         idmap: None runs in the host's user namespace.
         cgroups: Directories (one on v2, one a controller on v1) that exist; its processes go there.
-        private_cgroup: A cgroup namespace of its own.
+        private_cgroup, private_pids, private_uts: A namespace of its own of that kind, not the host's.
+        ipc: "none" is a namespace of its own without /dev/shm.
         log: File for its output, a JSON object a line: time, stream, log.
+        log_max_bytes: The file then gets a number (log.1) and another is begun; 0 is never.
+        log_files: So many there are at most, the one being written among them.
         files: Bind mounts the engine provides (/etc/hosts, /etc/resolv.conf, /etc/hostname).
         sysctls: Written inside the namespaces, "net.ipv4.ip_forward" to "1".
         privileged: All devices, nothing masked, /sys writable as far as the user namespace allows.
@@ -184,6 +187,11 @@ class ContainerSpec:
     domainname: str = ""
     cgroups: tuple[str, ...] = ()
     private_cgroup: bool = True
+    private_pids: bool = True
+    private_uts: bool = True
+    ipc: Literal["private", "none", "host"] = "private"
+    log_max_bytes: int = 0
+    log_files: int = 1
     mounts: tuple[BindMount | TmpfsMount, ...] = ()
     files: tuple[BindMount, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()

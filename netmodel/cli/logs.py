@@ -15,6 +15,7 @@ from netmodel.cli.units import moment
 @click.option("-f", "--follow", is_flag=True, help="Go on until it ends")
 @click.option("-n", "--tail", default="all", help="The last N lines [all]")
 @click.option("-t", "--timestamps", is_flag=True, help="Say when each line was printed")
+@click.option("--details", is_flag=True, help="Show the labels and variables that its log options name")
 @click.option("--since", help="From this time on: RFC 3339, or a duration ago (5m)")
 @click.option("--until", help="Before this time")
 @click.argument("container", type=CONTAINER)
@@ -33,6 +34,7 @@ def logs(session: Session, /, container: str, **o: Any) -> None:
         follow=o["follow"],
         tail=o["tail"],
         timestamps=o["timestamps"],
+        details=o["details"],
         since=moment(o["since"]),
         until=moment(o["until"]),
     ) as response:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -37,7 +38,9 @@ async def logs(request: web.Request) -> web.StreamResponse:
         stderr=stderr,
     )
     container = await call(request, engine.container, request.match_info["ref"])
-    lines = _Lines(container, flag(request, "timestamps"))
+    if container.config.log.driver == "none":
+        raise Conflict(f"container {container.name} keeps no logs: its log driver is none", "attach shows what comes")
+    lines = _Lines(container, flag(request, "timestamps"), _details(container) if flag(request, "details") else "")
     response = web.StreamResponse(headers={"Content-Type": RAW if container.config.tty else MULTIPLEXED})
     await response.prepare(request)
     with streaming(request):
@@ -120,16 +123,27 @@ async def _started(container_id: str, subscription: Subscription, woken: asyncio
             return event.action != "destroy"
 
 
+def _details(container: Container) -> str:
+    """The labels and variables that the log's options name, as Docker shows them."""
+    config, options = container.config, container.config.log.options
+    chosen = {name: config.labels[name] for name in options.get("labels", "").split(",") if name in config.labels}
+    names = options.get("env", "").split(",")
+    chosen.update({name: config.environment[name] for name in names if name in config.environment})
+    return ",".join(f"{quote(name)}={quote(value)}" for name, value in chosen.items()) + " "
+
+
 class _Lines:
     """Entries of a log as bytes for a client.
 
     Args:
         timestamps: Begin each line with its time. A line may come in several entries.
+        details: What else begins each line.
     """
 
-    def __init__(self, container: Container, timestamps: bool = False) -> None:
+    def __init__(self, container: Container, timestamps: bool = False, details: str = "") -> None:
         self._raw = container.config.tty
         self._timestamps = timestamps
+        self._details = details
         self._within: dict[str, bool] = {}
 
     def encode(self, entries: Sequence[LogEntry]) -> bytes:
@@ -137,8 +151,9 @@ class _Lines:
 
     def _piece(self, entry: LogEntry) -> bytes:
         data = entry.log.encode("utf-8", "surrogateescape")
-        if self._timestamps and not self._within.get(entry.stream):
-            data = f"{entry.time} ".encode() + data
+        if not self._within.get(entry.stream):
+            time = f"{entry.time} " if self._timestamps else ""
+            data = f"{time}{self._details}".encode() + data
         self._within[entry.stream] = not entry.log.endswith("\n")
         return data if self._raw else frame(entry.stream, data)
 

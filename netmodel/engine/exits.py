@@ -134,6 +134,9 @@ class Exits:
             if run is not None:
                 with step:
                     oom = run.cgroup.oom_kills() > 0
+                if container.config.pid_mode:  # in a PID namespace of its own they have died with the first
+                    with step:
+                        run.cgroup.kill()
                 with step:
                     run.cgroup.delete()
             with step:

@@ -6,8 +6,11 @@ import os
 import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from netmodel.engine.files import ContainerFiles, hostname_of
+from netmodel.engine.init import with_init
+from netmodel.engine.logconfig import limits_of
 from netmodel.errors import Invalid
 from netmodel.model import Container, ContainerConfig
 from netmodel.userns import kept_ids
@@ -37,6 +40,8 @@ _CAPABILITY_NAMES = (
 )
 CAPABILITIES = tuple(f"CAP_{name}" for name in _CAPABILITY_NAMES.split())
 
+_IPC: dict[str, Literal["none", "host"]] = {"none": "none", "host": "host"}
+
 
 def container_spec(
     container: Container,
@@ -58,8 +63,10 @@ def container_spec(
     config = container.config
     upper, work = layer
     names = owner.config if container.sandbox != "host" else config
-    hostname = config.hostname or (os.uname().nodename if container.sandbox == "host" else hostname_of(owner))
-    return ContainerSpec(
+    hosts = container.sandbox == "host" or config.uts_mode == "host"
+    hostname = config.hostname or (os.uname().nodename if hosts else hostname_of(owner))
+    log_max_bytes, log_files = limits_of(config.log)
+    spec = ContainerSpec(
         id=container.id,
         process=process_of(config, image, hostname),
         rootfs=RootFs(layers=tuple(image.layers), upper=str(upper), work=str(work), read_only=config.read_only),
@@ -69,7 +76,7 @@ def container_spec(
         domainname=names.domainname,
         log=str(log),
         cgroups=cgroups,
-        mounts=(*image.mounts, *volumes, *_tmpfs_mounts(config)),
+        mounts=(*image.mounts, *volumes, *_tmpfs_mounts(config), *_host_ipc(config)),
         files=_files(files, {mount.target for mount in config.mounts}),
         sysctls=tuple(config.sysctls.items()),
         masked_paths=_chosen(config, config.masked_paths, default_masked_paths()),
@@ -78,7 +85,14 @@ def container_spec(
         shm_bytes=config.shm_bytes,
         privileged=config.privileged,
         open_stdin=config.open_stdin,
+        private_cgroup=config.cgroupns_mode != "host",
+        private_pids=config.pid_mode != "host",
+        private_uts=config.uts_mode != "host",
+        ipc=_IPC.get(config.ipc_mode, "private"),
+        log_max_bytes=log_max_bytes,
+        log_files=log_files,
     )
+    return with_init(spec) if config.init else spec
 
 
 def _idmap(container: Container, owner: Container) -> IdMap | None:
@@ -216,6 +230,11 @@ def _tmpfs_mounts(config: ContainerConfig) -> list[TmpfsMount]:
         for mount in config.mounts
         if mount.type == "tmpfs"
     ]
+
+
+def _host_ipc(config: ContainerConfig) -> tuple[BindMount, ...]:
+    """POSIX shared memory goes by a directory, not by the namespace."""
+    return (BindMount(source="/dev/shm", target="/dev/shm"),) if config.ipc_mode == "host" else ()
 
 
 def _files(files: ContainerFiles, covered: set[str]) -> tuple[BindMount, ...]:

@@ -89,5 +89,15 @@ def _is_heard(pid: int, number: int) -> bool:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return True
+    if _waits_for_signals(pid):
+        return True
     masks = dict(line.split(":\t") for line in status.splitlines() if line.startswith(("SigCgt", "SigBlk")))
     return any(int(mask, 16) >> (number - 1) & 1 for mask in masks.values())
+
+
+def _waits_for_signals(pid: int) -> bool:
+    """Whether it sits in sigtimedwait(2), as tini does: meanwhile the kernel shows what it blocks as not blocked."""
+    try:
+        return "sigtimedwait" in Path(f"/proc/{pid}/wchan").read_text()
+    except OSError:
+        return False

@@ -8,9 +8,11 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
+from netmodel.engine import init
 from netmodel.engine.confinement import check_confinement
 from netmodel.engine.healthconfig import check_health
 from netmodel.engine.launch import capabilities_of, signal_number
+from netmodel.engine.logconfig import limits_of
 from netmodel.engine.namespaces import check_namespaces
 from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import ContainerConfig, PortConfig
@@ -52,6 +54,9 @@ def check_container(config: ContainerConfig) -> None:
     _check_restart(config)
     check_health(config.health)
     check_namespaces(config)
+    limits_of(config.log)
+    if config.init:
+        init.find()
     _check_limits(config)
     _check_ports(config.ports)
     check_userns(config.userns_mode)

@@ -8,16 +8,17 @@ from pathlib import Path
 from runtime.kernel import syscall
 
 _IN_MODIFY = 0x2
+_IN_ATTRIB = 0x4  # among them its number of names
 _IN_DELETE_SELF = 0x400
 
 
 class Watch:
-    """Readable whenever the file was written to or removed since the last drain()."""
+    """Readable whenever the file was written to, or has lost a name, since the last drain()."""
 
     def __init__(self, path: Path) -> None:
         self.fd = syscall.libc("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            syscall.libc("inotify_add_watch", self.fd, os.fsencode(path), _IN_MODIFY | _IN_DELETE_SELF)
+            syscall.libc("inotify_add_watch", self.fd, os.fsencode(path), _IN_MODIFY | _IN_ATTRIB | _IN_DELETE_SELF)
         except BaseException:
             os.close(self.fd)
             raise

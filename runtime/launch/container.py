@@ -78,7 +78,8 @@ def _run(birth: Birth, control: Control, cgroups: Sequence[str]) -> NoReturn:
     if spec.private_cgroup:
         # Only now: its root is the group we are in when it is made.
         clone.unshare(clone.CLONE_NEWCGROUP)
-    _set_names(spec)
+    if spec.private_uts:
+        _set_names(spec)
     mount.make_rprivate("/")
     made = filesystems.make(spec, birth.own_network)
 

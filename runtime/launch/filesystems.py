@@ -41,8 +41,10 @@ def make(spec: ContainerSpec, own_network: bool) -> list[tuple[str, int]]:
     shm = (("size", str(spec.shm_bytes)), ("mode", "1777"))
     pts = (("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"))
     made.append(("/dev/pts", mount.new_filesystem("devpts", pts, NOSUID | NOEXEC)))
-    made.append(("/dev/shm", mount.new_filesystem("tmpfs", shm, _HARMLESS)))
-    made.append(("/dev/mqueue", mount.new_filesystem("mqueue", (), _HARMLESS)))
+    if spec.ipc == "private":
+        made.append(("/dev/shm", mount.new_filesystem("tmpfs", shm, _HARMLESS)))
+    if spec.ipc != "host" or spec.idmap is None:  # only who owns the IPC namespace may mount its queues
+        made.append(("/dev/mqueue", mount.new_filesystem("mqueue", (), _HARMLESS)))
     return made
 
 

@@ -22,8 +22,6 @@ from runtime.spawner.overlay import MountMaker, Scratch
 from runtime.spawner.record import Pin
 from runtime.spec import BindMount, ContainerSpec, IdMap
 
-_ALWAYS = clone.CLONE_NEWPID | clone.CLONE_NEWNS | clone.CLONE_NEWUTS | clone.CLONE_NEWIPC
-
 
 @dataclass(slots=True)
 class Newborn:
@@ -87,6 +85,14 @@ class Newborn:
         return maker.warnings
 
 
+def _own_namespaces(spec: ContainerSpec) -> int:
+    """Those it has always, and those that it might share with the host."""
+    own = clone.CLONE_NEWNS
+    own |= clone.CLONE_NEWPID if spec.private_pids else 0
+    own |= clone.CLONE_NEWUTS if spec.private_uts else 0
+    return own | (clone.CLONE_NEWIPC if spec.ipc != "host" else 0)
+
+
 def owns_network(spec: ContainerSpec, pin: Pin | None) -> bool:
     """Tell whether the container may mount a /sys of its network namespace, which then is not the host's."""
     return pin is not None and (spec.idmap is None or pin.users is not None)
@@ -116,7 +122,8 @@ def bear(
         undo.callback(ours.close)
         pipes = _open_stdio(spec, undo)
         new_network = pin is None and spec.sandbox != "host"
-        namespaces = _ALWAYS | (clone.CLONE_NEWCGROUP if spec.private_cgroup else 0)
+        own = _own_namespaces(spec)
+        namespaces = own | (clone.CLONE_NEWCGROUP if spec.private_cgroup else 0)
         namespaces |= clone.CLONE_NEWUSER if spec.idmap is not None else 0
         namespaces |= clone.CLONE_NEWNET if spec.sandbox != "host" else 0
         birth = Birth(
@@ -134,7 +141,7 @@ def bear(
                 newborn = Newborn(spec, pid, 0, ours, None, False, namespaces)
             else:
                 users = pin.users if birth.own_users else None
-                messenger = forker.sandboxed(birth, order, _ALWAYS, pin.network, users)
+                messenger = forker.sandboxed(birth, order, own, pin.network, users)
                 newborn = Newborn(spec, 0, messenger, ours, pin, False, namespaces)
         except OSError as error:
             raise KernelRefused("make the container's namespaces", error, hint=_clone_hint(error)) from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from contextlib import suppress
 from json.encoder import encode_basestring
 
 from runtime.spawner.loop import Loop
@@ -18,10 +19,77 @@ _LINE_BYTES = 16 * 1024
 _READ_BYTES = 16 * 1024
 
 
+class LogFile:
+    """The file that is written to; full, it gets a number and another takes its place.
+
+    Args:
+        max_bytes: 0 is never full.
+        files: How many are kept, this one among them.
+    """
+
+    def __init__(self, path: str, max_bytes: int = 0, files: int = 1) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._files = files
+        self._fd = self._open(path)
+        self._size = os.fstat(self._fd).st_size
+
+    def write(self, data: bytes) -> None:
+        """Append whole lines."""
+        try:
+            while self._max_bytes and self._size + len(data) > self._max_bytes:
+                end = self._fitting(data)
+                self._append(data[:end])
+                data = data[end:]
+                # Not once it is full: who follows it has until the next line to read the last one.
+                if data:
+                    self._rotate()
+            self._append(data)
+        except OSError:
+            pass  # a full disk must not stop the container, nor the others
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _fitting(self, data: bytes) -> int:
+        """The length of the lines that there is room for; in an empty file of one at least."""
+        end = data.rfind(b"\n", 0, max(self._max_bytes - self._size, 0)) + 1
+        return end or (0 if self._size else data.index(b"\n") + 1)
+
+    def _append(self, data: bytes) -> None:
+        self._size += len(data)
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+    def _begin_another(self, older: str) -> None:
+        """Without a moment in which there is no file: who follows it is told once, by its last name's going."""
+        with suppress(FileNotFoundError):
+            os.unlink(older)
+        os.link(self._path, older)
+        fresh = self._open(f"{self._path}.new")
+        os.rename(f"{self._path}.new", self._path)
+        os.close(self._fd)
+        self._fd = fresh
+
+    def _open(self, path: str) -> int:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+
+    def _rotate(self) -> None:
+        if self._files < 2:
+            os.ftruncate(self._fd, 0)
+        else:
+            for number in range(self._files - 1, 1, -1):
+                older = f"{self._path}.{number - 1}"
+                if os.path.exists(older):
+                    os.rename(older, f"{self._path}.{number}")
+            self._begin_another(f"{self._path}.1")
+        self._size = 0
+
+
 class Stream:
     """One pipe (or terminal) and the log it goes to."""
 
-    def __init__(self, name: str, fd: int, log: int, joined: bool) -> None:
+    def __init__(self, name: str, fd: int, log: LogFile, joined: bool) -> None:
         self.fd = fd
         self._joined = joined
         self._name = name
@@ -72,20 +140,15 @@ class Stream:
             f'{{"time":"{now}","stream":"{self._name}","log":{encode_basestring(entry.decode(errors="replace"))}}}\n'
             for entry in entries
         )
-        data = text.encode()
-        try:
-            while data:
-                data = data[os.write(self._log, data) :]
-        except OSError:
-            pass  # a full disk must not stop the container, nor the others
+        self._log.write(text.encode())
 
 
 class LogPump:
     """The streams of one container, watched while it runs."""
 
-    def __init__(self, loop: Loop, path: str) -> None:
+    def __init__(self, loop: Loop, file: LogFile) -> None:
         self._loop = loop
-        self._log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._log = file
         self._streams: list[Stream] = []
 
     def add(self, name: str, fd: int, joined: bool = True) -> None:
@@ -111,7 +174,7 @@ class LogPump:
             self._loop.forget(stream.fd)
             stream.finish()
         self._streams.clear()
-        os.close(self._log)
+        self._log.close()
 
 
 def _readable(fd: int) -> bool:

@@ -19,7 +19,7 @@ from runtime.launch.control import GO, describe
 from runtime.spawner.birth import Newborn, bear
 from runtime.spawner.forker import Forker
 from runtime.spawner.hierarchy import Hierarchies
-from runtime.spawner.log import LogPump
+from runtime.spawner.log import LogFile, LogPump
 from runtime.spawner.loop import Loop
 from runtime.spawner.overlay import Scratch
 from runtime.spawner.record import DIED, Container, Pin, Reply, Visitor, exit_of
@@ -87,7 +87,7 @@ class Service:
         if newborn.made_pin and newborn.pin is not None:
             self._pins[spec.sandbox] = newborn.pin
         try:
-            container.logs = LogPump(self._loop, spec.log)
+            container.logs = LogPump(self._loop, LogFile(spec.log, spec.log_max_bytes, spec.log_files))
             for name, fd in newborn.output.items():
                 container.logs.add(name, fd)
         except OSError as error:

@@ -13,7 +13,7 @@ import pytest
 from runtime import logs
 from runtime.errors import RuntimeFault
 from runtime.logs import LogEntry, StopSignal
-from runtime.spawner.log import LogPump, timestamp
+from runtime.spawner.log import LogFile, LogPump, timestamp
 from runtime.spawner.loop import Loop
 from tests.runtime.lab import Lab, shell
 from tests.support.wait import eventually
@@ -118,7 +118,7 @@ def pump(tmp_path: Path, *writes: bytes) -> list[LogEntry]:
     """Send writes through a pipe into a log, one at a time."""
     read, write = os.pipe()
     path = tmp_path / "log"
-    pumped = LogPump(Loop(), str(path))
+    pumped = LogPump(Loop(), LogFile(str(path)))
     pumped.add("stdout", read)
     for data in writes:
         os.write(write, data)

@@ -1,0 +1,53 @@
+"""How much of a container's output is kept, in Docker's words."""
+
+from __future__ import annotations
+
+import re
+
+from netmodel.errors import Invalid
+from netmodel.model import LogConfig
+
+DRIVERS = ("json-file", "local", "none")
+# Of "local" Docker keeps this much unless told otherwise; of json-file everything.
+_LOCAL = (20 * 1024 * 1024, 5)
+# Nobody reads it back, but who is attached sees it pass by.
+_NONE = (1024 * 1024, 2)
+_KNOWN = ("max-size", "max-file", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size")
+_SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def limits_of(config: LogConfig) -> tuple[int, int]:
+    """Bytes a file (0 is no limit) and the number of files.
+
+    Raises:
+        Invalid: The driver or an option is not known, or has no such value.
+    """
+    if config.driver not in DRIVERS:
+        raise Invalid(f"log driver {config.driver!r} is not supported", f"one of {', '.join(DRIVERS)}")
+    for name, value in config.options.items():
+        if name == "compress" and value == "false":
+            continue
+        if name not in _KNOWN:
+            raise Invalid(f"log option {name}={value} is not supported", f"there are: {', '.join(_KNOWN)}")
+    if config.driver == "none":
+        return _NONE
+    size, files = _LOCAL if config.driver == "local" else (0, 1)
+    size = _size(config.options["max-size"]) if "max-size" in config.options else size
+    files = _count(config.options["max-file"]) if "max-file" in config.options else files
+    if files > 1 and not size:
+        raise Invalid(f"max-file={files} without max-size would keep one file for ever", "give max-size, too")
+    return size, files
+
+
+def _size(text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    if match is None and text != "-1":
+        raise Invalid(f"max-size={text} is no size", "10m, 512k or -1 for no limit")
+    return int(match[1]) * _UNITS[match[2].lower()] if match else 0
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise Invalid(f"max-file={text} is no number of files", "at least 1")
+    return int(text)

@@ -1,0 +1,74 @@
+"""Logs in several files: what is kept, and reading on from one to the next."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime import logs
+from runtime.logs import LogEntry, StopSignal
+from runtime.spawner.log import LogFile
+from tests.support.wait import eventually
+
+
+def line(number: int) -> bytes:
+    return f'{{"time":"2026-01-01T00:00:{number:012.9f}Z","stream":"stdout","log":"{number:03}\\n"}}\n'.encode()
+
+
+def written(path: Path, count: int, files: int, lines_each: int = 10) -> LogFile:
+    file = LogFile(str(path), lines_each * len(line(0)), files)
+    for number in range(count):
+        file.write(line(number))
+    return file
+
+
+def numbers(entries: Iterator[LogEntry]) -> list[int]:
+    return [int(entry.log) for entry in entries]
+
+
+@pytest.mark.parametrize(("files", "kept"), [(1, range(20, 25)), (2, range(10, 25)), (3, range(25)), (5, range(25))])
+def test_so_many_files_are_kept(tmp_path: Path, files: int, kept: range) -> None:
+    path = tmp_path / "log.jsonl"
+    written(path, 25, files).close()
+
+    assert numbers(logs.read(path)) == list(kept)
+    assert len(list(tmp_path.iterdir())) == min(files, 3)
+
+
+@pytest.mark.parametrize("tail", [0, 1, 5, 6, 14, 15, 16, 24, 25, 100])
+def test_the_last_lines_may_lie_in_several(tmp_path: Path, tail: int) -> None:
+    path = tmp_path / "log.jsonl"
+    written(path, 25, 3).close()
+
+    assert numbers(logs.read(path, tail)) == list(range(max(25 - tail, 0), 25))
+
+
+def test_a_new_life_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    written(path, 5, 2).close()
+    written(path, 6, 2).close()
+
+    assert numbers(logs.read(path)) == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5]
+    assert path.with_name("log.jsonl.1").exists()
+
+
+@pytest.mark.parametrize("files", [1, 2, 4])
+def test_a_follower_goes_on_from_file_to_file(tmp_path: Path, files: int) -> None:
+    path = tmp_path / "log.jsonl"
+    file = written(path, 3, files, lines_each=7)
+    stop, seen = StopSignal(), []
+    follower = threading.Thread(target=lambda: seen.extend(int(entry.log) for entry in logs.follow(path, stop)))
+    follower.start()
+    for number in range(3, 100):
+        eventually(lambda number=number: len(seen) >= number)  # type: ignore[misc]
+        file.write(line(number))
+    eventually(lambda: len(seen) == 100)
+    stop.set()
+    follower.join(10)
+
+    assert seen == list(range(100))
+    file.close()
+    stop.close()
