@@ -72,6 +72,15 @@ def test_files_of_the_engine_give_way_to_the_user_s(lab: Lab, tmp_path: Path) ->
     assert text == "user\nengine\n"
 
 
+def test_a_read_only_bind_is_so_with_all_below_it(lab: Lab, tmp_path: Path) -> None:
+    with shared_mount(tmp_path / "below"):
+        text = lab.run(
+            "touch /data/below/x 2>&1 || true", mounts=(BindMount(source=str(tmp_path), target="/data", read_only=True),)
+        )
+
+    assert text == "touch: cannot touch '/data/below/x': Read-only file system\n"
+
+
 def test_a_tmpfs(lab: Lab) -> None:
     text = lab.run(
         "df -B1 --output=size /t | tail -1; stat -c %a /t; cp /bin/true /t/true; /t/true || echo noexec",
