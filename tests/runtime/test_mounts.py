@@ -74,9 +74,8 @@ def test_files_of_the_engine_give_way_to_the_user_s(lab: Lab, tmp_path: Path) ->
 
 def test_a_read_only_bind_is_so_with_all_below_it(lab: Lab, tmp_path: Path) -> None:
     with shared_mount(tmp_path / "below"):
-        text = lab.run(
-            "touch /data/below/x 2>&1 || true", mounts=(BindMount(source=str(tmp_path), target="/data", read_only=True),)
-        )
+        data = BindMount(source=str(tmp_path), target="/data", read_only=True)
+        text = lab.run("touch /data/below/x 2>&1 || true", mounts=(data,))
 
     assert text == "touch: cannot touch '/data/below/x': Read-only file system\n"
 
