@@ -30,6 +30,8 @@ COMMANDS = {
     "rm": ("containers", "Remove containers"),
     "port": ("containers", "Show a container's published ports"),
     "ps": ("ps", "List containers"),
+    "attach": ("attach", "Be where a running container prints and reads"),
+    "container": ("container", "Manage containers: prune, and all the verbs above and below"),
     "top": ("top", "Show the processes of a container"),
     "cp": ("copy", "Copy files between a container and here"),
     "diff": ("top", "Show what a container changed of its image"),

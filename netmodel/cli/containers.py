@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from netmodel.cli.attach import attach_options, join
 from netmodel.cli.names import CONTAINER
 from netmodel.cli.session import Session, Verb, each, note
 
@@ -22,11 +23,33 @@ def _post_each(session: Session, containers: tuple[str, ...], verb: str, **param
 
 
 @click.command(cls=Verb)
+@click.option("-a", "--attach", "attached", is_flag=True, help="Show what it prints, and exit with its code")
+@click.option("-i", "--interactive", is_flag=True, help="Send it our input, too")
+@attach_options
 @_names
 @click.pass_obj
-def start(session: Session, containers: tuple[str, ...]) -> int:
+def start(
+    session: Session,
+    containers: tuple[str, ...],
+    attached: bool,
+    interactive: bool,
+    sig_proxy: bool,
+    detach_keys: str,
+) -> int:
     """Start containers."""
-    return _post_each(session, containers, "start")
+    if not attached and not interactive:
+        return _post_each(session, containers, "start")
+    if len(containers) > 1:
+        raise click.UsageError("one container alone can be attached to")
+    client = session.client
+    return join(
+        client,
+        client.get(f"/containers/{containers[0]}/json"),
+        interactive=interactive,
+        sig_proxy=sig_proxy,
+        detach_keys=detach_keys,
+        begin=lambda: client.post(f"/containers/{containers[0]}/start"),
+    )
 
 
 def _with_time_limit(function: Callable[..., Any]) -> Callable[..., Any]:

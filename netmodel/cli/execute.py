@@ -22,6 +22,7 @@ from netmodel.client import ApiError
 @click.option("-w", "--workdir", default="", help="Working directory")
 @click.option("-u", "--user", default="", help="User: name or id, and [:group]")
 @click.option("--privileged", is_flag=True, help="All capabilities")
+@click.option("--detach-keys", default="ctrl-p,ctrl-q", help="Keys that leave it running [ctrl-p,ctrl-q]")
 @click.argument("container", type=CONTAINER)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
@@ -58,12 +59,16 @@ def execute(session: Session, /, container: str, command: tuple[str, ...], **o: 
             note(f"hint: {error.hint}")
         return error.start_code if error.start_code == 127 else 126  # as Docker's
     with connection:
-        talk(
+        detached = talk(
             connection,
             arrived,
             tty=tty,
             interactive=interactive,
             resize=lambda rows, columns: client.post(f"/exec/{exec_id}/resize", h=rows, w=columns),
+            detach_keys=o["detach_keys"],
         )
+    if detached:
+        note(f"detached from {command[0]}, which runs on")
+        return 0
     # Another engine would know nothing of it, so none is started for this.
     return int(session.connect(start=False).get(f"/exec/{exec_id}/json")["ExitCode"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import Any
 
 import click
 
+from netmodel.cli.attach import attach_options, join
 from netmodel.cli.options import container_options, create_body
 from netmodel.cli.session import Session, Verb, note
 from netmodel.client import ApiError, Client, ClientError
@@ -39,12 +39,23 @@ def create(session: Session, /, image: str, command: tuple[str, ...], pull: str,
 
 @click.command(cls=Verb, context_settings=_SETTINGS)
 @click.option("-d", "--detach", is_flag=True, help="Print its id and leave it running")
+@attach_options
 @_pull
 @container_options
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def run(session: Session, /, detach: bool, image: str, command: tuple[str, ...], pull: str, **options: Any) -> int:
+def run(
+    session: Session,
+    /,
+    detach: bool,
+    sig_proxy: bool,
+    detach_keys: str,
+    image: str,
+    command: tuple[str, ...],
+    pull: str,
+    **options: Any,
+) -> int:
     """Create a container and start it; without -d show its output and exit with its code.
 
     Exit codes as Docker's: 125 when the engine failed, 126 and 127 when the command could not be run. A container
@@ -58,7 +69,14 @@ def run(session: Session, /, detach: bool, image: str, command: tuple[str, ...],
             _start(client, container)
             print(container)
             return 0
-        return _attached(client, container, body)
+        return join(
+            client,
+            {"Id": container, "Config": body, "HostConfig": body["HostConfig"]},
+            interactive=True,
+            sig_proxy=sig_proxy,
+            detach_keys=detach_keys,
+            begin=lambda: _start(client, container),
+        )
     except ClientError as error:
         note(f"error: {error.message}")
         if error.hint:
@@ -94,28 +112,3 @@ def _start(client: Client, container: str) -> None:
         with suppress(ClientError):
             client.delete(f"/containers/{container}", v=True)
         raise
-
-
-def _attached(client: Client, container: str, body: dict[str, Any]) -> int:
-    from netmodel.cli.terminal import forwarded_signals, talk
-
-    tty, interactive = body["Tty"], body["OpenStdin"]
-    # First the ear, then the start: not a byte of output is missed.
-    connection, arrived = client.hijack(
-        f"/containers/{container}/attach", stream=True, stdout=True, stderr=True, stdin=interactive
-    )
-    condition = "removed" if body["HostConfig"]["AutoRemove"] else "next-exit"
-    wait = client.open("POST", f"/containers/{container}/wait", condition=condition)
-    with connection, wait, forwarded_signals(client, container, enabled=not tty):
-        _start(client, container)
-        talk(
-            connection,
-            arrived,
-            tty=tty,
-            interactive=interactive,
-            resize=lambda rows, columns: client.post(f"/containers/{container}/resize", h=rows, w=columns),
-        )
-        answer = json.loads(wait.read())
-    if message := (answer.get("Error") or {}).get("Message"):
-        raise ClientError(message)
-    return int(answer["StatusCode"])

@@ -12,7 +12,11 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import click
+
 from netmodel.client import Client, ClientError
+
+DETACH_KEYS = "ctrl-p,ctrl-q"  # Docker's
 
 _PIECE = 65536
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -26,16 +30,58 @@ def talk(
     tty: bool,
     interactive: bool,
     resize: Callable[[int, int], Any],
-) -> None:
-    """Show what comes and, if interactive, send what is typed, until the other side closes."""
+    detach_keys: str = DETACH_KEYS,
+) -> bool:
+    """Show what comes and, if interactive, send what is typed, until the other side closes.
+
+    Returns:
+        Whether it ended by the keys that detach from a terminal.
+    """
     if tty and interactive and sys.stdin.isatty():
         with _raw(sys.stdin.fileno()), _window_changes(resize):
-            _carry(connection, arrived, tty=True, interactive=True)
-    else:
-        _carry(connection, arrived, tty=tty, interactive=interactive)
+            return _carry(connection, arrived, tty=True, interactive=True, keys=Keys(detach_keys))
+    return _carry(connection, arrived, tty=tty, interactive=interactive, keys=None)
 
 
-def _carry(connection: socket.socket, arrived: bytes, *, tty: bool, interactive: bool) -> None:
+class Keys:
+    """Watches what is typed for a sequence of keys, and holds back what may be its beginning.
+
+    Args:
+        text: As Docker has it: "ctrl-p,ctrl-q"; "" is no sequence.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._sequence = b"".join(_key(name) for name in text.split(",")) if text else b""
+        self._held = b""
+
+    @property
+    def holding(self) -> bool:
+        return bool(self._held)
+
+    def typed(self, data: bytes) -> tuple[bytes, bool]:
+        """What is to be sent, and whether the sequence was typed."""
+        data, self._held = self._held + data, b""
+        if not self._sequence:
+            return data, False
+        if self._sequence in data:
+            return data[: data.index(self._sequence)], True
+        for length in range(min(len(self._sequence) - 1, len(data)), 0, -1):
+            if data.endswith(self._sequence[:length]):
+                self._held = data[-length:]
+                return data[:-length], False
+        return data, False
+
+
+def _key(name: str) -> bytes:
+    if len(name) == 1:
+        return name.encode()
+    letter = name.removeprefix("ctrl-").upper()
+    if name.startswith("ctrl-") and len(letter) == 1 and 0x40 <= ord(letter) <= 0x5F:
+        return bytes((ord(letter) - 0x40,))
+    raise click.UsageError(f"{name!r} is no key that detaches: a character, or ctrl- and a letter or one of @[\\]^_")
+
+
+def _carry(connection: socket.socket, arrived: bytes, *, tty: bool, interactive: bool, keys: Keys | None) -> bool:
     show = _show_raw if tty else _Frames().show
     show(arrived)
     poll = select.poll()
@@ -46,7 +92,10 @@ def _carry(connection: socket.socket, arrived: bytes, *, tty: bool, interactive:
         for descriptor, _ in poll.poll():
             if descriptor == 0:
                 data = os.read(0, _PIECE)
-                if data:
+                data, detached = keys.typed(data) if keys and data else (data, False)
+                if detached:
+                    return True
+                if data or (keys and keys.holding):
                     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                         connection.sendall(data)
                 else:
@@ -57,9 +106,9 @@ def _carry(connection: socket.socket, arrived: bytes, *, tty: bool, interactive:
                 try:
                     data = connection.recv(_PIECE)
                 except ConnectionResetError:
-                    return
+                    return False
                 if not data:
-                    return
+                    return False
                 show(data)
 
 

@@ -30,18 +30,12 @@ async def pump(descriptor: int, write: Callable[[bytes], Awaitable[None]], ended
             await _ready(descriptor, ended)
 
 
-async def feed(read: Callable[[], Awaitable[bytes]], descriptor: int, end: bytes) -> None:
-    """Carry all that read() gives into a descriptor, and close it then.
-
-    Args:
-        end: Written when the input ends: to a terminal, its end-of-file character.
-    """
+async def feed(read: Callable[[], Awaitable[bytes]], descriptor: int) -> None:
+    """Carry all that read() gives into a descriptor, and close it then."""
     os.set_blocking(descriptor, False)
     try:
         while data := await read():
             await _write(descriptor, data)
-        if end:
-            await _write(descriptor, end)
     except BrokenPipeError:
         pass  # the program does not read any more
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -62,7 +63,7 @@ async def _carry(connection: Hijacked, handle: ExecHandle, wants_input: bool) ->
     # Shielded: the engine waits for the same future.
     ended = asyncio.ensure_future(asyncio.shield(asyncio.wrap_future(handle.ended)))
     outputs = [asyncio.ensure_future(pump(source, write, ended)) for source, write in _outputs(connection, handle)]
-    feeding = [asyncio.ensure_future(feed(connection.read, *_input(handle)))] if wants_input else []
+    feeding = [asyncio.ensure_future(feed(connection.read, _input(handle)))] if wants_input else []
     if not wants_input:
         handle.close_stdin()
     try:
@@ -77,21 +78,26 @@ async def _carry(connection: Hijacked, handle: ExecHandle, wants_input: bool) ->
 
 
 def _outputs(connection: Hijacked, handle: ExecHandle) -> Iterator[tuple[int, Callable[[bytes], Awaitable[None]]]]:
+    async def write(data: bytes) -> None:
+        # A client that has left has detached: its program runs on, and what it prints goes nowhere.
+        with suppress(ConnectionError):
+            await connection.write(data)
+
     if handle.terminal is not None:
-        yield handle.terminal, connection.write
+        yield handle.terminal, write
     if handle.stdout is not None:
-        yield handle.stdout, lambda data: connection.write(frame("stdout", data))
+        yield handle.stdout, lambda data: write(frame("stdout", data))
     if handle.stderr is not None:
-        yield handle.stderr, lambda data: connection.write(frame("stderr", data))
+        yield handle.stderr, lambda data: write(frame("stderr", data))
 
 
-def _input(handle: ExecHandle) -> tuple[int, bytes]:
-    """A descriptor for feed() to write to and close, and what says to the program that the input has ended."""
+def _input(handle: ExecHandle) -> int:
+    """A descriptor for feed() to write to and close."""
     if handle.terminal is not None:
-        return os.dup(handle.terminal), b"\x04"
+        return os.dup(handle.terminal)
     assert handle.stdin is not None
     descriptor, handle.stdin = handle.stdin, None
-    return descriptor, b""
+    return descriptor
 
 
 async def _tell_refusal(request: web.Request, kind: str, error: StartRefused) -> web.StreamResponse:

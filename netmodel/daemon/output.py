@@ -100,10 +100,11 @@ async def _attached(
 
 async def _feed(request: web.Request, connection: Hijacked, container: Container) -> None:
     """Carry the client's input to the container until either ends."""
-    engine, tty = request.app[ENGINE], container.config.tty
+    engine = request.app[ENGINE]
     descriptor = await call(request, engine.input, container.id)
-    await feed(connection.read, descriptor, b"\x04" if tty else b"")
-    if not tty:
+    await feed(connection.read, descriptor)
+    # Who leaves a terminal has detached from it; what runs there goes on.
+    if not container.config.tty:
         # As with Docker's StdinOnce: the first client to come is the last.
         await call(request, engine.close_input, container.id)
 

@@ -71,8 +71,8 @@ def test_errors_have_a_status_and_a_sentence(daemon: Daemon) -> None:
     assert refusal(request(daemon, "POST", "/containers/create", b"{"))[0] == 400
     assert refusal(request(daemon, "POST", "/networks/create", b"{}"))[0] == 400
     assert refusal(request(daemon, "GET", "/networks?filters=nope"))[0] == 400
-    code, message = refusal(request(daemon, "GET", "/containers/x/top"))
-    assert (code, message) == (501, "top is not supported yet")
+    code, message = refusal(request(daemon, "GET", "/plugins"))
+    assert (code, message) == (501, "plugins are not supported yet")
 
 
 def test_docker_s_clients_get_the_hint_with_the_message(daemon: Daemon) -> None:

@@ -1,0 +1,112 @@
+"""attach, start -a, the keys that detach, and container prune."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from netmodel.cli.terminal import Keys
+from tests.support.daemon import NETMODEL, Daemon
+from tests.support.wait import eventually
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent", "detached"),
+    [
+        ((b"ls\r",), b"ls\r", False),
+        ((b"\x10\x11",), b"", True),
+        ((b"\x10", b"\x11"), b"", True),
+        ((b"a\x10", b"b\x10", b"\x11c"), b"a\x10b", True),
+        ((b"\x10", b"\x10", b"\x11"), b"\x10", True),
+    ],
+)
+def test_keys(typed: tuple[bytes, ...], sent: bytes, detached: bool) -> None:
+    keys = Keys("ctrl-p,ctrl-q")
+
+    answers = [keys.typed(data) for data in typed]
+
+    assert b"".join(answer[0] for answer in answers) == sent
+    assert answers[-1][1] is detached
+
+
+@contextmanager
+def terminal(daemon: Daemon, *argv: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A netmodel command with a terminal of its own."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [NETMODEL, *argv],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=daemon.environment,
+        preexec_fn=daemon.box.setns,
+        start_new_session=True,
+    )
+    os.close(slave)
+    try:
+        yield master, process
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+
+
+def read_until(master: int, wanted: bytes) -> bytes:
+    data = b""
+    while wanted not in data:
+        data += os.read(master, 4096)
+    return data
+
+
+@pytest.mark.kernel
+def test_one_detaches_and_attaches_again(daemon: Daemon) -> None:
+    with terminal(
+        daemon, "run", "-it", "--name", "shell", "host", "sh", "-c", "read a; echo got $a; read b; exit 3"
+    ) as (
+        master,
+        process,
+    ):
+        eventually(lambda: "Up" in daemon.ok("ps", "-f", "name=shell"))
+        os.write(master, b"first\r")
+        read_until(master, b"got first")
+        os.write(master, b"\x10\x11")
+        read_until(master, b"which runs on")
+        assert process.wait(10) == 0
+    assert "Up" in daemon.ok("ps", "-f", "name=shell")
+
+    with terminal(daemon, "attach", "shell") as (master, process):
+        os.write(master, b"second\r")
+        assert process.wait(10) == 3
+    daemon.ok("rm", "shell")
+
+
+@pytest.mark.kernel
+def test_an_exec_runs_on_when_one_detaches(daemon: Daemon) -> None:
+    daemon.ok("run", "-d", "--name", "busy", "host", "sleep", "infinity")
+    with terminal(daemon, "exec", "-it", "busy", "sh", "-c", "echo here; sleep 4712") as (master, process):
+        read_until(master, b"here")
+        os.write(master, b"\x10\x11")
+        read_until(master, b"which runs on")
+        assert process.wait(10) == 0
+
+    assert "sleep 4712" in daemon.ok("top", "busy")
+    daemon.ok("rm", "-f", "busy")
+
+
+@pytest.mark.kernel
+def test_start_attached(daemon: Daemon) -> None:
+    daemon.ok("create", "--name", "job", "host", "sh", "-c", "echo done; exit 4")
+
+    done = daemon.netmodel("start", "-a", "job")
+
+    assert (done.stdout, done.returncode) == ("done\n", 4)
+    assert daemon.netmodel("attach", "job").returncode == 1
+    assert "job" in daemon.ok("container", "ls", "-a")
+    removed = daemon.ok("container", "prune", "--filter", "label!=keep")
+    assert removed
+    assert daemon.netmodel("inspect", "job").returncode == 1
