@@ -53,7 +53,8 @@ from netmodel.engine.root import Root
 from netmodel.engine.sandbox import Sandboxes
 from netmodel.engine.settings import Settings, read_settings
 from netmodel.engine.volumes import EngineVolumes
-from netmodel.errors import translate
+from netmodel.errors import Invalid, translate
+from netmodel.model import NetworkConfig
 from netmodel.store import SqliteStore
 from runtime.cgroups import Cgroups
 from runtime.client import Spawner
@@ -93,7 +94,7 @@ def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settin
     The calling thread's network namespace becomes the engine's host.
 
     Args:
-        settings: None takes those under the root.
+        settings: Its pools go before those under the root.
     """
     with ExitStack() as opened:
         core = _core(path, events, settings, opened)
@@ -119,6 +120,7 @@ def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settin
             volumes=volumes,
             warnings=warnings,
         ).run()
+        _check_defaults(core)
         networks.ensure_predefined()
         opened.callback(pack_up, core, networks)
         opened.callback(events.close)
@@ -147,11 +149,21 @@ def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settin
         )
 
 
+def _check_defaults(core: Core) -> None:
+    """Refuse to start with options that every new network would be refused for."""
+    for driver, options in core.default_network_options.items():
+        try:
+            core.options(NetworkConfig(name="", driver=driver, options=options))
+        except Exception as error:
+            what = translate(error)
+            raise Invalid(f"{core.root.settings}: default-network-opts: {what.message}", what.hint) from error
+
+
 def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitStack) -> Core:
     root = Root(path)
     opened.callback(root.close)
     root.open()
-    settings = settings or read_settings(root.settings)
+    settings = read_settings(root.settings).overridden_by(settings)
     store = SqliteStore(root.database)
     opened.callback(store.close)
     records = Records(store)
@@ -191,6 +203,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
         id_ranges=IdRanges(root.id, root.path),
         ipam=ipam,
         drivers=drivers,
+        default_network_options=settings.default_network_options,
         host=host,
         nft=nft,
         firewall=firewall,

@@ -44,6 +44,7 @@ class Core:
     id_ranges: IdRanges
     ipam: Mapping[str, IpamDriver]
     drivers: Mapping[str, Driver]
+    default_network_options: Mapping[str, Mapping[str, str]]  # by driver
     host: Netlink
     nft: NftWorker
     firewall: Firewall

@@ -52,7 +52,7 @@ class Engine:
     Containers run on when the engine closes or dies; the next engine on the same root adopts them.
 
     Args:
-        settings: None takes those of engine.json under the root.
+        settings: Its pools go before those of engine.json under the root.
     """
 
     def __init__(self, root: Path, settings: Settings | None = None) -> None:

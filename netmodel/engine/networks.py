@@ -55,7 +55,8 @@ class Networks:
             source = self._core.records.networks.find(config.config_from)
             with self._core.locks.sharing([source.id]):  # it stays while we take its settings
                 return self._create(filled_in(self._core, config))
-        return self._create(config)
+        defaults = self._core.default_network_options.get(config.driver, {})
+        return self._create(replace(config, options={**defaults, **config.options}))
 
     def ensure_predefined(self) -> None:
         """Make bridge, host and none where they are missing."""

@@ -7,8 +7,8 @@ what shall always hold is written there and nowhere else.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,16 +18,23 @@ from ipam import DefaultPool
 from netmodel.errors import Invalid
 
 _POOLS = "default-address-pools"
-_KEYS = (_POOLS,)
+_NETWORK_OPTIONS = "default-network-opts"
+_KEYS = (_POOLS, _NETWORK_OPTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Args:
     default_address_pools: Where automatic subnets come from, in order; a family without any has our own.
+    default_network_options: By driver: what a network that users create has unless they say otherwise.
     """
 
     default_address_pools: tuple[DefaultPool, ...] = ()
+    default_network_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def overridden_by(self, other: Settings | None) -> Settings:
+        """These, but for the pools that another names."""
+        return replace(self, default_address_pools=other.default_address_pools) if other else self
 
     def pools_of(self, family: int, otherwise: Sequence[DefaultPool]) -> Sequence[DefaultPool]:
         return [pool for pool in self.default_address_pools if pool.base.version == family] or otherwise
@@ -54,7 +61,20 @@ def read_settings(path: Path) -> Settings:
     pools = found.get(_POOLS, [])
     if not isinstance(pools, list):
         raise Invalid(f"{path}: {_POOLS}: not a list", _HINT)
-    return Settings(default_address_pools=tuple(_pool(path, pool) for pool in pools))
+    options = found.get(_NETWORK_OPTIONS, {})
+    if not _is_options(options):
+        raise Invalid(
+            f"{path}: {_NETWORK_OPTIONS}: not options by driver",
+            'write it as {"bridge": {"com.docker.network.driver.mtu": "1400"}}',
+        )
+    return Settings(default_address_pools=tuple(_pool(path, pool) for pool in pools), default_network_options=options)
+
+
+def _is_options(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(options, dict) and all(isinstance(text, str) for text in options.values())
+        for options in value.values()
+    )
 
 
 _HINT = 'write it as [{"base": "10.200.0.0/16", "size": 24}]'

@@ -16,6 +16,8 @@ from netmodel.model import NetworkConfig, PoolConfig
 from tests.netmodel.engine.conftest import clean_up
 from tests.support.box import Box
 
+MTU = "com.docker.network.driver.mtu"
+
 
 def test_without_a_file_all_is_as_usual(tmp_path: Path) -> None:
     assert read_settings(tmp_path / "engine.json") == Settings()
@@ -34,6 +36,7 @@ def test_without_a_file_all_is_as_usual(tmp_path: Path) -> None:
         ('{"default-address-pools": [{"base": "10.0.0.0/8", "size": "24"}]}', "size in bits", '"base"'),
         ('{"default-address-pools": [{"base": "10.0.0.1/8", "size": 24}]}', "host bits", '"base"'),
         ('{"default-address-pools": [{"base": "10.0.0.0/24", "size": 16}]}', "no subnet of size /16 fits", '"base"'),
+        ('{"default-network-opts": {"bridge": {"a": 1}}}', "not options by driver", '"bridge"'),
     ],
 )
 def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: str, hint: str) -> None:
@@ -98,6 +101,27 @@ def test_automatic_subnets_hide_no_name_server_of_the_host(host: Box, tmp_path: 
         engine.create_network(NetworkConfig(name="c"))
     engine.create_network(NetworkConfig(name="c", pools=(PoolConfig(subnet=hidden),)))
     clean_up(engine)
+
+
+@pytest.mark.kernel
+def test_new_networks_have_the_options_in_the_file(host: Box, tmp_path: Path) -> None:
+    """Those of their driver, unless they say otherwise; the predefined ones have none, as in Docker."""
+    root = tmp_path / "root"
+    root.mkdir()
+    defaults = {"bridge": {MTU: "1400"}, "p2p": {}}
+    (root / "engine.json").write_text(json.dumps({"default-network-opts": defaults}))
+    with Engine(root, Settings(default_address_pools=(DefaultPool(ip_network("10.30.0.0/16"), 24),))) as engine:
+        usual = engine.create_network(NetworkConfig(name="usual"))
+        other = engine.create_network(NetworkConfig(name="other", options={MTU: "1300"}))
+
+        assert (usual.config.options, other.config.options) == ({MTU: "1400"}, {MTU: "1300"})
+        assert engine.network("bridge").config.options == {}
+        assert "mtu 1400" in host.run("ip", "link", "show", f"br-{usual.id[:12]}").stdout
+        assert usual.pools[0].subnet.subnet_of(IPv4Network("10.30.0.0/16"))  # type: ignore[arg-type]
+
+    (root / "engine.json").write_text('{"default-network-opts": {"bridge": {"speed": "9"}}}')
+    with pytest.raises(NetmodelError, match=r"engine\.json: default-network-opts: .*speed"):
+        Engine(root).open()
 
 
 @pytest.mark.kernel
