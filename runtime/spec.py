@@ -167,6 +167,7 @@ class ContainerSpec:
             pinned already is joined, another is made; "host" is the spawner's own network namespace.
         idmap: None runs in the host's user namespace.
         cgroups: Directories (one on v2, one a controller on v1) that exist; its processes go there.
+        pids_of: Id of a container of the same sandbox whose PID namespace it is in; then private_pids is false.
         private_cgroup, private_pids, private_uts: A namespace of its own of that kind, not the host's.
         ipc: "none" is a namespace of its own without /dev/shm.
         log: File for its output, a JSON object a line: time, stream, log.
@@ -188,6 +189,7 @@ class ContainerSpec:
     cgroups: tuple[str, ...] = ()
     private_cgroup: bool = True
     private_pids: bool = True
+    pids_of: str = ""
     private_uts: bool = True
     ipc: Literal["private", "none", "host"] = "private"
     log_max_bytes: int = 0

@@ -15,6 +15,7 @@ from netmodel.engine.endpoints import Endpoints, interface_names
 from netmodel.engine.files import ContainerFiles
 from netmodel.engine.imagedefaults import with_image
 from netmodel.engine.names import check_name, made_up_name, new_id
+from netmodel.engine.namespaces import shared
 from netmodel.engine.networks import BRIDGE
 from netmodel.engine.routing import check_routes
 from netmodel.engine.undo import Undo, every_step
@@ -81,12 +82,14 @@ class Containers:
             image = self._resolve(config.image)
             with Undo() as failed:
                 failed.callback(core.locks.forget, container_id)
+                sandbox = _sandbox(config, container_id, owner)
+                config = shared(core, config, sandbox)
                 container = Container(
                     id=container_id,
                     name=name,
                     config=self._volumes.name_mounts(with_image(config, image), image),
                     created_at=datetime.now(UTC),
-                    sandbox=_sandbox(config, container_id, owner),
+                    sandbox=sandbox,
                     idmap_base=self._id_range(config, owner, failed),
                     creating=True,
                     image_id="" if config.image == "host" or config.image.startswith(("/", ".")) else image.id,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from netmodel.engine.core import Core
 from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import ContainerConfig
 
@@ -30,4 +33,26 @@ def check_namespaces(config: ContainerConfig) -> None:
 
 
 def _check_shared(config: ContainerConfig, mode: str, what: str) -> None:
-    raise MissingFeature(f"{what} mode {mode} is not supported yet")
+    if what == "IPC":
+        raise MissingFeature(f"IPC mode {mode} is not supported yet", "ipc: host shares the host's")
+    if not config.network_mode.startswith("container:"):
+        raise Conflict(
+            "whose processes are shared, their user namespace is shared, and that belongs to the network",
+            f"share the network, too: network_mode: {mode}",
+        )
+
+
+def shared(core: Core, config: ContainerConfig, sandbox: str) -> ContainerConfig:
+    """The container whose processes are shared, by its id: its name may change.
+
+    Raises:
+        NotFound, Conflict: There is none; it has another network.
+    """
+    if not config.pid_mode.startswith("container:"):
+        return config
+    other = core.records.containers.find(config.pid_mode.removeprefix("container:"))
+    if other.sandbox != sandbox:
+        raise Conflict(
+            f"container {other.name}, whose processes are to be shared, is not of the same network", "share both"
+        )
+    return replace(config, pid_mode=f"container:{other.id}")

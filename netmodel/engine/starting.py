@@ -49,6 +49,7 @@ class Starting:
         """Run it, or leave everything as it was and the reason in its record."""
         core = self._core
         owner = self._owner(container)
+        self._check_others(container)
         endpoints = core.records.endpoints_of(owner.id)
         with core.locks.sharing(endpoint.network_id for endpoint in endpoints):
             try:
@@ -107,6 +108,16 @@ class Starting:
                 f"start {owner.name} first",
             )
         return owner
+
+    def _check_others(self, container: Container) -> None:
+        """Whose processes it shares must run."""
+        mode = container.config.pid_mode
+        if not mode.startswith("container:"):
+            return
+        other = self._core.records.containers.get(mode.removeprefix("container:"))
+        if other is None or other.state.status not in ("running", "paused"):
+            name = other.name if other else mode.removeprefix("container:")[:12]
+            raise Conflict(f"container {name}, whose processes {container.name} shares, does not run", "start it first")
 
     def _spec(
         self, container: Container, owner: Container, endpoints: list[Endpoint], cgroups: tuple[str, ...]

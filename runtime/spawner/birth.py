@@ -99,13 +99,19 @@ def owns_network(spec: ContainerSpec, pin: Pin | None) -> bool:
 
 
 def bear(
-    forker: Forker, spec: ContainerSpec, order: dict[str, Any], pin: Pin | None, views: tuple[CgroupView, ...]
+    forker: Forker,
+    spec: ContainerSpec,
+    order: dict[str, Any],
+    pin: Pin | None,
+    views: tuple[CgroupView, ...],
+    others: int = 0,
 ) -> Newborn:
     """Clone a container's first process; it waits until it gets its mounts.
 
     Args:
         order: The spec as JSON.
         pin: Of spec.sandbox, where that stands already.
+        others: Process whose PID namespace it is to be in; 0 for none.
 
     Raises:
         RuntimeFault: Nothing is left of it then.
@@ -115,6 +121,11 @@ def bear(
             f"sandbox {spec.sandbox[:12]} is not of the user namespace that the container is to have",
             "containers that share a network share the user namespace: give both the same userns_mode",
             kind="conflict",
+        )
+    if others and pin is None:
+        raise InvalidSpec(
+            "a PID namespace can be shared by those alone who share the network",
+            "give both the same network: container:NAME",
         )
     with ExitStack() as undo:
         sources = _open_sources(spec, undo)
@@ -141,7 +152,7 @@ def bear(
                 newborn = Newborn(spec, pid, 0, ours, None, False, namespaces)
             else:
                 users = pin.users if birth.own_users else None
-                messenger = forker.sandboxed(birth, order, own, pin.network, users)
+                messenger = forker.sandboxed(birth, order, own, pin.network, users, others)
                 newborn = Newborn(spec, 0, messenger, ours, pin, False, namespaces)
         except OSError as error:
             raise KernelRefused("make the container's namespaces", error, hint=_clone_hint(error)) from None

@@ -62,11 +62,21 @@ class Forker:
         """Clone a container's first process into new namespaces."""
         return self._fork({"story": "container", "flags": flags, **_birth_order(birth, spec)}, _descriptors(birth))
 
-    def sandboxed(self, birth: Birth, spec: Order, flags: int, network: int, users: int | None) -> int:
-        """Fork a messenger that makes the first process in a sandbox's namespaces, and tells its id over control."""
+    def sandboxed(self, birth: Birth, spec: Order, flags: int, network: int, users: int | None, others: int = 0) -> int:
+        """Fork a messenger that makes the first process in a sandbox's namespaces, and tells its id over control.
+
+        Args:
+            others: Process whose PID namespace that one is in; 0 for one of its own.
+        """
         entered = [network] if users is None else [network, users]
         order = {"story": "sandboxed", "flags": flags, "entered": len(entered), **_birth_order(birth, spec)}
-        return self._fork(order, [*entered, *_descriptors(birth)])
+        if not others:
+            return self._fork(order, [*entered, *_descriptors(birth)])
+        pidfd = clone.pidfd(others)
+        try:
+            return self._fork({**order, "others": True}, [pidfd, *entered, *_descriptors(birth)])
+        finally:
+            os.close(pidfd)
 
     def visit(self, visit: Visit, process: Order) -> int:
         """Fork a further process into a container's PID namespace."""
@@ -150,6 +160,7 @@ def _container(order: Order, fds: list[int], _home: int) -> int:
 
 
 def _sandboxed(order: Order, fds: list[int], _home: int) -> int:
+    others, fds = (fds[0], fds[1:]) if "others" in order else (-1, fds)
     entered, rest = fds[: order["entered"]], fds[order["entered"] :]
     birth = _birth(order, rest)
 
@@ -157,6 +168,8 @@ def _sandboxed(order: Order, fds: list[int], _home: int) -> int:
         for users in entered[1:]:
             clone.enter(users, clone.CLONE_NEWUSER)
         clone.enter(entered[0], clone.CLONE_NEWNET)
+        if others >= 0:
+            clone.enter(others, clone.CLONE_NEWPID)
 
     pid = clone.clone(clone.CLONE_PARENT)
     if pid == 0:

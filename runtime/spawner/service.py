@@ -82,7 +82,8 @@ class Service:
         if before is not None and before.state != "exited":
             raise WrongState(f"container {spec.id[:12]} is {before.state} already")
         pin = self._pins.get(spec.sandbox)
-        newborn = bear(self._forker, spec, request["spec"], pin, self._hierarchies.views(spec.cgroups))
+        others = self._find(spec.pids_of).pid if spec.pids_of else 0
+        newborn = bear(self._forker, spec, request["spec"], pin, self._hierarchies.views(spec.cgroups), others)
         container = self._record(newborn)
         if newborn.made_pin and newborn.pin is not None:
             self._pins[spec.sandbox] = newborn.pin

@@ -70,6 +70,22 @@ def test_the_hosts_processes_need_the_hosts_users(run: Run) -> None:
         run("box", pid_mode="host")
 
 
+def test_processes_are_shared_with_who_shares_the_network(engine: Engine, run: Run) -> None:
+    run("web", command=("sh", "-c", "exec sleep 4713"))
+    with pytest.raises(Conflict, match="belongs to the network"):
+        run("apart", pid_mode="container:web")
+
+    run("debug", network_mode="container:web", pid_mode="container:web")
+
+    assert "sleep 4713" in output_of(engine, "debug", "ps", "-e", "-o", "args=")
+    assert namespace(engine, "debug", "pid") == namespace(engine, "web", "pid")
+    assert namespace(engine, "debug", "mnt") != namespace(engine, "web", "mnt")
+    engine.stop("web", 0)
+    eventually(lambda: engine.container("debug").state.status == "exited")
+    with pytest.raises(Conflict, match="does not run"):
+        engine.start("debug")
+
+
 def test_init_passes_signals_on_and_reaps(engine: Engine, run: Run) -> None:
     script = "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
     run("box", init=True, command=("sh", "-c", script))
