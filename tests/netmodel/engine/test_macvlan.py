@@ -55,6 +55,15 @@ def test_a_container_is_a_neighbour_on_the_parents_network(outside: Box, engine:
     assert outside.run("ping", "-c1", "-W1", "10.5.0.1", check=False).returncode == 0
 
 
+def test_settings_kept_for_it_are_its_own_driver_s(outside: Box, engine: Engine, run: Run) -> None:
+    make_lan(engine, name="kept", config_only=True)
+    make_lan(engine, config_from="kept", options={}, pools=())
+
+    run("web", "lan")
+
+    assert reaches(engine, "web", "10.5.0.254")
+
+
 def test_endpoint_with_custom_ifname(outside: Box, engine: Engine, run: Run) -> None:
     make_lan(engine)
     wish = EndpointConfig(network="lan", driver_opts={"com.docker.network.endpoint.ifname": "foobar"})
