@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from drivers.bridge import Bridge
@@ -12,8 +14,8 @@ from netmodel.engine.filters import Filters, apply, has_label, matches, moment, 
 from netmodel.engine.networks import PREDEFINED, Networks
 from netmodel.engine.values import Info
 from netmodel.engine.volumes import EngineVolumes
-from netmodel.errors import Conflict, NotFound
-from netmodel.model import Container, Endpoint, Network, Volume
+from netmodel.errors import Conflict, Invalid, NotFound
+from netmodel.model import Container, Endpoint, Network, PortConfig, Volume
 
 _TYPES = ("builtin", "custom")
 
@@ -72,6 +74,10 @@ def containers(core: Core, everything: bool, filters: Filters | None) -> list[Co
         )
 
     tests = {
+        "before": lambda container, wanted: container.created_at < records.containers.find(wanted).created_at,
+        "since": lambda container, wanted: container.created_at > records.containers.find(wanted).created_at,
+        "expose": lambda container, wanted: _has_port(container.config.exposed_ports, wanted),
+        "publish": lambda container, wanted: _has_port(container.ports, wanted),
         "ancestor": lambda container, wanted: wanted in (container.config.image, container.image_id),
         "exited": lambda container, wanted: (
             container.state.status == "exited" and str(container.state.exit_code) == wanted
@@ -80,9 +86,7 @@ def containers(core: Core, everything: bool, filters: Filters | None) -> list[Co
         "id": lambda container, wanted: container.id.startswith(wanted),
         "label": lambda container, wanted: has_label(container.config.labels, wanted),
         "label!": lambda container, wanted: not has_label(container.config.labels, wanted),
-        "name": lambda container, wanted: (
-            wanted.removeprefix("^").removeprefix("/").removesuffix("$") in container.name
-        ),
+        "name": lambda container, wanted: _named(container, wanted),
         "network": on_network,
         "status": lambda container, wanted: container.state.status == wanted,
         "volume": lambda container, wanted: any(wanted in (m.source, m.target) for m in container.config.mounts),
@@ -95,6 +99,25 @@ def containers(core: Core, everything: bool, filters: Filters | None) -> list[Co
         if not container.creating and (everything or asks_for_status or container.state.running)
     )
     return sorted(apply(shown, filters, tests), key=lambda container: container.created_at, reverse=True)
+
+
+def _named(container: Container, wanted: str) -> bool:
+    """Docker's: a regular expression that is found in the name, with or without the slash before it."""
+    try:
+        pattern = re.compile(wanted)
+    except re.error as error:
+        raise Invalid(f"name={wanted} is no regular expression: {error}", "write a part of the name") from error
+    return bool(pattern.search(container.name) or pattern.search(f"/{container.name}"))
+
+
+def _has_port(ports: Sequence[PortConfig], wanted: str) -> bool:
+    """ "80", "80/udp" or "8000-8010/tcp"."""
+    numbers, _, protocol = wanted.partition("/")
+    first, _, last = numbers.partition("-")
+    if not first.isdigit() or (last and not last.isdigit()):
+        raise Invalid(f"port filter {wanted!r} is no port", "80, 80/udp or 8000-8010/tcp")
+    low, high = int(first), int(last or first)
+    return any(low <= port.container_port <= high and port.protocol == (protocol or "tcp") for port in ports)
 
 
 def volumes(core: Core, parts: EngineVolumes, filters: Filters | None) -> list[Volume]:
