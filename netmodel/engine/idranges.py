@@ -57,6 +57,14 @@ class IdRanges:
             self._next = max(self._next, number + 1) if number < _LAST else _FIRST
             return self._mark(number)
 
+    def sweep(self) -> None:
+        """Forget our marks that no record claimed: a crash came between the two."""
+        with self._lock, suppress(OSError):
+            for name in os.listdir(self._registry):  # noqa: PTH208
+                if name.isdigit() and int(name) not in self._used and self._holder(int(name)) == self._root:
+                    with suppress(OSError):
+                        os.unlink(f"{self._registry}/{name}")
+
     def release(self, base: int) -> None:
         number = base // SIZE
         with self._lock:

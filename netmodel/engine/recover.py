@@ -71,6 +71,7 @@ class Recovery:
                     f"container {container.name} has the same user ids as one of another engine on this machine: "
                     f"create it again to part them"
                 )
+        self.core.id_ranges.sweep()
 
     # --- records ------------------------------------------------------------------------------
 

@@ -168,6 +168,11 @@ def test_engines_of_one_machine_share_no_range(tmp_path: Path) -> None:
     first.release(min(mine))
     assert third.claim(min(mine))
 
+    third.sweep()
+    assert {path.name for path in (tmp_path / "ids").iterdir() if path.readlink() == roots[1]} == {
+        str(min(mine) // SIZE)
+    }
+
     (tmp_path / "third").mkdir()
     roots[0].rmdir()
     assert IdRanges("00000000", tmp_path / "third", tmp_path / "ids").take() in mine
