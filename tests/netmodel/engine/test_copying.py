@@ -199,10 +199,10 @@ def test_changes_are_told(engine: Engine, run: Run) -> None:
 def test_its_processes_are_told(engine: Engine, run: Run) -> None:
     box = run("box", command=("sh", "-c", "sleep 1000 & exec sleep infinity"))
 
+    eventually(lambda: {row[-1] for row in engine.top("box").rows} == {"sleep 1000", "sleep infinity"})
     top = engine.top("box")
 
     assert top.titles[:3] == ("UID", "PID", "PPID")
-    assert {row[-1] for row in top.rows} == {"sleep 1000", "sleep infinity"}
     assert top.rows[0][:2] == ("root", str(box.state.pid))
     custom = engine.top("box", "-eo pid,comm")
     assert custom.titles == ("PID", "COMMAND")
