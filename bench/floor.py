@@ -74,15 +74,13 @@ class Floor:
         pid = clone.clone(clone.ALL_NAMESPACES)
         if pid == 0:
             os.close(ran_read)
-            _be_container(self._image, container, mapped_read, go_read)
+            _be_container(self._image, container, groups, mapped_read, go_read)
         for theirs in (mapped_read, go_read, ran_write):
             os.close(theirs)
         container.pid, container.groups = pid, groups
         Path(f"/proc/{pid}/setgroups").write_text("deny")
         for kind in ("uid_map", "gid_map"):
             Path(f"/proc/{pid}/{kind}").write_text(f"0 {ID_BASE} 65536\n")
-        for group in groups:
-            (group / "cgroup.procs").write_text(str(pid))
         os.write(mapped_write, b"x")  # it mounts while we make its links
         self.attach(container, self.bridge, "eth0", GATEWAY + 1 + index)
         os.write(go_write, b"x")
@@ -167,9 +165,10 @@ class Container:
                 (self.directory / name).rmdir()
 
 
-def _be_container(image: Path, container: Container, mapped: int, go: int) -> None:
+def _be_container(image: Path, container: Container, groups: list[Path], mapped: int, go: int) -> None:
     """The child: mounts once its ids are mapped, exec when told. Never returns."""
     try:
+        _join(groups)
         os.read(mapped, 1)
         os.setuid(0)
         os.setgid(0)
@@ -199,6 +198,13 @@ def _be_container(image: Path, container: Container, mapped: int, go: int) -> No
         os.write(2, f"floor: {error!r}\n".encode())
     finally:
         os._exit(127)
+
+
+def _join(groups: list[Path]) -> None:
+    """By the child itself: to move another process waits for a grace period, on version 1."""
+    for group in groups:
+        tasks = group / "tasks"
+        (tasks if tasks.exists() else group / "cgroup.procs").write_text("0")
 
 
 def _mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes = b"") -> None:
