@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 from collections.abc import Iterable
 
 from runtime.kernel import syscall
@@ -181,3 +182,17 @@ def _set_file_ids(uid: int, gid: int) -> None:
     # They answer with the id before, never with an error.
     syscall.libc("setfsgid", gid)
     syscall.libc("setfsuid", uid)
+
+
+def reset_reserved_signals() -> None:
+    """Give signals 32 and 33 their defaults again, which CLONE_CLEAR_SIGHAND leaves to those who ignore them.
+
+    glibc keeps the two to itself: it refuses sigaction(2) for them, and its posix_spawn(3) leaves them ignored.
+    """
+    # Source: glibc sysdeps/unix/sysv/linux/spawni.c, __spawni_child(); Linux's tables of system calls.
+    number = {"x86_64": 13, "aarch64": 134, "riscv64": 134}.get(os.uname().machine)
+    if number is None:
+        return
+    default = ctypes.create_string_buffer(32)  # struct sigaction of the kernel's: SIG_DFL, no flags, no mask
+    for reserved in (32, 33):
+        syscall.call(number, reserved, default, None, syscall.size(8))

@@ -71,6 +71,7 @@ def serve(listener: socket.socket, ready: int) -> None:
     # are ignored, as Python does with these two.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, lambda *_: None)
+    prctl.reset_reserved_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     loop = Loop()
     server = Server(loop, listener)
