@@ -31,6 +31,11 @@ def pack_up(core: Core, networks: Networks) -> None:
             if not core.firewall.has_user_rules():
                 core.firewall.uninstall()
         with step:
+            # No container runs, so these are groups whose last process outlived an earlier attempt to delete them.
+            for name in core.cgroups.names():
+                group = core.cgroups.open(name)
+                group.kill()
+                group.delete()
             core.cgroups.remove_root()
 
 

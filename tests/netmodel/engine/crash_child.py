@@ -1,7 +1,7 @@
 """Does something to a topology in a process that kills itself at the Nth step outside Python.
 
 A step is one request to the kernel, to the firewall's worker or to the spawner, or one commit. Usage:
-crash_child.py ROOT TOPOLOGY up|down|connect|disconnect N before|after. N = 0 runs to the end and prints how many steps
+crash_child.py ROOT TOPOLOGY up|down|connect|disconnect N. N = 0 runs to the end and prints how many steps
 there were. connect and disconnect are of the first web container and the network extra.
 """
 
@@ -30,8 +30,8 @@ _FINER: list[tuple[type, str]] = [(Netlink, "attempt"), (Netlink, "get")]
 class Fuse:
     """Counts steps once it is lit, and kills the process at the chosen one."""
 
-    def __init__(self, at: int, after: bool) -> None:
-        self.at, self.after, self.lit, self.count = at, after, False, 0
+    def __init__(self, at: int) -> None:
+        self.at, self.lit, self.count = at, False, 0
         self._lock = threading.Lock()
 
     def wrap(self, owner: type, name: str) -> None:
@@ -44,19 +44,16 @@ class Fuse:
             with self._lock:
                 self.count += 1
                 now = self.count == self.at
-            if now and not self.after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            result = original(*args, **kwargs)
             if now:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            return original(*args, **kwargs)
 
         setattr(owner, name, step)
 
 
 def main() -> None:
-    root, topology, verb, at, moment = sys.argv[1:]
-    fuse = Fuse(int(at), moment == "after")
+    root, topology, verb, at = sys.argv[1:]
+    fuse = Fuse(int(at))
     for owner, name in _STEPS + (_FINER if verb in ("connect", "disconnect") else []):
         fuse.wrap(owner, name)
     engine = Engine(Path(root))
