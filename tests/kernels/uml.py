@@ -42,12 +42,17 @@ TIMEOUT_S = 300
 NOT_RUN = 3
 _EXIT = "netmodel-tests-exit:"
 
-# The guest's first process. What is mounted on /tmp hides this very file, which sh keeps open.
+# The guest's first process. What is mounted on /tmp hides this very file, which sh keeps open; and the
+# repository, should it lie there, so that is put back.
 _INIT = """#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
-mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
+mkdir /run/repository
+mount --bind {repository} /run/repository
+mount -t tmpfs tmpfs /tmp
+mkdir -p {repository}
+mount --bind /run/repository {repository}
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
