@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from netmodel.cli.filters import filter_option, filters
+from netmodel.cli.filters import filters
 from netmodel.cli.session import Session, Verb, json_option, show_json
 
 # Name: module, and its name there.
@@ -47,7 +47,7 @@ def container() -> None:
 
 @container.command(cls=Verb)
 @click.option("-f", "--force", is_flag=True, hidden=True, help="Nothing is asked anyway")
-@filter_option
+@click.option("--filter", "filters", multiple=True, help="Only those with NAME=VALUE: label, until")
 @json_option
 @click.pass_obj
 def prune(session: Session, /, force: bool, **o: Any) -> None:

@@ -106,14 +106,15 @@ class CgroupV1(Cgroup):
 
     def kill(self) -> None:
         # Frozen, none can fork away between the listing and its signal; they die when they thaw.
-        with contextlib.suppress(FreezeFailed, LimitUnavailable):
+        # Half deleted, it may have no freezer any more.
+        with contextlib.suppress(FreezeFailed, LimitUnavailable, FileNotFoundError):
             self.freeze()
         try:
             for pid in self.processes():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         finally:
-            with contextlib.suppress(FreezeFailed, LimitUnavailable):
+            with contextlib.suppress(FreezeFailed, LimitUnavailable, FileNotFoundError):
                 self.thaw()
 
     def delete(self, timeout_s: float = 2.0) -> None:
