@@ -60,6 +60,8 @@ async def attach(request: web.Request) -> web.StreamResponse:
         raise Conflict(f"container {container.name} is paused", "unpause it first")
     attached = datetime.now(UTC)
     subscription, woken = watch(engine)
+    # What ends at once and removes itself (run --rm) would take its output along before we come to read it.
+    engine.hold(container.id)
     try:
         container = await call(request, engine.container, container.id)
         kind = RAW if container.config.tty else MULTIPLEXED
@@ -68,6 +70,8 @@ async def attach(request: web.Request) -> web.StreamResponse:
                 await _attached(request, connection, container, attached, subscription, woken)
     finally:
         subscription.close()
+        # Not awaited: the client may have left, which cancels us.
+        asyncio.get_running_loop().run_in_executor(None, engine.release, container.id)
     return Taken()
 
 

@@ -232,6 +232,14 @@ class Engine:
         """Unpack a tar stream, read from a descriptor, into a directory of a container."""
         self._parts.copying.write(ref, path, source, keep_owners, replace_kinds)
 
+    def hold(self, container_id: str) -> None:
+        """Keep one that removes itself at its end until release(), for somebody who reads its output."""
+        self._parts.lifecycle.removal.hold(container_id)
+
+    @translated
+    def release(self, container_id: str) -> None:
+        self._parts.lifecycle.removal.release(container_id)
+
     @translated
     def logs(
         self,

@@ -94,6 +94,9 @@ class Recovery:
             self.lifecycle.removal.destroy(container, volumes=container.removing)
         elif not container.state.running:
             self._end(container, status)
+            if container.config.auto_remove and container.state.finished_at is not None:
+                # It had ended, and somebody was still reading what it printed.
+                self.lifecycle.removal.destroy(container, volumes=True)
         elif container.state.status == "restarting":
             self._await_restart(container, status)
         elif status is not None and status.state == "running":
