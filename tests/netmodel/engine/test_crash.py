@@ -36,7 +36,8 @@ networks:
   segment: {driver: macvlan}
 volumes: {data: {}}
 """
-# Up takes some 70 steps: every one is killed at, half of them before and half after it took effect.
+# Of the 70 steps or so two in three are killed at, before they take effect: that is after the one before did.
+# All of them would take a quarter of the whole suite's time.
 SHARES = 6
 
 
@@ -114,7 +115,7 @@ def check_all_or_nothing(host: Box, root: Path, topology: Path) -> None:
 
 @pytest.mark.kernel
 @pytest.mark.slow
-@pytest.mark.parametrize("share", range(SHARES))
+@pytest.mark.parametrize("share", [0, 1, 3, 4])
 @pytest.mark.parametrize("verb", ["up", "down"])
 def test_killed_at_every_step(host: Box, tmp_path: Path, topology: Path, verb: str, share: int) -> None:
     total = steps_of(verb, tmp_path / "whole", topology)
