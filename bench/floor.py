@@ -27,7 +27,7 @@ from drivers.kernel.link import add_veth, delete_group, delete_link, set_down, s
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.nft import NftWorker
 from drivers.kernel.route import add_route
-from runtime.kernel import clone
+from runtime.kernel import clone, prctl
 
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 BRIDGE, SECOND = "nmfloor", "nmfloor2"
@@ -73,7 +73,9 @@ class Floor:
         ran_read, ran_write = os.pipe()
         pid = clone.clone(clone.ALL_NAMESPACES)
         if pid == 0:
-            os.close(ran_read)
+            # With the writing ends of what it waits for closed, it ends when its maker does.
+            for end in (ran_read, mapped_write, go_write):
+                os.close(end)
             _be_container(self._image, container, groups, mapped_read, go_read)
         for theirs in (mapped_read, go_read, ran_write):
             os.close(theirs)
@@ -92,7 +94,7 @@ class Floor:
     def attach(self, container: Container, bridge: int, name: str, address: IPv4Address) -> None:
         netns = os.open(f"/proc/{container.pid}/ns/net", os.O_RDONLY)
         with Netlink(Path(f"/proc/self/fd/{netns}")) as inside:
-            self._host.apply([add_veth(f"nmf{name}{container.index}", name, netns, master=bridge, up=True)])
+            self._host.apply([add_veth(_host_end(container, name), name, netns, master=bridge, up=True)])
             link = inside.index(name)
             requests = [set_up(1), add_address(link, IPv4Interface(f"{address}/16")), set_up(link)]
             if name == "eth0":
@@ -102,7 +104,7 @@ class Floor:
 
     def detach(self, container: Container, name: str) -> None:
         """Out of service, as an engine leaves it to its reaper."""
-        host_end = f"nmf{name}{container.index}"
+        host_end = _host_end(container, name)
         self._host.apply([set_down(host_end), set_master(host_end, 0), set_group(host_end, GROUP)])
 
     def execute(self, container: Container) -> None:
@@ -172,6 +174,7 @@ def _be_container(image: Path, container: Container, groups: list[Path], mapped:
         os.read(mapped, 1)
         os.setuid(0)
         os.setgid(0)
+        prctl.die_with_parent(signal.SIGKILL)
         _mount(b"", b"/", b"", MS_REC | MS_PRIVATE)
         root = container.directory / "root"
         options = f"lowerdir={image},upperdir={container.directory}/upper,workdir={container.directory}/work,userxattr"
@@ -198,6 +201,11 @@ def _be_container(image: Path, container: Container, groups: list[Path], mapped:
         os.write(2, f"floor: {error!r}\n".encode())
     finally:
         os._exit(127)
+
+
+def _host_end(container: Container, name: str) -> str:
+    # By the process, not by its number in the row: the last one's link goes a moment after its namespace.
+    return f"nmf{name}{container.pid}"
 
 
 def _join(groups: list[Path]) -> None:
