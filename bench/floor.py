@@ -55,10 +55,18 @@ class Floor:
         self.bridge = self.create_network(BRIDGE, f"{GATEWAY}/16")
 
     def close(self) -> None:
-        self.remove_network(BRIDGE)
+        # After a failure there are containers still, and their groups.
         for root in self._controllers:
+            for group in (root / CGROUP).glob("*/"):
+                for pid in (group / "cgroup.procs").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+                while reap():
+                    pass
+                with suppress(OSError):
+                    group.rmdir()
             with suppress(OSError):
                 (root / CGROUP).rmdir()
+        self.remove_network(BRIDGE)
 
     def run(self, index: int) -> Container:
         """From nothing to the program's exec."""

@@ -84,7 +84,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if reporter:
         reporter.ensure_newline()
         reporter.section("the machine", sep="-")
-        for line in found or ["as it was: no link, nft table, mount, cgroup or process was left"]:
+        for line in found or ["as it was: no link, nft table, mount, cgroup, process or mark of user ids was left"]:
             reporter.line(f"LEFT BEHIND: {line}" if found else line)
 
 

@@ -11,6 +11,7 @@ from drivers.kernel.netlink import Netlink
 from drivers.kernel.nft import NftWorker
 from drivers.kernel.sublink import knows_kind
 from drivers.kernel.sysctl import read_sysctl, write_sysctl
+from tests.drivers.parents import stand_outside
 from tests.drivers.wires import Stack, wire
 from tests.support.box import Box
 
@@ -28,6 +29,24 @@ collect_ignore = _not_here() if os.geteuid() == 0 else []
 def netlink(host: Box) -> Iterator[Netlink]:
     with Netlink() as opened:
         yield opened
+
+
+@pytest.fixture
+def a(box: Callable[[str], Box]) -> Box:
+    return box("a")
+
+
+@pytest.fixture
+def b(box: Callable[[str], Box]) -> Box:
+    return box("b")
+
+
+@pytest.fixture
+def outside(host: Box, box: Callable[[str], Box]) -> Box:
+    """A neighbour beyond the link "parent" of the host."""
+    made = box("outside")
+    stand_outside(host, made)
+    return made
 
 
 @pytest.fixture

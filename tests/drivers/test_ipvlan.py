@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -11,7 +10,7 @@ from drivers.api import Route, Traits
 from drivers.ipvlan import Ipvlan
 from drivers.kernel.address import add_address
 from drivers.kernel.netlink import Netlink
-from tests.drivers.parents import a_network, attach, links, reaches, stand_outside
+from tests.drivers.parents import a_network, attach, links, reaches
 from tests.drivers.wires import ROOT, an_endpoint, route
 from tests.support.box import Box
 
@@ -21,23 +20,6 @@ pytestmark = pytest.mark.kernel
 @pytest.fixture
 def driver(netlink: Netlink) -> Ipvlan:
     return Ipvlan(netlink, ROOT)
-
-
-@pytest.fixture
-def outside(host: Box, box: Callable[[str], Box]) -> Box:
-    made = box("outside")
-    stand_outside(host, made)
-    return made
-
-
-@pytest.fixture
-def a(box: Callable[[str], Box]) -> Box:
-    return box("a")
-
-
-@pytest.fixture
-def b(box: Callable[[str], Box]) -> Box:
-    return box("b")
 
 
 def test_it_switches_between_endpoints_and_to_the_parents_network(driver: Ipvlan, outside: Box, a: Box, b: Box) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ipaddress import ip_interface
 
 import pytest
@@ -17,7 +16,7 @@ from drivers.kernel.netlink import Netlink
 from drivers.kernel.sublink import knows_kind
 from drivers.macvlan import Macvlan
 from drivers.parents import sink_name
-from tests.drivers.parents import a_network, attach, links, reaches, stand_outside
+from tests.drivers.parents import a_network, attach, links, reaches
 from tests.drivers.wires import ROOT, an_endpoint, an_id, configure
 from tests.support.box import Box
 from tests.support.wait import eventually
@@ -28,23 +27,6 @@ pytestmark = pytest.mark.kernel
 @pytest.fixture
 def driver(netlink: Netlink) -> Macvlan:
     return Macvlan(netlink, ROOT)
-
-
-@pytest.fixture
-def outside(host: Box, box: Callable[[str], Box]) -> Box:
-    made = box("outside")
-    stand_outside(host, made)
-    return made
-
-
-@pytest.fixture
-def a(box: Callable[[str], Box]) -> Box:
-    return box("a")
-
-
-@pytest.fixture
-def b(box: Callable[[str], Box]) -> Box:
-    return box("b")
 
 
 # --- modes ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the machine itself holds: links, rule sets, mounts, control groups and processes that could be ours.
+"""What the machine itself holds: links, rule sets, mounts, control groups, processes and marks that could be ours.
 
 The suite compares it before and after. Tests run in namespaces of their own, so whatever differs here leaked.
 """
@@ -12,6 +12,8 @@ import nftables
 
 OURS = ("runtime.spawner", "runtime/spawner", "netmodel-fork", "netmodel", "nft_worker")
 
+ID_MARKS = Path("/run/netmodel-ids")
+
 
 def snapshot() -> dict[str, frozenset[str]]:
     """Describe the machine, a set of lines a kind."""
@@ -21,6 +23,7 @@ def snapshot() -> dict[str, frozenset[str]]:
         "mount": frozenset(_mounts()),
         "cgroup": frozenset(_cgroups()),
         "process": frozenset(_processes()),
+        "mark of user ids": frozenset(mark.name for mark in ID_MARKS.glob("*")),
     }
 
 

@@ -18,32 +18,22 @@ from runtime.images import config as configs
 from runtime.images import manifest as manifests
 from runtime.images.blobs import hex_of, write_all
 from runtime.images.distribution.attempts import persist
+from runtime.images.distribution.transfer import Transfer
 from runtime.images.errors import BadImage, BlobDamaged
 from runtime.images.image import Image
 from runtime.images.manifest import Descriptor, Index, Manifest, Platform
 from runtime.images.progress import Silent, Tell
 from runtime.images.reference import Reference
-from runtime.images.registry import Credentials, RegistryFailed, Repository, Transport
-from runtime.images.store import Images, short
+from runtime.images.registry import RegistryFailed, Repository
+from runtime.images.store import short
 from runtime.images.stream import CHUNK
 
 _PARALLEL = 3
 _LARGEST_CONFIG = 8 << 20
 
 
-class Pull:
-    """Args:
-    tell: Raising stops the pull.
-    """
-
-    def __init__(
-        self, images: Images, transport: Transport, credentials: Credentials | None = None, tell: Tell | None = None
-    ) -> None:
-        self._images = images
-        self._transport = transport
-        self._credentials = credentials
-        self._tell = tell or Silent
-        self._given_up = threading.Event()
+class Pull(Transfer):
+    """Brings an image here; what another killed pull had finished is used."""
 
     def run(self, reference: Reference, platform: Platform | None = None) -> Image:
         """Pull what a reference names, and let its name stand for it.

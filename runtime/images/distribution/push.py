@@ -12,10 +12,11 @@ from typing import BinaryIO
 from runtime.errors import RuntimeFault
 from runtime.images.catalog import ImageRecord, LayerRecord
 from runtime.images.distribution.attempts import persist
+from runtime.images.distribution.transfer import Transfer
 from runtime.images.manifest import OCI_LAYER, layer_type
 from runtime.images.progress import Silent, Tell
 from runtime.images.reference import Reference
-from runtime.images.registry import Credentials, RegistryFailed, Repository, Transport
+from runtime.images.registry import RegistryFailed, Repository
 from runtime.images.save import manifest_of
 from runtime.images.store import Images, short
 from runtime.images.stream import CHUNK
@@ -24,19 +25,8 @@ _PARALLEL = 3
 _LEVEL = 6  # as gzip's own
 
 
-class Push:
-    """Args:
-    tell: Raising stops the push.
-    """
-
-    def __init__(
-        self, images: Images, transport: Transport, credentials: Credentials | None = None, tell: Tell | None = None
-    ) -> None:
-        self._images = images
-        self._transport = transport
-        self._credentials = credentials
-        self._tell = tell or Silent
-        self._given_up = threading.Event()
+class Push(Transfer):
+    """Takes an image to a registry; what is there already stays."""
 
     def run(self, reference: Reference) -> str:
         """Push the image that has this name to where the name says; returns the manifest's digest.
