@@ -24,12 +24,12 @@ def _ref(request: web.Request) -> str:
 
 
 async def listing(request: web.Request) -> web.Response:
-    wanted, limit = filters(request), number(request, "limit")
+    wanted, limit = filters(request), max(number(request, "limit") or 0, 0)  # Docker's SDK says -1 for all
     every = flag(request, "all") or "status" in wanted or bool(limit)
     return to_json(await call(request, _listing, request.app[ENGINE], every, wanted, limit))
 
 
-def _listing(engine: Engine, every: bool, wanted: Any, limit: int | None) -> list[dict[str, Any]]:
+def _listing(engine: Engine, every: bool, wanted: Any, limit: int) -> list[dict[str, Any]]:
     found = engine.containers(all=every, filters=wanted)[: limit or None]
     networks = {network.id: network for network in engine.networks()}
     endpoints: dict[str, list[Endpoint]] = {}

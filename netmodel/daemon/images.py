@@ -17,25 +17,24 @@ from netmodel.daemon.calls import ENGINE, call, call_long, iterate
 from netmodel.daemon.query import filters, flag
 from netmodel.daemon.wire import image as shapes
 from netmodel.errors import Invalid, NetmodelError, NotFound, translate
-from runtime.images import Reference, Tell
+from runtime.images import Reference, Tell, host
 from runtime.images.stream import CHUNK
 
-_HOST_NAMES = ("host", "host:latest", "docker.io/library/host", "docker.io/library/host:latest")
 _SILENT_S = 0.1  # between two figures of one layer
 _LOOK_S = 1.0
 
 
 def _ref(request: web.Request) -> str:
     name = request.match_info["name"]
-    return "host" if name in _HOST_NAMES else name
+    return host.NAME if host.is_meant(name) else name
 
 
 async def listing(request: web.Request) -> web.Response:
     wanted = dict(filters(request))
     if request.query.get("filter"):  # of old
         wanted["reference"] = [request.query["filter"]]
-    if set(wanted.get("reference", ())) & set(_HOST_NAMES):
-        wanted["reference"] = [*wanted["reference"], "host"]
+    if any(host.is_meant(name) for name in wanted.get("reference", ())):
+        wanted["reference"] = [*wanted["reference"], host.NAME]
     return to_json([shapes.line(one) for one in await call(request, request.app[ENGINE].images.listed, wanted)])
 
 
@@ -55,8 +54,8 @@ def _details(request: web.Request, ref: str) -> Any:
         if error.kind == "not_found":  # these words are what docker pulls upon
             raise NotFound(f"No such image: {ref}", error.hint) from error
         raise
-    if found.image.names == ("host",):
-        return engine.images.listed({"reference": ["host"]})[0]
+    if found.image.id == host.ID:
+        return engine.images.listed({"reference": [host.NAME]})[0]
     return found
 
 

@@ -33,7 +33,7 @@ async def logs(request: web.Request) -> web.StreamResponse:
         follow=flag(request, "follow"),
         tail=None if tail == "all" else number(request, "tail"),
         since=moment(request, "since"),
-        until=moment(request, "until"),
+        until=None if request.query.get("until") == "0" else moment(request, "until"),  # 0 is no end, as in Docker
         stdout=stdout,
         stderr=stderr,
     )

@@ -45,9 +45,9 @@ def filters(request: web.Request) -> Mapping[str, list[str]]:
 
 
 def moment(request: web.Request, name: str) -> datetime | None:
-    """Parse a time: Unix seconds with an optional fraction, or RFC 3339. 0 is none."""
+    """Parse a time: Unix seconds with an optional fraction, or RFC 3339."""
     text = request.query.get(name, "")
-    if text in ("", "0"):
+    if not text:
         return None
     try:
         if re.fullmatch(r"-?\d+(\.\d+)?", text):

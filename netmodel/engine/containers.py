@@ -24,7 +24,7 @@ from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, Forbidden, Invalid, NotFound
 from netmodel.model import Container, ContainerConfig, Endpoint, EndpointConfig, Network
 from runtime.changes import Change, changes
-from runtime.images import Image
+from runtime.images import Image, host
 
 _HOST_IMAGE_S = 1.0
 
@@ -55,7 +55,7 @@ class Containers:
 
     def _resolve(self, ref: str) -> Image:
         """Find an image; the machine's own is looked at once a second, not once a container."""
-        if ref != "host":
+        if ref != host.NAME:
             return self._core.images.resolve(ref)
         now = time.monotonic()
         if self._host_image is None or now - self._host_image[0] > _HOST_IMAGE_S:
@@ -69,6 +69,8 @@ class Containers:
         core = self._core
         check_container(config)
         name = check_name("container", name) if name else made_up_name(core.records.containers.names)
+        if host.is_meant(config.image):
+            config = replace(config, image=host.NAME)
         image = self._resolve(config.image)
         container_id = new_id()
         owner = self._owner(config)
@@ -92,7 +94,7 @@ class Containers:
                     sandbox=sandbox,
                     idmap_base=self._id_range(config, owner, failed),
                     creating=True,
-                    image_id="" if config.image == "host" or config.image.startswith(("/", ".")) else image.id,
+                    image_id="" if config.image == host.NAME or config.image.startswith(("/", ".")) else image.id,
                 )
                 endpoints = self._reserve(container, networks, failed)
                 # The intent, with all that is held, in one commit.

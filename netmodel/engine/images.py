@@ -13,15 +13,13 @@ from netmodel.engine.core import Core
 from netmodel.engine.filters import Filters, apply, has_label, moment, truth
 from netmodel.errors import Conflict, Invalid, translated
 from netmodel.model import Container
-from runtime.images import Details, Image, Images, InvalidImageName, Reference, Removed, Tell
+from runtime.images import Details, Image, Images, InvalidImageName, Reference, Removed, Tell, host
 from runtime.images.distribution import Pull, Push
 from runtime.images.manifest import Platform
 from runtime.images.pack import pack
 from runtime.images.registry import Credentials, Registries, Transport
 from runtime.images.stream import Source
 from runtime.kernel.overlay import view
-
-HOST = "host"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +63,7 @@ class EngineImages:
     @translated
     def pull(self, ref: str, platform: str, credentials: Credentials | None, tell: Tell) -> Image:
         reference = Reference.parse(ref)
-        if reference.familiar_repository == HOST:
+        if reference.familiar_repository == host.NAME:
             raise Invalid("image host is the machine itself, and is always here", "use it: netmodel run host")
         transport = self._transport()
         try:
@@ -135,7 +133,7 @@ class EngineImages:
     @translated
     def listed(self, filters: Filters | None = None) -> tuple[Details, ...]:
         """Newest first, the machine itself last. Filters as Docker's: before, dangling, id, label, reference, since."""
-        found = [self._images.details(HOST), *(self._images.details(one.id) for one in self._images.list()[1:])]
+        found = [self._images.details(host.NAME), *(self._images.details(one.id) for one in self._images.list()[1:])]
 
         def created(ref: str) -> Any:
             return self._images.details(ref).image.created_at
@@ -156,7 +154,9 @@ class EngineImages:
                 "until": lambda one, wanted: one.image.created_at < moment(wanted),
             },
         )
-        return tuple(sorted(kept, key=lambda one: (one.image.names != (HOST,), one.image.created_at), reverse=True))
+        return tuple(
+            sorted(kept, key=lambda one: (one.image.names != (host.NAME,), one.image.created_at), reverse=True)
+        )
 
     @translated
     def remove(self, ref: str, force: bool = False) -> Removed:
@@ -168,7 +168,7 @@ class EngineImages:
         Raises:
             Conflict: A container needs it; an id has several names.
         """
-        if ref == HOST:
+        if host.is_meant(ref):
             raise Conflict("image host is the machine itself, which stays")
         record = self._images.find(ref)
         with self._core.locks.alone(record.id):
@@ -205,7 +205,7 @@ class EngineImages:
         removed = []
         for details in self.listed(wanted):
             image = details.image
-            if image.id in in_use or image.names == (HOST,) or (image.names and not everything):
+            if image.id in in_use or image.names == (host.NAME,) or (image.names and not everything):
                 continue
             try:
                 removed.append(self.remove(image.id, force=True))
@@ -219,7 +219,7 @@ class EngineImages:
     @translated
     def usage(self) -> DiskUsage:
         store, in_use = self._images, self._in_use()
-        shown = [details for details in self.listed() if details.image.names != (HOST,)]
+        shown = [details for details in self.listed() if details.image.names != (host.NAME,)]
         count: dict[str, int] = {}
         for details in shown:
             for layer, _ in details.layers:
@@ -255,7 +255,7 @@ class EngineImages:
         return found
 
     def _image_id(self, container: Container) -> str:
-        if container.image_id or container.config.image == HOST:
+        if container.image_id or container.config.image == host.NAME:
             return container.image_id
         try:  # an archive or a directory by its path
             return self._containers.image_of(container).id

@@ -17,6 +17,8 @@ from runtime.images.veil import veil
 from runtime.spec import BindMount, TmpfsMount
 
 NAME = "host"
+ID = "sha256:" + hashlib.sha256(NAME.encode()).hexdigest()
+_NAMES = (NAME, "host:latest", "docker.io/library/host", "docker.io/library/host:latest")
 PLACES = ("/run/netmodel-veil", "/dev/shm/netmodel-veil")
 _PRIVATE = (
     TmpfsMount(target="/tmp", mode=0o1777, options=("nosuid", "nodev")),
@@ -28,6 +30,12 @@ _SYSTEM = ("/usr", "/etc", "/var", "/opt", "/srv", "/home", "/root")
 _NOT_INSTALLED = frozenset(("tmpfs", "ramfs", "overlay", "proc", "sysfs", "autofs", "nsfs", "bpf", "tracefs"))
 
 
+def is_meant(ref: str) -> bool:
+    """Whether a name, an id or the beginning of an id stands for this image."""
+    digits = ref.removeprefix("sha256:")
+    return ref in _NAMES or (len(digits) >= 6 and ID.removeprefix("sha256:").startswith(digits))
+
+
 def host_image(engine_root: Path) -> Image:
     """The machine as it is now.
 
@@ -37,7 +45,7 @@ def host_image(engine_root: Path) -> Image:
     hidden = os.path.realpath(engine_root)
     mountinfo = Path("/proc/self/mountinfo").read_text()
     return Image(
-        id="sha256:" + hashlib.sha256(NAME.encode()).hexdigest(),
+        id=ID,
         names=(NAME,),
         layers=(*_veil(hidden), "/"),
         created_at=datetime.fromtimestamp(os.stat("/").st_mtime, UTC),

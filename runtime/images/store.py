@@ -101,7 +101,7 @@ class Images:
             BadImage, UnsafeArchive, TooLarge, UnpackFailed: A path that is no usable image.
             BlobDamaged, BlobMissing: A layer was lost, and could not be unpacked again.
         """
-        if ref == host.NAME:
+        if host.is_meant(ref):
             return host.host_image(self._engine_root)
         if ref.startswith(("/", "./", "../")) or ref in (".", ".."):
             return self._from_path(Path(os.path.normpath((base or Path.cwd()) / ref)), ref)
@@ -140,7 +140,7 @@ class Images:
 
     def details(self, ref: str) -> Details:
         """All about an image of the store, or about "host"."""
-        if ref == host.NAME:
+        if host.is_meant(ref):
             return Details(image=self.resolve(ref), config={}, layers=())
         record = self.find(ref)
         return Details(
@@ -321,7 +321,7 @@ class Images:
             ImageNotFound.
             InvalidImageName: "host" is the machine.
         """
-        if ref == host.NAME:
+        if host.is_meant(ref):
             raise InvalidImageName(ref, "that is the machine itself, which stays")
         record = self.find(ref)
         name = ""

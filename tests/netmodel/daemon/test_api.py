@@ -224,3 +224,34 @@ def test_a_project_s_json(daemon: Daemon) -> None:
 
     assert error.value.status == 404
     assert "none" not in daemon.client.get("/netmodel/projects")
+
+
+def test_all_events_are_those_since_0(daemon: Daemon) -> None:
+    client, wanted = daemon.client, {"network": ["of-old"]}
+    client.post("/networks/create", {"Name": "of-old"})
+    now = client.get("/info")["SystemTime"]
+
+    past = [event["Action"] for event in client.stream("GET", "/events", since="0", until=now, filters=wanted)]
+
+    assert past == ["create"]
+
+
+def test_a_limit_below_1_is_none(daemon: Daemon) -> None:
+    """Docker's SDK for Python asks for -1 unless told otherwise."""
+    name = sleeper(daemon.client, "unlimited")
+
+    listed = daemon.client.get("/containers/json", limit=-1)
+
+    assert any(container["Id"] == name for container in listed)
+
+
+@pytest.mark.parametrize("ref", ["host", "host:latest", "the id", "the id's beginning"])
+def test_the_machine_s_own_image_is_found(daemon: Daemon, ref: str) -> None:
+    (listed,) = daemon.client.get("/images/json", filters={"reference": ["host"]})
+    name = {"the id": listed["Id"], "the id's beginning": listed["Id"].removeprefix("sha256:")[:12]}.get(ref, ref)
+
+    found = daemon.client.get(f"/images/{name}/json")
+    created = daemon.client.post("/containers/create", {"Image": name, "Cmd": ["true"]})
+
+    assert found["Id"] == listed["Id"]
+    assert daemon.client.get(f"/containers/{created['Id']}/json")["Config"]["Image"] == "host"
