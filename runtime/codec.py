@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.spec import BindMount, ContainerSpec, IdMap, Process, RootFs, TmpfsMount, Ulimit
+from runtime.spec import BindMount, ContainerSpec, IdMap, LayersMount, Mount, Process, RootFs, TmpfsMount, Ulimit
 
-_Value = ContainerSpec | Process | RootFs | BindMount | TmpfsMount | Ulimit | IdMap
+_Value = ContainerSpec | Process | RootFs | Mount | Ulimit | IdMap
 _DEFAULTS: dict[type, dict[str, Any]] = {}
 
 
@@ -65,10 +65,12 @@ def decode_rootfs(data: Mapping[str, Any]) -> RootFs:
     return RootFs(**_tuples(data))
 
 
-def decode_mount(data: Mapping[str, Any]) -> BindMount | TmpfsMount:
+def decode_mount(data: Mapping[str, Any]) -> Mount:
     """Read what encode() made of a mount."""
     if "source" in data:
         return BindMount(**data)
+    if "layers" in data:
+        return LayersMount(**_tuples(data))
     return TmpfsMount(**_tuples(data))
 
 

@@ -49,12 +49,33 @@ class BindMount:
 
     Args:
         target: Absolute, in the container; made if it is missing, never through a link that leaves the root.
+        subpath: What of the source is meant; links in it lead nowhere outside the source.
+        recursive: With what is mounted below the source.
+        deep_read_only: read_only holds for what is mounted below the source as well.
     """
 
     source: str
     target: str
     read_only: bool = False
     propagation: Propagation = "rprivate"
+    subpath: str = ""
+    recursive: bool = True
+    deep_read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayersMount:
+    """Layers of an image as one tree, read-only; ids on disk are the container's.
+
+    Args:
+        layers: Directories of the host, the topmost first.
+        target: As of a bind.
+        subpath: What of the tree is meant; links in it lead nowhere outside the tree.
+    """
+
+    layers: tuple[str, ...]
+    target: str
+    subpath: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +86,9 @@ class TmpfsMount:
     size_bytes: int | None = None
     mode: int = 0o1777
     options: tuple[str, ...] = ()  # "noexec", "nosuid", "nodev", "ro"
+
+
+Mount = BindMount | LayersMount | TmpfsMount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +218,7 @@ class ContainerSpec:
     ipc: Literal["private", "none", "host"] = "private"
     log_max_bytes: int = 0
     log_files: int = 1
-    mounts: tuple[BindMount | TmpfsMount, ...] = ()
+    mounts: tuple[Mount, ...] = ()
     files: tuple[BindMount, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     masked_paths: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from typing import Any
 
 from runtime.codec import encode
 from runtime.errors import RuntimeFault
-from runtime.spec import BindMount, RootFs
+from runtime.spec import BindMount, LayersMount, RootFs
 
 _PIECE = 65536
 _PROGRAM = os.path.join(os.path.dirname(__file__), "__main__.py")
@@ -41,7 +41,7 @@ class Stopped:
     """What it would see if it ran; nothing else may mount its writable layer meanwhile."""
 
     rootfs: RootFs
-    mounts: Sequence[BindMount]
+    mounts: Sequence[BindMount | LayersMount]
 
 
 Place = Running | Stopped

@@ -26,7 +26,9 @@ from runtime.errors import RuntimeFault
 from runtime.kernel import clone, mount, prctl
 from runtime.kernel.path import make_in
 from runtime.launch.container import become_root
+from runtime.launch.filesystems import part_of
 from runtime.spawner.overlay import MountMaker, Scratch, open_source
+from runtime.spec import BindMount, LayersMount, TmpfsMount
 
 Order = dict[str, Any]
 
@@ -86,22 +88,28 @@ def _enter(order: Order) -> None:
     place = os.open("/", os.O_PATH | os.O_CLOEXEC)
     mount.attach(root, place)
     for wanted in map(decode_mount, order["mounts"]):
-        _bind(root, wanted)
+        if not isinstance(wanted, TmpfsMount):
+            _bind(root, wanted)
     os.fchdir(root)
     os.chroot(".")
 
 
-def _bind(root: int, wanted: Any) -> None:
+def _bind(root: int, wanted: BindMount | LayersMount) -> None:
     try:
-        copy = open_source(wanted)
+        copy = _layers(wanted) if isinstance(wanted, LayersMount) else open_source(wanted)
     except RuntimeFault:
         return  # gone from the host; it will be missed when the container starts
-    if wanted.read_only:
-        mount.change(copy, set_=mount.RDONLY, recursive=True)
+    if isinstance(wanted, BindMount) and wanted.read_only:
+        mount.change(copy, set_=mount.RDONLY, recursive=wanted.deep_read_only)
     target = make_in(root, wanted.target, stat.S_ISDIR(os.fstat(copy).st_mode))
     mount.attach(copy, target)
     os.close(target)
     os.close(copy)
+
+
+def _layers(wanted: LayersMount) -> int:
+    whole = MountMaker(None, 0, Scratch()).layers(wanted)
+    return part_of(whole, wanted.subpath) if wanted.subpath else whole
 
 
 # --- verbs --------------------------------------------------------------------------------------

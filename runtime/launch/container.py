@@ -18,7 +18,7 @@ from runtime.launch.filesystems import CgroupView
 from runtime.launch.groups import join_cgroups
 from runtime.launch.order import ordered_mounts
 from runtime.launch.sysctl import write_sysctls
-from runtime.spec import BindMount, ContainerSpec
+from runtime.spec import ContainerSpec, LayersMount, TmpfsMount
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,5 +165,7 @@ def _build_root(birth: Birth, made: list[tuple[str, int]], fds: list[int]) -> in
 def _build_mounts(spec: ContainerSpec, root: int, fds: list[int]) -> None:
     """Attach binds and tmpfs from the root downwards, so that none hides another."""
     for wanted in ordered_mounts(spec):
-        fd = fds.pop(0) if isinstance(wanted, BindMount) else filesystems.new_tmpfs(wanted)
+        fd = filesystems.new_tmpfs(wanted) if isinstance(wanted, TmpfsMount) else fds.pop(0)
+        if isinstance(wanted, LayersMount) and wanted.subpath:
+            fd = filesystems.part_of(fd, wanted.subpath)
         filesystems.attach_at(root, wanted.target, fd)

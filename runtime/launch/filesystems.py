@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtime.errors import KernelRefused
+from runtime.errors import InvalidSpec, KernelRefused
 from runtime.kernel import mount
 from runtime.kernel.mount import NODEV, NOEXEC, NOSUID, RDONLY
 from runtime.kernel.path import make_in, open_in
@@ -72,6 +72,29 @@ def new_tmpfs(wanted: TmpfsMount) -> int:
         elif name not in _OPPOSITES:
             options.append((name, value or None))
     return mount.new_filesystem("tmpfs", options, attributes)
+
+
+def part_of(whole: int, path: str) -> int:
+    """Copy what is at a path in a detached mount, which then lies where the old root is, to go with it.
+
+    Only what is attached can be copied from, until Linux 6.15. whole is closed.
+    """
+    place = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
+    mount.attach(whole, place)
+    os.close(place)
+    try:
+        inside = open_in(whole, path)
+    except OSError as error:
+        raise InvalidSpec(
+            f"there is no {path} in what is to be mounted: {os.strerror(error.errno or 0).lower()}",
+            "name a path that exists in the image",
+            kind="not_found",
+        ) from None
+    finally:
+        os.close(whole)
+    copy = mount.clone_tree("", dir_fd=inside)
+    os.close(inside)
+    return copy
 
 
 def show_cgroups(root: int, views: Sequence[CgroupView]) -> None:

@@ -20,7 +20,7 @@ from runtime.spawner import device, overlay
 from runtime.spawner.forker import Forker
 from runtime.spawner.overlay import MountMaker, Scratch
 from runtime.spawner.record import Pin
-from runtime.spec import BindMount, ContainerSpec, IdMap
+from runtime.spec import BindMount, ContainerSpec, IdMap, LayersMount
 
 
 @dataclass(slots=True)
@@ -33,7 +33,8 @@ class Newborn:
         pin: The sandbox, made by this or before it; None for the host's.
         output: Where its stdout and stderr can be read; empty for a terminal.
         stdin: Where its stdin can be written to; -1 if that is /dev/null or a terminal.
-        sources: Its binds, in the order of their attaching, as copies of the host's mounts.
+        sources: Its binds, in the order of their attaching, as copies of the host's mounts; what is made of
+            layers is among them, with -1, as it cannot be made yet.
     """
 
     spec: ContainerSpec
@@ -45,7 +46,7 @@ class Newborn:
     namespaces: int
     output: dict[str, int] = field(default_factory=dict)
     stdin: int = -1
-    sources: list[tuple[BindMount, int]] = field(default_factory=list)
+    sources: list[tuple[BindMount | LayersMount, int]] = field(default_factory=list)
 
     @property
     def own_network(self) -> bool:
@@ -67,8 +68,11 @@ class Newborn:
         sources, self.sources = self.sources, []
         fds = [source for _, source in sources]
         try:
-            for wanted, source in sources:
-                maker.bind(wanted, source)
+            for place, (wanted, source) in enumerate(sources):
+                if isinstance(wanted, LayersMount):
+                    fds[place] = maker.layers(wanted)
+                else:
+                    maker.bind(wanted, source)
             if not self.own_network:
                 fds.insert(0, maker.host_sys())
             fds.insert(0, device.new_dev(self.spec, base))
@@ -78,7 +82,7 @@ class Newborn:
                 raise InvalidSpec(f"{len(sources)} mounts are more than one container can have", "mount their parents")
             wire.send_bytes(self.control, MOUNTS, fds)
         finally:
-            for fd in {*fds, *maker.spent}:
+            for fd in {*fds, *maker.spent} - {-1}:
                 os.close(fd)
             if userns is not None:
                 os.close(userns)
@@ -177,12 +181,14 @@ def _clone_hint(error: OSError) -> str:
     return "see /proc/sys/user/max_*_namespaces and ulimit -u" if error.errno in (errno.EAGAIN, errno.ENOSPC) else ""
 
 
-def _open_sources(spec: ContainerSpec, undo: ExitStack) -> list[tuple[BindMount, int]]:
-    sources = []
+def _open_sources(spec: ContainerSpec, undo: ExitStack) -> list[tuple[BindMount | LayersMount, int]]:
+    sources: list[tuple[BindMount | LayersMount, int]] = []
     for wanted in ordered_mounts(spec):
         if isinstance(wanted, BindMount):
             sources.append((wanted, overlay.open_source(wanted)))
             undo.callback(os.close, sources[-1][1])
+        elif isinstance(wanted, LayersMount):
+            sources.append((wanted, -1))
     return sources
 
 

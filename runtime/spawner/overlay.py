@@ -15,8 +15,9 @@ from contextlib import nullcontext
 
 from runtime.errors import InvalidSpec, KernelRefused
 from runtime.kernel import clone, mount, probe, syscall
+from runtime.kernel.path import open_in
 from runtime.kernel.prctl import FileIds
-from runtime.spec import BindMount, RootFs
+from runtime.spec import BindMount, LayersMount, RootFs
 
 _CANNOT_MAP = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
 
@@ -50,7 +51,9 @@ class MountMaker:
             with FileIds(self._base, self._base) if mapped else nullcontext():
                 if overlay_takes_descriptors():
                     return _mount_by_descriptor(layers, upper, work)
-                made = self._scratch.mount_overlay(opened, len(layers), rootfs)
+                parent = os.path.commonpath((rootfs.upper, rootfs.work))
+                above = (os.path.relpath(rootfs.upper, parent), os.path.relpath(rootfs.work, parent))
+                made = self._scratch.mount_overlay(opened, len(layers), above)
             # Attached and detached again there, they are no burden any more, and nobody may attach them again.
             while opened:
                 os.close(opened.pop())
@@ -64,11 +67,32 @@ class MountMaker:
         if self._userns is not None:
             self._map_bind(wanted.source, copy)
         if wanted.read_only:
-            mount.change(copy, set_=mount.RDONLY, recursive=True)
+            mount.change(copy, set_=mount.RDONLY, recursive=wanted.deep_read_only)
         kind = wanted.propagation.removeprefix("r")
         if kind != "private":
             _require_shared(wanted.source, kind)
         mount.change(copy, propagation=mount.PROPAGATION[kind], recursive=wanted.propagation.startswith("r"))
+
+    def layers(self, wanted: LayersMount) -> int:
+        """Make one tree of layers, read-only."""
+        opened: list[int] = []
+        self_made = False
+        try:
+            layers = [self._layer(path, opened) for path in wanted.layers]
+            if len(layers) == 1:
+                mount.change(layers[0], set_=mount.RDONLY)
+                return opened.pop()
+            if overlay_takes_descriptors():
+                return mount.new_filesystem("overlay", [("lowerdir+", layer) for layer in layers], mount.RDONLY)
+            made = self._scratch.mount_overlay(opened, len(layers))
+            self_made = True
+            mount.change(made, set_=mount.RDONLY)
+            return made
+        finally:
+            if self_made:  # attached and detached again there, they are no burden any more
+                while opened:
+                    os.close(opened.pop())
+            self.spent += opened
 
     def host_sys(self) -> int:
         """The host's /sys, read-only: a container without a network of its own may not mount one."""
@@ -131,13 +155,34 @@ def open_source(wanted: BindMount) -> int:
         InvalidSpec: It is not there.
     """
     try:
-        return mount.clone_tree(wanted.source, recursive=True)
+        if wanted.subpath:
+            return _part(wanted)
+        return mount.clone_tree(wanted.source, recursive=wanted.recursive)
     except KernelRefused as refused:
         if refused.errno in (errno.ENOENT, errno.ENOTDIR):
             raise InvalidSpec(
                 f"mount source {wanted.source} does not exist", "create it, or use a volume", kind="not_found"
             ) from None
         raise
+
+
+def _part(wanted: BindMount) -> int:
+    """What is at a path in a bind's source, whatever links somebody put there meanwhile."""
+    whole = os.open(wanted.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        inside = open_in(whole, wanted.subpath)
+    except OSError as error:
+        raise InvalidSpec(
+            f"there is no {wanted.subpath} in {wanted.source}: {os.strerror(error.errno or 0).lower()}",
+            "make it first, or mount the whole",
+            kind="not_found",
+        ) from None
+    finally:
+        os.close(whole)
+    try:
+        return mount.clone_tree("", dir_fd=inside, recursive=wanted.recursive)
+    finally:
+        os.close(inside)
 
 
 def _require_shared(source: str, kind: str) -> None:
@@ -191,19 +236,22 @@ class Scratch:
         self._namespace = -1
         self._home = -1
 
-    def mount_overlay(self, opened: Sequence[int], layers: int, rootfs: RootFs) -> int:
-        """Mount from detached mounts: the layers, then the parent of upper and work."""
+    def mount_overlay(self, opened: Sequence[int], layers: int, above: tuple[str, str] | None = None) -> int:
+        """Mount from detached mounts: the layers, then, with above, the parent of upper and work.
+
+        Args:
+            above: Paths of upper and work in their parent; None makes a tree that cannot be written to.
+        """
         if self._namespace < 0:
             self._make()
-        parent = os.path.commonpath((rootfs.upper, rootfs.work))
         clone.enter(self._namespace, clone.CLONE_NEWNS)
         try:
-            return self._mount(opened[: layers + 1], parent, rootfs)
+            return self._mount(opened[: layers if above is None else layers + 1], layers, above)
         finally:
             mount.detach_below("/sys")
             clone.enter(self._home, clone.CLONE_NEWNS)
 
-    def _mount(self, mounts: Sequence[int], parent: str, rootfs: RootFs) -> int:
+    def _mount(self, mounts: Sequence[int], layers: int, above: tuple[str, str] | None) -> int:
         places = mount.new_filesystem("tmpfs", (("mode", "700"),))
         target = os.open("/sys", os.O_PATH | os.O_CLOEXEC)
         try:
@@ -216,13 +264,11 @@ class Scratch:
         finally:
             os.close(target)
             os.close(places)
-        last = len(mounts) - 1
-        below = ":".join(f"/sys/{number}" for number in range(last))
-        options = (
-            ("lowerdir", below),
-            ("upperdir", os.path.join(f"/sys/{last}", os.path.relpath(rootfs.upper, parent))),
-            ("workdir", os.path.join(f"/sys/{last}", os.path.relpath(rootfs.work, parent))),
-        )
+        below = ":".join(f"/sys/{number}" for number in range(layers))
+        options = [("lowerdir", below)]
+        if above is not None:
+            upper, work = (os.path.join(f"/sys/{layers}", path) for path in above)
+            options += [("upperdir", upper), ("workdir", work)]
         if len(below) <= mount.LONGEST_VALUE:
             return mount.new_filesystem("overlay", options)
         # An image of many layers: the older call's options may fill a page.

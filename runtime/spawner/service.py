@@ -136,7 +136,8 @@ class Service:
     def _abandon(self, container: Container, newborn: Newborn) -> None:
         """Undo a creation that did not come as far as an answer."""
         for _, source in newborn.sources:
-            os.close(source)
+            if source >= 0:
+                os.close(source)
         for fd in newborn.output.values():
             os.close(fd)
         self._drop(container)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.spec import RootFs
+from runtime.spec import LayersMount, RootFs
 from tests.runtime.lab import Lab, shell
 from tests.runtime.test_survival import mounts
 from tests.support.box import Box
@@ -84,3 +84,20 @@ def test_an_image_may_have_many_layers(old: Lab, tmp_path: Path) -> None:
     assert old.output(spec) == "100\n0\n"
     assert (place / "upper/made").exists()
     assert mounts() == before
+
+
+def test_an_image_is_mounted_the_same(old: Lab, tmp_path: Path) -> None:
+    layers = tuple(str(tmp_path / name) for name in ("above", "below"))
+    for layer in layers:
+        os.mkdir(layer)
+        Path(layer, os.path.basename(layer)).write_text("x")
+
+    text = old.run(
+        "ls /img; touch /img/new 2>&1 || true; ls -d /part/*",
+        mounts=(
+            LayersMount(layers=layers, target="/img"),
+            LayersMount(layers=layers, target="/part/one", subpath="above"),
+        ),
+    )
+
+    assert text == "above\nbelow\ntouch: cannot touch '/img/new': Read-only file system\n/part/one\n"
