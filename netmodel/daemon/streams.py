@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import struct
+import termios
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -64,6 +66,14 @@ class Hijacked(asyncio.Protocol):
             raise ConnectionResetError("the client is gone")
         self._transport.write(data)
         await self._writable.wait()
+
+    async def taken_in(self) -> None:
+        """Wait, for ten seconds at most, until the client has read all that was written."""
+        unread = self._transport.get_extra_info("socket").fileno()
+        for _ in range(10_000):
+            if self._lost or fcntl.ioctl(unread, termios.TIOCOUTQ, bytes(4)) == bytes(4):
+                return
+            await asyncio.sleep(0.001)  # nothing wakes a sender when its peer reads
 
     def close(self) -> None:
         """Close once all that was written is sent."""
@@ -128,6 +138,9 @@ async def hijacked(request: web.Request, content_type: str, headers: dict[str, s
     connection = Hijacked(request)
     try:
         await connection.write(("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
+        if request.headers.get("User-Agent", "").startswith("docker-sdk-python"):
+            # It loses what it reads together with the head (docker-py issue 3332).
+            await connection.taken_in()
         yield connection
     except ConnectionError:
         pass  # the client has left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import tarfile
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
 
 from tests.support.daemon import Daemon
+from tests.support.wait import eventually
 
 pytestmark = pytest.mark.kernel
 
@@ -58,6 +60,19 @@ def test_it_executes(sleeper: Container) -> None:
     assert sleeper.exec_run(["sh", "-c", "echo $COLOUR"]).output == b"red\n"
     apart = sleeper.exec_run(["sh", "-c", "echo out; echo err >&2; exit 4"], demux=True)
     assert (apart.exit_code, apart.output) == (4, (b"out\n", b"err\n"))
+
+
+def test_output_comes_after_the_head(sdk: docker.DockerClient, sleeper: Container, daemon: Daemon) -> None:
+    """The SDK loses what it reads together with the head, so the program's output waits until it has read that."""
+    made = sdk.api.exec_create(sleeper.id, "echo hello")["Id"]
+    head = f"POST /exec/{made}/start HTTP/1.1\r\nHost: x\r\nUser-Agent: docker-sdk-python/7\r\nUpgrade: tcp\r\n"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(daemon.host))
+        connection.sendall(f"{head}Content-Length: 2\r\n\r\n{{}}".encode())
+        eventually(lambda: sdk.api.exec_inspect(made)["ExitCode"] == 0)
+
+        assert connection.recv(65536).endswith(b"\r\n\r\n")
+        assert connection.recv(65536).endswith(b"hello\n")
 
 
 def test_files_go_in_and_out(sleeper: Container) -> None:
