@@ -13,6 +13,10 @@ from netmodel.client import http
 from netmodel.client.address import DEFAULT_HOST, DEFAULT_ROOT, connect, socket_path
 from netmodel.client.errors import ApiError, EngineUnavailable, NotRoot
 
+# How long the engine may think before it is asked whether it still is there, and how long it may take to say so.
+_PATIENCE_S = 10.0
+_PING_S = 10.0
+
 Parameter = str | int | bool | dict[str, list[str]] | None
 
 
@@ -79,7 +83,8 @@ class Client:
         target = http.target(http.quote(path, b"/"), _query(parameters))
         connection = self._connect()
         try:
-            response = http.send(connection, method, target, {**self._headers, **headers}, encoded)
+            patience = _PATIENCE_S, self._ping
+            response = http.send(connection, method, target, {**self._headers, **headers}, encoded, patience)
             self._check(response)
         except ConnectionError as error:
             connection.close()
@@ -105,6 +110,26 @@ class Client:
 
         start_engine(self.root, self.host)
         return connect(self.host)
+
+    def _ping(self) -> None:
+        """Make sure that somebody is at work there: an answer may take its time, an engine that hangs takes for ever.
+
+        Raises:
+            EngineUnavailable: It takes connections, and answers none.
+        """
+        try:
+            connection = connect(self.host)
+        except OSError:
+            return  # nobody new is let in any more, but what was asked before may still be answered
+        with connection:
+            connection.settimeout(_PING_S)
+            try:
+                http.send(connection, "GET", "/_ping", self._headers, None)
+            except TimeoutError:
+                raise EngineUnavailable(
+                    f"what listens at {self.host} takes requests, but answers none",
+                    "if it is an engine that hangs, end its process and try again: containers run on",
+                ) from None
 
     def _check(self, response: http.Response) -> None:
         if "netmodel-version" not in response.headers:

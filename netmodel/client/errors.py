@@ -34,7 +34,7 @@ class ApiError(ClientError):
 
     @property
     def exit_code(self) -> int:
-        return 2 if self.status == 400 else 1
+        return 2 if self.status == 400 and not self.start_code else 1
 
 
 class EngineUnavailable(ClientError):

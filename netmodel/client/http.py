@@ -6,8 +6,9 @@ cold command.
 
 from __future__ import annotations
 
+import select
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO
 
 from netmodel.client.errors import EngineUnavailable
@@ -120,12 +121,18 @@ class Response:
 
 
 def send(
-    connection: socket.socket, method: str, target: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None
+    connection: socket.socket,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes | IO[bytes] | None,
+    patience: tuple[float, Callable[[], None]] | None = None,
 ) -> Response:
     """Send one request and read the head of its answer.
 
     Args:
         body: Bytes are JSON; a file is sent as it is, from where it stands to its end.
+        patience: What to call each time that so many seconds have gone by without an answer; it may raise.
     """
     lines = [f"{method} {target} HTTP/1.1", "Host: netmodel", *(f"{name}: {value}" for name, value in headers.items())]
     if body is not None and not isinstance(body, bytes):
@@ -136,7 +143,17 @@ def send(
         lines.append("Content-Type: application/json")
     lines.append(f"Content-Length: {len(body or b'')}")
     connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b""))
+    if patience is not None:
+        _await(connection, *patience)
     return Response(connection, method)
+
+
+def _await(connection: socket.socket, wait_s: float, again: Callable[[], None]) -> None:
+    """Wait for the first of the answer, which may take as long as what is asked for does."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    while not poll.poll(wait_s * 1000):
+        again()
 
 
 def _send_file(connection: socket.socket, file: IO[bytes]) -> Response:

@@ -51,7 +51,8 @@ def run(visit: Visit) -> NoReturn:
         if visit.namespaces & clone.CLONE_NEWUSER:
             become_root()
         keyring.join_new_session()
-        program.execute(program.prepare(visit.process, control, visit.stdio), control, visit.filter_)
+        ready = program.prepare(visit.process, control, visit.stdio, make_place=False)
+        program.execute(ready, control, visit.filter_)
     except Exception as error:
         control.fail(as_start_failure(error))
     finally:

@@ -36,11 +36,12 @@ class Ready:
     no_new_privileges: bool
 
 
-def prepare(process: Process, control: Control, stdio: Sequence[int] | None) -> Ready:
+def prepare(process: Process, control: Control, stdio: Sequence[int] | None, *, make_place: bool = True) -> Ready:
     """Become the user, with the rights, limits, directory and descriptors of the program.
 
     Args:
         stdio: Descriptors for 0, 1 and 2; None with process.terminal: its master goes to the spawner.
+        make_place: Make its working directory if there is none.
     """
     os.setsid()
     user = resolve(process.user, process.groups)
@@ -50,6 +51,8 @@ def prepare(process: Process, control: Control, stdio: Sequence[int] | None) -> 
         terminal.make_controlling(slave)
         stdio = (slave, slave, slave)
     _take_stdio(stdio, user)
+    if make_place:
+        _make_directory(process.working_dir)
     _change_directory(process.working_dir)
     for limit in process.ulimits:
         _set_limit(limit)
@@ -115,11 +118,25 @@ def _is_null(fd: int) -> bool:
     return os.fstat(fd).st_rdev == os.makedev(1, 3)
 
 
+def _make_directory(path: str) -> None:
+    if os.path.lexists(path):
+        return
+    try:
+        os.makedirs(path, 0o755)
+    except OSError as error:
+        raise StartFailed(128, f"cannot make the working directory {path}: {error.strerror}") from None
+
+
 def _change_directory(path: str) -> None:
     try:
-        if not os.path.lexists(path):
-            os.makedirs(path, 0o755)
         os.chdir(path)
+    except FileNotFoundError:
+        raise StartFailed(
+            127,
+            f"the working directory {path} is not in the container",
+            "name one that is there, or make it first",
+            kind="not_found",
+        ) from None
     except OSError as error:
         raise StartFailed(128, f"cannot make {path} the working directory: {error.strerror}") from None
 

@@ -93,6 +93,16 @@ def test_a_program_that_cannot_be_run(lab: Lab, argv: tuple[str, ...], code: int
     assert caught.value.code == code
 
 
+def test_a_directory_that_is_missing_is_not_made(lab: Lab) -> None:
+    spec = lab.sleeper()
+
+    with pytest.raises(StartFailed, match="working directory /missing is not in the container") as caught:
+        lab.spawner.exec(spec.id, process("true", working_dir="/missing"))
+
+    assert caught.value.code == 127
+    assert lab.exec(spec, "test ! -e /missing")[0] == 0
+
+
 def test_it_ends_with_the_container(lab: Lab) -> None:
     spec = lab.sleeper()
     handle = lab.spawner.exec(spec.id, process("sleep", "infinity"))

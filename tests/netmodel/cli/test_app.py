@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
 from netmodel.cli import main
 from netmodel.cli.app import COMMANDS, netmodel
+from netmodel.client import api
 
 # What only some commands need; any of these in a plain listing would be felt.
 HEAVY = ("rich", "aiohttp", "asyncio", "msgspec", "scapy", "yaml", "netmodel.model", "netmodel.engine", "subprocess",
@@ -75,6 +78,23 @@ def test_no_engine_and_none_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == (
         "error: no engine is running at /nonexistent/e.sock\nhint: start one with: netmodel engine start\n"
     )
+
+
+def test_an_engine_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It takes connections, as the kernel does for one that is stopped, and says nothing."""
+    monkeypatch.setattr(api, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(api, "_PING_S", 0.05)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "e.sock"))
+        silent.listen()
+
+        assert main(["--host", str(tmp_path / "e.sock"), "ps"]) == 1
+
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error == f"error: what listens at {tmp_path}/e.sock takes requests, but answers none"
+    assert hint.startswith("hint: ")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

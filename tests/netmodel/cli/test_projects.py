@@ -91,3 +91,13 @@ def test_what_is_not_there(daemon: Daemon, tmp_path: Path) -> None:
     assert (file.returncode, name.returncode) == (2, 2)
     assert "none.yaml" in file.stderr
     assert "hint: " in name.stderr
+
+
+def test_a_program_that_is_missing_is_a_failure_and_no_wrong_request(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text("name: nothing\nservices: {one: {image: host, command: /nonexistent}}")
+
+    up = daemon.netmodel("up", str(file))
+
+    assert up.returncode == 1
+    assert "no such file in the container" in up.stderr
