@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from netmodel.errors import Invalid
 from netmodel.model import IPAddress, IPNetwork
@@ -24,10 +25,31 @@ def decode(kind: type[T], data: bytes) -> T:
     Raises:
         Invalid: It is not JSON, or a value has the wrong type; says which.
     """
+    data = data or b"{}"
     try:
-        return msgspec.json.decode(data or b"{}", type=kind)
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.ValidationError:  # rare, so that what is right is read but once
+            return msgspec.convert(_without_nulls(msgspec.json.decode(data), inspect.type_info(kind)), kind)
     except msgspec.DecodeError as error:
         raise Invalid(f"the request's body is wrong: {error}") from error
+
+
+def _without_nulls(value: Any, kind: inspect.Type) -> Any:
+    """Leave out the fields that are null, which says nothing in Go; an entry of a mapping counts by its key."""
+    for one in kind.types if isinstance(kind, inspect.UnionType) else (kind,):
+        if isinstance(value, dict) and isinstance(one, inspect.StructType):
+            fields = {field.encode_name: field.type for field in one.fields}
+            return {
+                name: _without_nulls(each, fields[name])
+                for name, each in value.items()
+                if name in fields and each is not None
+            }
+        if isinstance(value, dict) and isinstance(one, inspect.DictType):
+            return {name: _without_nulls(each, one.value_type) for name, each in value.items()}
+        if isinstance(value, list) and isinstance(one, inspect.ListType):
+            return [_without_nulls(each, one.item_type) for each in value]
+    return value
 
 
 def refuse(unsupported: Sequence[tuple[str, object]]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from netmodel.daemon.wire.create import read_create
+from netmodel.daemon.wire.create import CreateRequest, HostConfig, read_create
+from netmodel.daemon.wire.life import Healthcheck
 from netmodel.errors import Invalid
 from netmodel.model import (
     BlkioConfig,
@@ -33,6 +34,25 @@ def warnings(host: dict[str, Any] | None = None, **body: Any) -> list[str]:
 
 def encode(host: dict[str, Any] | None, **body: Any) -> bytes:
     return msgspec.json.encode({"Image": "host", "HostConfig": host or {}, **body})
+
+
+def test_null_is_as_absent_in_every_field() -> None:
+    """What Go's clients and docker-compose leave open is often null."""
+    host = {field.encode_name: None for field in msgspec.structs.fields(HostConfig)}
+    rest = {field.encode_name: None for field in msgspec.structs.fields(CreateRequest)}
+    check = {field.encode_name: None for field in msgspec.structs.fields(Healthcheck)}
+
+    config = read(host, **{**rest, "Image": "host", "HostConfig": host})
+
+    assert config == read()
+    assert read(Healthcheck={**check, "Test": ["CMD", "true"]}) == read(Healthcheck={"Test": ["CMD", "true"]})
+
+
+def test_a_name_with_null_for_a_value_counts() -> None:
+    config = read(ExposedPorts={"80/tcp": None}, Volumes={"/data": None}, Tty=None)
+
+    assert [port.container_port for port in config.exposed_ports] == [80]
+    assert [mount.target for mount in config.mounts] == ["/data"]
 
 
 def test_null_and_absent_are_the_image_s_own() -> None:
