@@ -10,6 +10,10 @@ WORKERS ?= $(shell nproc)
 SYSTEM_PACKAGES := libnftables1 libseccomp2 iproute2 python3-venv
 TEST_PACKAGES   := nginx-light redis-server curl iputils-ping docker-registry skopeo zstd busybox-static
 
+# Docker's own clients, from Debian only where nobody else's are: installing one may remove the other.
+TEST_PACKAGES   += $(shell command -v docker >/dev/null || echo docker.io)
+TEST_PACKAGES   += $(shell command -v docker-compose >/dev/null || echo docker-compose)
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-kernels check bench clean
 

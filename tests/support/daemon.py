@@ -150,3 +150,4 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 needs_docker = pytest.mark.skipif(shutil.which("docker") is None, reason="missing: the docker command line")
+needs_compose = pytest.mark.skipif(shutil.which("docker-compose") is None, reason="missing: docker-compose")
