@@ -56,5 +56,5 @@ def test_a_project_s_life(daemon: Daemon, tmp_path: Path) -> None:
     compose("down", "-v", "-t", "0")
 
     assert daemon.client.get("/containers/json", all=True) == []
-    assert [one["Name"] for one in daemon.client.get("/networks")] == ["bridge", "host", "none"]
+    assert {one["Name"] for one in daemon.client.get("/networks")} == {"bridge", "host", "none"}
     assert daemon.client.get("/volumes")["Volumes"] in ([], None)
