@@ -290,16 +290,21 @@ class Spawner:
         return None if reply["netns"] is None else Path(reply["netns"])
 
     def pins(self) -> list[str]:
-        """Names of the pinned sandboxes."""
-        return list(self.sandboxes())
+        """Names under which namespaces are kept: those of sandboxes, and of who else has some to share."""
+        reply, _ = self._ask("pins")
+        return list(reply["pins"])
 
     def sandboxes(self) -> dict[str, Path]:
         """Paths of the network namespaces of all pinned sandboxes, by name."""
         reply, _ = self._ask("pins")
-        return {name: Path(f"/proc/{self.pid}/fd/{descriptor}") for name, descriptor in reply["pins"].items()}
+        return {
+            name: Path(f"/proc/{self.pid}/fd/{descriptor}")
+            for name, descriptor in reply["pins"].items()
+            if descriptor is not None
+        }
 
     def unpin(self, name: str) -> None:
-        """Let a sandbox go with its last process; one that is not pinned is no error."""
+        """Let what is kept under a name go with its last process; nothing there is no error."""
         self._ask("unpin", name=name)
 
     def shutdown(self) -> None:

@@ -191,9 +191,14 @@ class ContainerSpec:
             pinned already is joined, another is made; "host" is the spawner's own network namespace.
         idmap: None runs in the host's user namespace.
         cgroups: Directories (one on v2, one a controller on v1) that exist; its processes go there.
-        pids_of: Id of a container of the same sandbox whose PID namespace it is in; then private_pids is false.
+        users_of: The name under which the user namespace that it has is pinned, where its own sandbox's is another
+            or none; then idmap is that one's.
+        pids_of: Id of a container of the same user namespace whose PID namespace it is in; then private_pids is false.
+        ipc_of: Id of a container of the same user namespace whose IPC namespace and /dev/shm it has; then ipc is
+            "shareable".
         private_cgroup, private_pids, private_uts: A namespace of its own of that kind, not the host's.
-        ipc: "none" is a namespace of its own without /dev/shm.
+        ipc: "none" is a namespace of its own without /dev/shm; "shareable" one that is kept under its id until that
+            is unpinned, for others and for its own next life.
         log: File for its output, a JSON object a line: time, stream, log.
         log_max_bytes: The file then gets a number (log.1) and another is begun; 0 is never.
         log_files: So many there are at most, the one being written among them.
@@ -213,9 +218,11 @@ class ContainerSpec:
     cgroups: tuple[str, ...] = ()
     private_cgroup: bool = True
     private_pids: bool = True
+    users_of: str = ""
     pids_of: str = ""
+    ipc_of: str = ""
     private_uts: bool = True
-    ipc: Literal["private", "none", "host"] = "private"
+    ipc: Literal["private", "shareable", "none", "host"] = "private"
     log_max_bytes: int = 0
     log_files: int = 1
     mounts: tuple[Mount, ...] = ()

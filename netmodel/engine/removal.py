@@ -62,6 +62,7 @@ class Removal:
             if container.sandbox == container.id:
                 with step:
                     self._sandboxes.close(container.id)
+            if container.sandbox in (container.id, "host") or container.config.ipc_mode == "shareable":
                 with step:
                     self._core.spawner.unpin(container.id)
             with step:

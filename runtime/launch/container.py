@@ -157,8 +157,11 @@ def _build_root(birth: Birth, made: list[tuple[str, int]], fds: list[int]) -> in
     filesystems.attach_at(root, "/dev", fds.pop(0))
     if not birth.own_network:
         filesystems.attach_at(root, "/sys", fds.pop(0))
+    shared = fds.pop(0) if birth.spec.ipc == "shareable" else None
     for path, fd in made:
         filesystems.attach_at(root, path, fd)
+    if shared is not None:
+        filesystems.attach_at(root, "/dev/shm", shared)
     return root
 
 

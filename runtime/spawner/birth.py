@@ -7,6 +7,7 @@ import os
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from runtime import wire
@@ -19,8 +20,49 @@ from runtime.launch.order import ordered_mounts
 from runtime.spawner import device, overlay
 from runtime.spawner.forker import Forker
 from runtime.spawner.overlay import MountMaker, Scratch
-from runtime.spawner.record import Pin
+from runtime.spawner.record import Ipc, Pin
 from runtime.spec import BindMount, ContainerSpec, IdMap, LayersMount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What there is already of the namespaces that a container is to have.
+
+    Args:
+        pin: Its sandbox.
+        lender: Another sandbox whose user namespace it is to have.
+        ipc: Its IPC namespace and shared memory, or the memory alone.
+        others: Process whose PID namespace it is to be in; 0 for one of its own.
+    """
+
+    pin: Pin | None = None
+    lender: Pin | None = None
+    ipc: Ipc | None = None
+    others: int = 0
+
+    @property
+    def owner(self) -> Pin | None:
+        """The sandbox whose user namespace it is to have."""
+        return self.pin or self.lender
+
+    def entered(self, spec: ContainerSpec, undo: ExitStack) -> list[tuple[int, int]]:
+        """Descriptors and kinds of those to enter, in order: the user namespace first, by whose rights the others are.
+
+        Args:
+            undo: Closes those that are opened for this.
+        """
+        found = []
+        if spec.idmap is not None and self.owner is not None and self.owner.users is not None:
+            found.append((self.owner.users, clone.CLONE_NEWUSER))
+        if self.pin is not None and self.pin.network is not None:
+            found.append((self.pin.network, clone.CLONE_NEWNET))
+        if self.ipc is not None and self.ipc.namespace >= 0:
+            found.append((self.ipc.namespace, clone.CLONE_NEWIPC))
+        if self.others:
+            pidfd = clone.pidfd(self.others)
+            undo.callback(os.close, pidfd)
+            found.append((pidfd, clone.CLONE_NEWPID))
+        return found
 
 
 @dataclass(slots=True)
@@ -29,8 +71,10 @@ class Newborn:
 
     Args:
         pid: Of the container's first process; with messenger it is still to come over control.
-        messenger: The process in between, which makes the first one in a sandbox that stands.
-        pin: The sandbox, made by this or before it; None for the host's.
+        messenger: The process in between, which makes the first one in namespaces that stand.
+        pin: The sandbox, made by this or before it; None for the host's, and until keep() has made it.
+        makes_pin: It is in no sandbox that was there before.
+        own_network: The network namespace belongs to its user namespace.
         output: Where its stdout and stderr can be read; empty for a terminal.
         stdin: Where its stdin can be written to; -1 if that is /dev/null or a terminal.
         sources: Its binds, in the order of their attaching, as copies of the host's mounts; what is made of
@@ -41,16 +85,36 @@ class Newborn:
     pid: int
     messenger: int
     control: socket.socket
+    standing: Standing
     pin: Pin | None
-    made_pin: bool
+    makes_pin: bool
+    own_network: bool
     namespaces: int
     output: dict[str, int] = field(default_factory=dict)
     stdin: int = -1
     sources: list[tuple[BindMount | LayersMount, int]] = field(default_factory=list)
 
-    @property
-    def own_network(self) -> bool:
-        return owns_network(self.spec, self.pin)
+    def keep(self, pid: int) -> None:
+        """Pin the namespaces that were made for its first process.
+
+        Raises:
+            KernelRefused: It has died already.
+        """
+        open_ = partial(_open_namespace, pid)
+        with ExitStack() as undo:
+            ipc = self.standing.ipc
+            if ipc is not None and ipc.namespace < 0:
+                ipc.namespace = open_("ipc")
+            if not self.makes_pin:
+                return
+            network = users = None
+            if self.namespaces & clone.CLONE_NEWNET:
+                network = open_("net")
+                undo.callback(os.close, network)
+            if self.spec.idmap is not None:
+                users = open_("user")
+            self.pin = Pin(network, users, 0 if self.spec.idmap is None else self.spec.idmap.base)
+            undo.pop_all()
 
     def send_mounts(self, scratch: Scratch) -> list[str]:
         """Make the container's mounts and hand them to the child; returns warnings.
@@ -59,10 +123,9 @@ class Newborn:
         """
         idmap = self.spec.idmap
         userns = None
-        if idmap is not None and self.pin is not None and self.pin.users is not None:
-            userns = os.dup(self.pin.users)
-        elif idmap is not None:
-            userns = os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        owner = self.pin or self.standing.owner
+        if idmap is not None and owner is not None and owner.users is not None:
+            userns = os.dup(owner.users)
         base = 0 if idmap is None else idmap.base
         maker = MountMaker(userns, base, scratch)
         sources, self.sources = self.sources, []
@@ -73,6 +136,8 @@ class Newborn:
                     fds[place] = maker.layers(wanted)
                 else:
                     maker.bind(wanted, source)
+            if self.standing.ipc is not None:
+                fds.insert(0, self.standing.ipc.memory.copy())
             if not self.own_network:
                 fds.insert(0, maker.host_sys())
             fds.insert(0, device.new_dev(self.spec, base))
@@ -89,92 +154,87 @@ class Newborn:
         return maker.warnings
 
 
-def _own_namespaces(spec: ContainerSpec) -> int:
-    """Those it has always, and those that it might share with the host."""
-    own = clone.CLONE_NEWNS
-    own |= clone.CLONE_NEWPID if spec.private_pids else 0
-    own |= clone.CLONE_NEWUTS if spec.private_uts else 0
-    return own | (clone.CLONE_NEWIPC if spec.ipc != "host" else 0)
-
-
-def owns_network(spec: ContainerSpec, pin: Pin | None) -> bool:
-    """Tell whether the container may mount a /sys of its network namespace, which then is not the host's."""
-    return pin is not None and (spec.idmap is None or pin.users is not None)
+def _namespaces_of(spec: ContainerSpec) -> int:
+    """Those it has that are not the host's, but for that of its processes where it is another container's."""
+    found = clone.CLONE_NEWNS
+    found |= clone.CLONE_NEWPID if spec.private_pids else 0
+    found |= clone.CLONE_NEWUTS if spec.private_uts else 0
+    found |= clone.CLONE_NEWIPC if spec.ipc != "host" else 0
+    found |= clone.CLONE_NEWCGROUP if spec.private_cgroup else 0
+    found |= clone.CLONE_NEWUSER if spec.idmap is not None else 0
+    return found | (clone.CLONE_NEWNET if spec.sandbox != "host" else 0)
 
 
 def bear(
-    forker: Forker,
-    spec: ContainerSpec,
-    order: dict[str, Any],
-    pin: Pin | None,
-    views: tuple[CgroupView, ...],
-    others: int = 0,
+    forker: Forker, spec: ContainerSpec, order: dict[str, Any], standing: Standing, views: tuple[CgroupView, ...]
 ) -> Newborn:
     """Clone a container's first process; it waits until it gets its mounts.
 
     Args:
         order: The spec as JSON.
-        pin: Of spec.sandbox, where that stands already.
-        others: Process whose PID namespace it is to be in; 0 for none.
 
     Raises:
         RuntimeFault: Nothing is left of it then.
     """
-    if pin is not None and spec.idmap is not None and (pin.users is None or pin.base != spec.idmap.base):
+    owner = standing.owner
+    if owner is not None and spec.idmap is not None and (owner.users is None or owner.base != spec.idmap.base):
         raise InvalidSpec(
             f"sandbox {spec.sandbox[:12]} is not of the user namespace that the container is to have",
-            "containers that share a network share the user namespace: give both the same userns_mode",
+            "containers that share a namespace share the user namespace: give both the same userns_mode",
             kind="conflict",
-        )
-    if others and pin is None:
-        raise InvalidSpec(
-            "a PID namespace can be shared by those alone who share the network",
-            "give both the same network: container:NAME",
         )
     with ExitStack() as undo:
         sources = _open_sources(spec, undo)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         undo.callback(ours.close)
         pipes = _open_stdio(spec, undo)
-        new_network = pin is None and spec.sandbox != "host"
-        own = _own_namespaces(spec)
-        namespaces = own | (clone.CLONE_NEWCGROUP if spec.private_cgroup else 0)
-        namespaces |= clone.CLONE_NEWUSER if spec.idmap is not None else 0
-        namespaces |= clone.CLONE_NEWNET if spec.sandbox != "host" else 0
+        namespaces = _namespaces_of(spec)
+        own_network = bool(namespaces & clone.CLONE_NEWNET) and (
+            standing.pin is None or spec.idmap is None or standing.pin.users is not None
+        )
         birth = Birth(
             spec=spec,
             control=theirs.fileno(),
-            own_network=new_network or owns_network(spec, pin),
+            own_network=own_network,
             own_users=spec.idmap is not None,
             stdio=pipes.ends,
             cgroups=views,
         )
         try:
-            if pin is None:
-                # The cgroup namespace comes later: the child makes it once it is in its groups.
-                pid = forker.container(birth, order, namespaces & ~clone.CLONE_NEWCGROUP)
-                newborn = Newborn(spec, pid, 0, ours, None, False, namespaces)
-            else:
-                users = pin.users if birth.own_users else None
-                messenger = forker.sandboxed(birth, order, own, pin.network, users, others)
-                newborn = Newborn(spec, 0, messenger, ours, pin, False, namespaces)
+            pid, messenger = _clone(forker, birth, order, namespaces, standing.entered(spec, undo))
         except OSError as error:
             raise KernelRefused("make the container's namespaces", error, hint=_clone_hint(error)) from None
         finally:
             theirs.close()
             pipes.close_ends()
-        undo.callback(_kill, newborn.pid or newborn.messenger)
-        if pin is None:
-            _map_ids(newborn.pid, spec.idmap)
-            if new_network:
-                newborn.pin = _pin(newborn.pid, spec.idmap)
-                newborn.made_pin = True
+        undo.callback(_kill, pid or messenger)
+        own_users = spec.idmap is not None and standing.owner is None
+        makes_pin = standing.pin is None and (spec.sandbox != "host" or own_users)
+        newborn = Newborn(spec, pid, messenger, ours, standing, standing.pin, makes_pin, own_network, namespaces)
+        if own_users:
+            _map_ids(pid, spec.idmap)
+        if pid:
+            newborn.keep(pid)
+            if makes_pin and newborn.pin is not None:
                 undo.callback(newborn.pin.close)
         wire.send_bytes(ours, MAPPED)
         ours.setblocking(False)
         newborn.output, newborn.stdin, newborn.sources = pipes.output, pipes.stdin, sources
         undo.pop_all()
     return newborn
+
+
+def _clone(
+    forker: Forker, birth: Birth, order: dict[str, Any], namespaces: int, entered: list[tuple[int, int]]
+) -> tuple[int, int]:
+    """The first process, or the messenger that makes it; the other one is 0."""
+    # The cgroup namespace comes later: the child makes it once it is in its groups.
+    made = namespaces & ~clone.CLONE_NEWCGROUP
+    if not entered:
+        return forker.container(birth, order, made), 0
+    for _, kind in entered:
+        made &= ~kind
+    return 0, forker.joining(birth, order, made, entered)
 
 
 def _clone_hint(error: OSError) -> str:
@@ -258,11 +318,11 @@ def _write(path: str, data: bytes) -> None:
         os.close(file)
 
 
-def _pin(pid: int, idmap: IdMap | None) -> Pin:
-    network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    if idmap is None:
-        return Pin(network, None, 0)
-    return Pin(network, os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC), idmap.base)
+def _open_namespace(pid: int, kind: str) -> int:
+    try:
+        return os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelRefused(f"open the {kind} namespace of a container's first process", error) from None
 
 
 def _kill(pid: int) -> None:

@@ -62,21 +62,16 @@ class Forker:
         """Clone a container's first process into new namespaces."""
         return self._fork({"story": "container", "flags": flags, **_birth_order(birth, spec)}, _descriptors(birth))
 
-    def sandboxed(self, birth: Birth, spec: Order, flags: int, network: int, users: int | None, others: int = 0) -> int:
-        """Fork a messenger that makes the first process in a sandbox's namespaces, and tells its id over control.
+    def joining(self, birth: Birth, spec: Order, flags: int, entered: Sequence[tuple[int, int]]) -> int:
+        """Fork a messenger that makes the first process in namespaces that stand, and tells its id over control.
 
         Args:
-            others: Process whose PID namespace that one is in; 0 for one of its own.
+            flags: The namespaces that are made for it.
+            entered: Those that are not: descriptors and kinds, in the order of entering.
         """
-        entered = [network] if users is None else [network, users]
-        order = {"story": "sandboxed", "flags": flags, "entered": len(entered), **_birth_order(birth, spec)}
-        if not others:
-            return self._fork(order, [*entered, *_descriptors(birth)])
-        pidfd = clone.pidfd(others)
-        try:
-            return self._fork({**order, "others": True}, [pidfd, *entered, *_descriptors(birth)])
-        finally:
-            os.close(pidfd)
+        kinds = [kind for _, kind in entered]
+        order = {"story": "joining", "flags": flags, "entered": kinds, **_birth_order(birth, spec)}
+        return self._fork(order, [*(fd for fd, _ in entered), *_descriptors(birth)])
 
     def visit(self, visit: Visit, process: Order) -> int:
         """Fork a further process into a container's PID namespace."""
@@ -159,17 +154,13 @@ def _container(order: Order, fds: list[int], _home: int) -> int:
     return pid
 
 
-def _sandboxed(order: Order, fds: list[int], _home: int) -> int:
-    others, fds = (fds[0], fds[1:]) if "others" in order else (-1, fds)
-    entered, rest = fds[: order["entered"]], fds[order["entered"] :]
-    birth = _birth(order, rest)
+def _joining(order: Order, fds: list[int], _home: int) -> int:
+    kinds = order["entered"]
+    birth = _birth(order, fds[len(kinds) :])
 
     def enter() -> None:
-        for users in entered[1:]:
-            clone.enter(users, clone.CLONE_NEWUSER)
-        clone.enter(entered[0], clone.CLONE_NEWNET)
-        if others >= 0:
-            clone.enter(others, clone.CLONE_NEWPID)
+        for fd, kind in zip(fds, kinds, strict=False):  # what follows is the child's
+            clone.enter(fd, kind)
 
     pid = clone.clone(clone.CLONE_PARENT)
     if pid == 0:
@@ -224,6 +215,6 @@ def _filter(path: str) -> bytes:
 
 _STORIES: dict[str, Callable[[Order, list[int], int], int]] = {
     "container": _container,
-    "sandboxed": _sandboxed,
+    "joining": _joining,
     "visit": _visit,
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.spawner.log import LogPump
+from runtime.spawner.memory import SharedMemory
 
 Reply = Callable[[dict[str, Any]], None]
 
@@ -21,18 +22,36 @@ class Pin:
     """A sandbox: its namespaces live as long as these descriptors.
 
     Args:
+        network: None for the host's.
         users: None where the sandbox belongs to the host's user namespace.
         base: The host's id for root in it.
     """
 
-    network: int
+    network: int | None
     users: int | None
     base: int
 
     def close(self) -> None:
-        os.close(self.network)
-        if self.users is not None:
-            os.close(self.users)
+        for fd in (self.network, self.users):
+            if fd is not None:
+                os.close(fd)
+
+
+@dataclass(slots=True)
+class Ipc:
+    """An IPC namespace and its shared memory, for those who share it and for its owner's next life.
+
+    Args:
+        namespace: -1 until there is a first process in it.
+    """
+
+    memory: SharedMemory
+    namespace: int = -1
+
+    def close(self) -> None:
+        self.memory.close()
+        if self.namespace >= 0:
+            os.close(self.namespace)
 
 
 @dataclass(slots=True)

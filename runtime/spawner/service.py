@@ -16,14 +16,16 @@ from runtime.errors import InvalidSpec, KernelRefused, NoSuchContainer, RuntimeF
 from runtime.launch import terminal
 from runtime.launch.container import as_start_failure
 from runtime.launch.control import GO, describe
-from runtime.spawner.birth import Newborn, bear
+from runtime.spawner.birth import Newborn, Standing, bear
 from runtime.spawner.forker import Forker
 from runtime.spawner.hierarchy import Hierarchies
 from runtime.spawner.log import LogFile, LogPump
 from runtime.spawner.loop import Loop
+from runtime.spawner.memory import SharedMemory
 from runtime.spawner.overlay import Scratch
-from runtime.spawner.record import DIED, Container, Pin, Reply, Visitor, exit_of
+from runtime.spawner.record import DIED, Container, Ipc, Pin, Reply, Visitor, exit_of
 from runtime.spawner.visits import Visits
+from runtime.spec import ContainerSpec
 
 
 class Service:
@@ -40,6 +42,7 @@ class Service:
         self._hierarchies = Hierarchies()
         self._containers: dict[str, Container] = {}
         self._pins: dict[str, Pin] = {}
+        self._ipcs: dict[str, Ipc] = {}
         self._by_pid: dict[int, Container | Visitor] = {}
         # Processes in between; records (by id()) whose own pid they are still to tell; statuses that came before that.
         self._messengers: set[int] = set()
@@ -69,7 +72,7 @@ class Service:
     @property
     def idle(self) -> bool:
         """There is nothing to keep."""
-        return not self._containers and not self._pins
+        return not self._containers and not self._pins and not self._ipcs
 
     # --- containers -----------------------------------------------------------------------------
 
@@ -81,12 +84,10 @@ class Service:
         before = self._containers.get(spec.id)
         if before is not None and before.state != "exited":
             raise WrongState(f"container {spec.id[:12]} is {before.state} already")
-        pin = self._pins.get(spec.sandbox)
-        others = self._find(spec.pids_of).pid if spec.pids_of else 0
-        newborn = bear(self._forker, spec, request["spec"], pin, self._hierarchies.views(spec.cgroups), others)
+        standing = self._standing(spec)
+        newborn = bear(self._forker, spec, request["spec"], standing, self._hierarchies.views(spec.cgroups))
         container = self._record(newborn)
-        if newborn.made_pin and newborn.pin is not None:
-            self._pins[spec.sandbox] = newborn.pin
+        self._keep(newborn)
         try:
             container.logs = LogPump(self._loop, LogFile(spec.log, spec.log_max_bytes, spec.log_files))
             for name, fd in newborn.output.items():
@@ -95,17 +96,25 @@ class Service:
             self._abandon(container, newborn)
             raise KernelRefused(f"open the log {spec.log}", error) from None
 
-        def answer() -> None:
-            path = f"/proc/{os.getpid()}/fd"
-            network = f"{path}/{newborn.pin.network}" if newborn.pin else f"/proc/{os.getpid()}/ns/net"
-            users = f"{path}/{newborn.pin.users}" if newborn.pin and newborn.pin.users is not None else None
-            reply({"pid": container.pid, "netns": network, "userns": users, "new_sandbox": newborn.made_pin})
+        def answer(result: dict[str, Any]) -> None:
+            if "error" in result:
+                reply(result)
+                return
+            if newborn.messenger:
+                try:
+                    newborn.keep(container.pid)
+                except KernelRefused as refused:
+                    self._drop(container)
+                    reply({"error": describe(as_start_failure(refused))})
+                    return
+                self._keep(newborn)
+            reply({"pid": container.pid, "new_sandbox": newborn.makes_pin, **_paths(newborn.pin)})
 
         if container.pid:
             # The engine goes on with the network while we make the mounts.
-            answer()
+            answer({})
         else:
-            container.waiting = lambda result: reply(result) if "error" in result else answer()
+            container.waiting = answer
         try:
             warnings = newborn.send_mounts(self._scratch)
         except (BrokenPipeError, ConnectionResetError):
@@ -116,6 +125,37 @@ class Service:
             return
         if warnings:
             self._emit({"event": "warnings", "id": spec.id, "warnings": warnings})
+
+    def _standing(self, spec: ContainerSpec) -> Standing:
+        """Find the namespaces that it is to join."""
+        pin = self._pins.get(_pin_name(spec))
+        lender = self._pins.get(spec.users_of)
+        if pin is None and spec.users_of and lender is None:
+            raise WrongState(
+                f"the user namespace of container {spec.users_of[:12]} is not there any more",
+                "start that container first",
+            )
+        return Standing(
+            pin=pin,
+            lender=lender,
+            ipc=self._ipc(spec) if spec.ipc == "shareable" else None,
+            others=self._find(spec.pids_of).pid if spec.pids_of else 0,
+        )
+
+    def _ipc(self, spec: ContainerSpec) -> Ipc:
+        found = self._ipcs.get(spec.ipc_of or spec.id)
+        if found is None and spec.ipc_of:
+            raise WrongState(
+                f"container {spec.ipc_of[:12]} has no IPC namespace to share", "start it first, with IPC mode shareable"
+            )
+        if found is None:
+            memory = SharedMemory(spec.shm_bytes, 0 if spec.idmap is None else spec.idmap.base)
+            found = self._ipcs[spec.id] = Ipc(memory)
+        return found
+
+    def _keep(self, newborn: Newborn) -> None:
+        if newborn.makes_pin and newborn.pin is not None:
+            self._pins[_pin_name(newborn.spec)] = newborn.pin
 
     def _record(self, newborn: Newborn) -> Container:
         spec = newborn.spec
@@ -141,8 +181,8 @@ class Service:
         for fd in newborn.output.values():
             os.close(fd)
         self._drop(container)
-        if newborn.made_pin:
-            self._pins.pop(container.sandbox).close()
+        if newborn.makes_pin and newborn.pin is not None:
+            self._pins.pop(_pin_name(newborn.spec)).close()
 
     def _start(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
         container = self._find(request["id"])
@@ -295,15 +335,17 @@ class Service:
 
     def _sandbox(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
         pin = self._pins.get(request["name"])
-        reply({"netns": f"/proc/{os.getpid()}/fd/{pin.network}" if pin else None})
+        reply({"netns": _paths(pin)["netns"] if pin and pin.network is not None else None})
 
     def _list_pins(self, _request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
-        reply({"pins": {name: pin.network for name, pin in self._pins.items()}})
+        found: dict[str, int | None] = dict.fromkeys(self._ipcs)
+        found.update((name, pin.network) for name, pin in self._pins.items())
+        reply({"pins": found})
 
     def _unpin(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
-        pin = self._pins.pop(request["name"], None)
-        if pin is not None:
-            pin.close()
+        for kept in (self._pins.pop(request["name"], None), self._ipcs.pop(request["name"], None)):
+            if kept is not None:
+                kept.close()
         reply({})
 
     # --- further processes ----------------------------------------------------------------------
@@ -367,6 +409,20 @@ class Service:
             raise WrongState(f"containers are still there: {', '.join(running)}", "stop them first")
         reply({})
         raise SystemExit
+
+
+def _pin_name(spec: ContainerSpec) -> str:
+    """Where the network is the host's, what is pinned is a user namespace alone, and the container's own."""
+    return spec.id if spec.sandbox == "host" else spec.sandbox
+
+
+def _paths(pin: Pin | None) -> dict[str, str | None]:
+    """Where the namespaces can be opened; those of the host's where there is no pin."""
+    own = f"/proc/{os.getpid()}"
+    return {
+        "netns": f"{own}/fd/{pin.network}" if pin and pin.network is not None else f"{own}/ns/net",
+        "userns": f"{own}/fd/{pin.users}" if pin and pin.users is not None else None,
+    }
 
 
 def close_all(fds: Sequence[int]) -> None:

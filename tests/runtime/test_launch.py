@@ -159,7 +159,7 @@ def test_a_container_on_the_host_s_network(lab: Lab) -> None:
 
     assert lab.ended(spec).exit_code == 0, lab.output(spec)
     assert lab.output(spec).strip() == os.readlink(f"/proc/{lab.spawner.pid}/ns/net")
-    assert lab.spawner.pins() == []
+    assert lab.spawner.sandboxes() == {}
 
 
 def test_paths_are_masked_and_read_only(lab: Lab) -> None:
