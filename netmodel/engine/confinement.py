@@ -107,10 +107,21 @@ def apparmor_profiles() -> frozenset[str]:
         return frozenset()
 
 
+def apparmor_label(pid: int) -> str:
+    """The label that the kernel confines a process by, "unconfined" for none; "" where it does not run AppArmor."""
+    try:
+        # "docker-default (enforce)"
+        return Path(f"/proc/{pid}/attr/apparmor/current").read_text().strip("\0\n").partition(" (")[0]
+    except OSError:
+        return ""
+
+
 def _label(config: ContainerConfig) -> str:
+    if not apparmor_enabled():
+        return ""  # nobody is confined, and there is no file to ask for that
     if config.apparmor:
         return config.apparmor
-    if config.privileged or not apparmor_enabled():
+    if config.privileged:
         return ""
     # Docker's own, which is loaded where Docker is installed; netmodel brings no profile of its own.
     return _LABEL if _LABEL in apparmor_profiles() else ""

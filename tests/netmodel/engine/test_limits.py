@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from netmodel.engine import Engine
+from netmodel.engine.confinement import apparmor_label
 from netmodel.errors import Invalid, NetmodelError
 from netmodel.model import BlkioConfig
 from tests.netmodel.engine.conftest import Run, execute
+from tests.support import apparmor
 
 pytestmark = pytest.mark.kernel
 MIB = 1 << 20
@@ -103,9 +105,15 @@ def test_profile_that_is_none_is_refused_before_anything_is_made(engine: Engine,
 
 
 def test_apparmor_profile_is_refused_by_name_without_apparmor(engine: Engine, run: Run) -> None:
-    if Path("/sys/kernel/security/apparmor").exists():
+    if apparmor.enabled():
         with pytest.raises(NetmodelError, match="no such AppArmor profile"):
             run("web", apparmor="netmodel-no-such-profile")
     else:
         with pytest.raises(NetmodelError, match="does not run AppArmor"):
             run("web", apparmor="web")
+
+
+def test_unconfined_may_be_said_with_apparmor_and_without(engine: Engine, run: Run) -> None:
+    container = run("web", apparmor="unconfined")
+
+    assert apparmor_label(container.state.pid) == ("unconfined" if apparmor.enabled() else "")
