@@ -19,6 +19,7 @@ IPNetwork = IPv4Network | IPv6Network
 NetworkProtocol = Literal["tcp", "udp", "sctp"]
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 Propagation = Literal["private", "rprivate", "slave", "rslave", "shared", "rshared"]
+BindRecursive = Literal["enabled", "disabled", "writable", "readonly"]
 
 # Labels that Compose itself writes, so that its tools and ours see each other's projects.
 PROJECT_LABEL = "com.docker.compose.project"
@@ -146,14 +147,35 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountConfig:
-    """A bind (source is a path of the host), a named volume (source is its name; "" is an anonymous one) or a tmpfs."""
+    """What is mounted in a container.
 
-    type: Literal["bind", "volume", "tmpfs"]
+    Args:
+        source: Of a bind a path of the host, of a volume its name ("" is an anonymous one), of an image what
+            one calls it.
+        create_source: Make the directory of a bind when it is missing, as Compose's short form does.
+        recursive: What of a bind is mounted below the source: with it, read-only as it is ("enabled", and
+            "readonly" where that must not be left to the kernel), with it but writable, or not there.
+        nocopy: An empty volume stays so, whatever the image has there.
+        subpath: What of a volume or image is meant; a path below it.
+        volume: How the volume is made if it is not there; its name does not count.
+        image_id: The image that was meant when the container was made; set by the engine.
+    """
+
+    type: Literal["bind", "volume", "tmpfs", "image"]
     target: str
     source: str = ""
     read_only: bool = False
     propagation: Propagation | None = None
-    create_source: bool = False  # bind: make the directory when it is missing, as Compose's short form does
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeConfig:
+    name: str = ""  # "": the engine makes one up
+    driver: str = "local"
+    options: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+    create_source: bool = False
+    recursive: BindRecursive = "enabled"
     nocopy: bool = False
     tmpfs_size_bytes: int | None = None
     tmpfs_mode: int | None = None
@@ -164,8 +186,12 @@ class PortConfig:
     """A port to publish.
 
     Args:
+    subpath: str = ""
+    volume: VolumeConfig | None = None
+    image_id: str = ""
         host_port: 0 lets the engine choose.
         host_port_end: Last one to choose from when a range is given for one container port; else 0.
+    tmpfs_options: tuple[str, ...] = ()  # Mount options of tmpfs beside these: "exec", "uid=5"
         names: What SRV queries may call the service behind it, beside its number and IANA's name for it.
     """
 
@@ -406,14 +432,6 @@ class Container:
 
 
 # --- volumes ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeConfig:
-    name: str = ""  # "": the engine makes one up
-    driver: str = "local"
-    options: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,16 @@ import click
 from netmodel.cli.units import Size
 
 _TRUE = ("", "1", "true")
+_RECURSIVE: dict[str, dict[str, bool]] = {
+    "enabled": {},
+    "disabled": {"NonRecursive": True},
+    "writable": {"ReadOnlyNonRecursive": True},
+    "readonly": {"ReadOnlyForceRecursive": True},
+}
+_KEYS = (
+    "there are type, source, target, readonly, bind-propagation, bind-recursive, bind-create-src, volume-nocopy, "
+    "volume-subpath, volume-driver, volume-opt, volume-label, image-subpath, tmpfs-size and tmpfs-mode"
+)
 
 
 def binds(texts: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
@@ -38,7 +48,7 @@ def declared_mounts(texts: Iterable[str]) -> list[dict[str, Any]]:
 
 def _mount(text: str) -> dict[str, Any]:
     mount: dict[str, Any] = {"Type": "volume"}
-    for item in text.split(","):
+    for item in _items(text):
         name, _, value = item.partition("=")
         if name == "type":
             mount["Type"] = value
@@ -50,17 +60,53 @@ def _mount(text: str) -> dict[str, Any]:
             mount["ReadOnly"] = value in _TRUE
         elif name == "bind-propagation":
             mount.setdefault("BindOptions", {})["Propagation"] = value
+        elif name == "bind-recursive":
+            mount.setdefault("BindOptions", {}).update(_recursive(value, text))
+        elif name == "bind-create-src":
+            mount.setdefault("BindOptions", {})["CreateMountpoint"] = value in _TRUE
         elif name == "volume-nocopy":
             mount.setdefault("VolumeOptions", {})["NoCopy"] = value in _TRUE
+        elif name == "volume-subpath":
+            mount.setdefault("VolumeOptions", {})["Subpath"] = value
+        elif name == "volume-driver":
+            _driver(mount)["Name"] = value
+        elif name == "volume-opt":
+            option, _, setting = value.partition("=")
+            _driver(mount).setdefault("Options", {})[option] = setting
+        elif name == "volume-label":
+            label, _, content = value.partition("=")
+            mount.setdefault("VolumeOptions", {}).setdefault("Labels", {})[label] = content
+        elif name == "image-subpath":
+            mount.setdefault("ImageOptions", {})["Subpath"] = value
         elif name == "tmpfs-size":
             mount.setdefault("TmpfsOptions", {})["SizeBytes"] = Size().convert(value, None, None)
         elif name == "tmpfs-mode":
             mount.setdefault("TmpfsOptions", {})["Mode"] = _octal(value, text)
         else:
-            raise click.UsageError(f"mount {text!r}: {name!r} is not known")
+            raise click.UsageError(f"mount {text!r}: {name!r} is not known; {_KEYS}")
     if "Target" not in mount:
         raise click.UsageError(f"mount {text!r} has no target: add target=PATH")
     return mount
+
+
+def _items(text: str) -> list[str]:
+    """Its parts; one with commas of its own is in quotes: "volume-opt=o=size=1m,mode=700"."""
+    if '"' not in text:
+        return text.split(",")
+    import csv
+
+    return next(csv.reader([text]))
+
+
+def _recursive(value: str, text: str) -> dict[str, bool]:
+    if value not in _RECURSIVE:
+        raise click.UsageError(f"mount {text!r}: bind-recursive is one of {', '.join(_RECURSIVE)}")
+    return _RECURSIVE[value]
+
+
+def _driver(mount: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = mount.setdefault("VolumeOptions", {}).setdefault("DriverConfig", {})
+    return found
 
 
 def _octal(value: str, text: str) -> int:

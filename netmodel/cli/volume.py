@@ -9,7 +9,7 @@ import click
 from netmodel.cli.filters import filter_option, filters
 from netmodel.cli.listing import listing_options, print_list
 from netmodel.cli.names import VOLUME
-from netmodel.cli.session import Session, Verb, each
+from netmodel.cli.session import Session, Verb, each, note
 
 
 @click.group()
@@ -70,9 +70,14 @@ def rm(session: Session, volumes: tuple[str, ...], force: bool) -> int:
 @volume.command(cls=Verb)
 @click.option("-a", "--all", "every", is_flag=True, help="Named ones that nobody uses, too")
 @click.option("-f", "--force", is_flag=True, hidden=True, help="Docker asks without it; we do not")
+@click.option("--filter", "wanted", multiple=True, help="Only those with NAME=VALUE: label, label!")
 @click.pass_obj
-def prune(session: Session, every: bool, force: bool) -> None:
+def prune(session: Session, every: bool, force: bool, wanted: tuple[str, ...]) -> None:
     """Remove anonymous volumes that nobody uses; prints their names."""
-    wanted = {"all": ["true"]} if every else {}
-    for name in session.client.post("/volumes/prune", filters=wanted)["VolumesDeleted"] or ():
+    from netmodel.cli.units import size
+
+    chosen = {**filters(wanted), **({"all": ["true"]} if every else {})}
+    done = session.client.post("/volumes/prune", filters=chosen)
+    for name in done["VolumesDeleted"] or ():
         print(name)
+    note(f"freed: {size(done['SpaceReclaimed'])}")

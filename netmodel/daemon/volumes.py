@@ -18,6 +18,20 @@ def _shape(engine: Engine, volume: Volume) -> dict[str, Any]:
     return shapes.shape(volume, engine.volume_path(volume.name))
 
 
+def usage(engine: Engine) -> list[dict[str, Any]]:
+    """All of them with what they take, for `GET /system/df`."""
+    return [
+        shapes.shape(volume, engine.volume_path(volume.name), *engine.volume_usage(volume.name))
+        for volume in engine.volumes()
+    ]
+
+
+def _inspected(engine: Engine, name: str) -> dict[str, Any]:
+    volume = engine.volume(name)
+    # Docker's word for a size that nobody has measured: it may take long.
+    return shapes.shape(volume, engine.volume_path(name), -1, engine.volume_users(name))
+
+
 async def listing(request: web.Request) -> web.Response:
     engine = request.app[ENGINE]
     found = await call(request, engine.volumes, filters(request))
@@ -26,7 +40,7 @@ async def listing(request: web.Request) -> web.Response:
 
 async def inspect(request: web.Request) -> web.Response:
     engine = request.app[ENGINE]
-    return to_json(_shape(engine, await call(request, engine.volume, request.match_info["name"])))
+    return to_json(await call(request, _inspected, engine, request.match_info["name"]))
 
 
 async def create(request: web.Request) -> web.Response:
@@ -42,8 +56,8 @@ async def remove(request: web.Request) -> web.Response:
 
 
 async def prune(request: web.Request) -> web.Response:
-    removed = await call_long(request.app[ENGINE].prune_volumes, filters(request))
-    return to_json({"VolumesDeleted": removed, "SpaceReclaimed": 0})
+    removed, freed = await call_long(request.app[ENGINE].prune_volumes, filters(request))
+    return to_json({"VolumesDeleted": removed, "SpaceReclaimed": freed})
 
 
 ROUTES = (

@@ -213,7 +213,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
         images=Images(root.images, root.path),
         layers=Layers(root.layers),
         confinement=Confinement(root.filters, cgroups),
-        volumes=Volumes(root.volumes),
+        volumes={Volumes.name: Volumes(root.volumes)},
         zone=zone,
         dns=dns,
     )

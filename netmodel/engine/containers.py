@@ -80,7 +80,8 @@ class Containers:
             undo.enter_context(core.locks.sharing(network.id for network in networks))
             networks = [self._still_there(network) for network in networks]
             # The image is not removed meanwhile; nor was it since we found it.
-            undo.enter_context(core.locks.sharing([image.id]))
+            mounted = self._volumes.images_of(config)
+            undo.enter_context(core.locks.sharing({image.id, *mounted}))
             image = self._resolve(config.image)
             with Undo() as failed:
                 failed.callback(core.locks.forget, container_id)

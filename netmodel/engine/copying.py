@@ -61,7 +61,8 @@ class Copying:
     def _stopped(self, container: Container) -> Stopped:
         image = self._containers.image_of(container)
         upper, work = self._core.layers.paths(container.id)
-        mounts = [mount for mount in (*image.mounts, *self._volumes.mounts(container)) if isinstance(mount, BindMount)]
+        bound = [mount for mount in image.mounts if isinstance(mount, BindMount)]
+        mounts = [*bound, *self._volumes.mounts(container)]
         mounts.sort(key=lambda mount: mount.target.count("/"))
         return Stopped(RootFs(layers=tuple(image.layers), upper=str(upper), work=str(work)), mounts)
 

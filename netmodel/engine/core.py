@@ -27,7 +27,7 @@ from runtime.cgroups import Cgroups
 from runtime.client import Spawner
 from runtime.images import Images
 from runtime.rootfs import Layers
-from runtime.volumes import Volumes
+from runtime.volumes import Driver as VolumeDriver
 
 T = TypeVar("T")
 _LATER = ("overlay",)  # users of Docker know it
@@ -54,7 +54,7 @@ class Core:
     images: Images
     layers: Layers
     confinement: Confinement
-    volumes: Volumes
+    volumes: Mapping[str, VolumeDriver]
     zone: Zone
     dns: DnsServer
 

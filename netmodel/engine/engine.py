@@ -357,8 +357,18 @@ class Engine:
         self._parts.volumes.remove(name, force)
 
     @translated
-    def prune_volumes(self, filters: Filters | None = None) -> list[str]:
-        """Remove anonymous volumes nobody uses; returns their names. Filter all=true: named ones too."""
+    def volume_users(self, name: str) -> int:
+        """How many containers have it."""
+        return len(self._parts.volumes.users(name))
+
+    @translated
+    def volume_usage(self, name: str) -> tuple[int, int]:
+        """Bytes that it takes on the disk, and how many containers have it."""
+        return self._parts.volumes.usage(name), self.volume_users(name)
+
+    @translated
+    def prune_volumes(self, filters: Filters | None = None) -> tuple[list[str], int]:
+        """Remove anonymous volumes nobody uses: their names and the bytes they had. Filter all=true: named ones too."""
         return queries.prune_volumes(self._core, self._parts.volumes, filters)
 
     # --- images -------------------------------------------------------------------------------

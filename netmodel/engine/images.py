@@ -244,15 +244,19 @@ class EngineImages:
     # --- containers -------------------------------------------------------------------------------
 
     def _users(self, image_id: str) -> list[Container]:
-        return [one for one in self._core.records.containers if self._image_id(one) == image_id]
+        return [one for one in self._core.records.containers if image_id in self._image_ids(one)]
 
     def _in_use(self) -> dict[str, int]:
-        """By image, how many containers were made of it."""
+        """By image, how many containers were made of it or mount it."""
         found: dict[str, int] = {}
         for container in self._core.records.containers:
-            image_id = self._image_id(container)
-            found[image_id] = found.get(image_id, 0) + 1
+            for image_id in self._image_ids(container):
+                found[image_id] = found.get(image_id, 0) + 1
         return found
+
+    def _image_ids(self, container: Container) -> set[str]:
+        mounted = {mount.image_id for mount in container.config.mounts if mount.image_id}
+        return {self._image_id(container), *mounted}
 
     def _image_id(self, container: Container) -> str:
         if container.image_id or container.config.image == host.NAME:

@@ -11,6 +11,7 @@ from typing import Literal
 from netmodel.engine.files import ContainerFiles, hostname_of
 from netmodel.engine.init import with_init
 from netmodel.engine.logconfig import limits_of
+from netmodel.engine.mounts import tmpfs_mounts
 from netmodel.errors import Invalid
 from netmodel.model import Container, ContainerConfig
 from netmodel.userns import kept_ids
@@ -21,10 +22,10 @@ from runtime.spec import (
     ContainerSpec,
     IdMap,
     IoLimit,
+    LayersMount,
     Process,
     Resources,
     RootFs,
-    TmpfsMount,
     Ulimit,
 )
 
@@ -52,13 +53,14 @@ def container_spec(
     files: ContainerFiles,
     log: Path,
     cgroups: tuple[str, ...],
-    volumes: Sequence[BindMount],
+    volumes: Sequence[BindMount | LayersMount],
 ) -> ContainerSpec:
     """Everything the spawner needs to clone a container.
 
     Args:
         owner: Whose sandbox it uses; itself mostly. The hostname and the files come from there.
-        volumes: Its binds and named volumes, resolved; tmpfs mounts are found in its config.
+        users: Whose user namespace it has; itself mostly.
+        volumes: Its binds, volumes and images, resolved; tmpfs mounts are found in its config.
     """
     config = container.config
     upper, work = layer
@@ -76,7 +78,7 @@ def container_spec(
         domainname=names.domainname,
         log=str(log),
         cgroups=cgroups,
-        mounts=(*image.mounts, *volumes, *_tmpfs_mounts(config), *_host_ipc(config)),
+        mounts=(*image.mounts, *volumes, *tmpfs_mounts(config), *_host_ipc(config)),
         files=_files(files, {mount.target for mount in config.mounts}),
         sysctls=tuple(config.sysctls.items()),
         masked_paths=_chosen(config, config.masked_paths, default_masked_paths()),
@@ -218,19 +220,6 @@ def resources_of(config: ContainerConfig, default_pids: int | None = None) -> Re
         io_weight=config.blkio_weight,
         io_limits=tuple(IoLimit(kind=one.kind, device=one.device, value=one.value) for one in config.blkio),
     )
-
-
-def _tmpfs_mounts(config: ContainerConfig) -> list[TmpfsMount]:
-    return [
-        TmpfsMount(
-            target=mount.target,
-            size_bytes=mount.tmpfs_size_bytes,
-            mode=0o1777 if mount.tmpfs_mode is None else mount.tmpfs_mode,
-            options=("nosuid", "nodev", "noexec", *(("ro",) if mount.read_only else ())),
-        )
-        for mount in config.mounts
-        if mount.type == "tmpfs"
-    ]
 
 
 def _host_ipc(config: ContainerConfig) -> tuple[BindMount, ...]:

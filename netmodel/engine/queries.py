@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from drivers.bridge import Bridge
@@ -129,22 +130,26 @@ def volumes(core: Core, parts: EngineVolumes, filters: Filters | None) -> list[V
             "driver": lambda volume, wanted: volume.config.driver == wanted,
             "label": lambda volume, wanted: has_label(volume.config.labels, wanted),
             "label!": lambda volume, wanted: not has_label(volume.config.labels, wanted),
-            "name": lambda volume, wanted: wanted in volume.name,
+            "name": lambda volume, wanted: matches(volume.name, wanted),
         },
     )
     return sorted(found, key=lambda volume: volume.name)
 
 
-def prune_volumes(core: Core, parts: EngineVolumes, filters: Filters | None) -> list[str]:
-    """Anonymous ones that nobody uses; with all=true named ones too."""
+def prune_volumes(core: Core, parts: EngineVolumes, filters: Filters | None) -> tuple[list[str], int]:
+    """Anonymous ones that nobody uses; with all=true named ones too. The bytes that this frees come with the names."""
     wanted = dict(filters or {})
     everything = any(truth(value) for value in wanted.pop("all", ()))
-    removed = []
+    removed, freed = [], 0
     for volume in volumes(core, parts, {**wanted, "dangling": ["true"]}):
-        if volume.anonymous or everything:
+        if not volume.anonymous and not everything:
+            continue
+        size = parts.usage(volume.name)
+        with suppress(Conflict):  # a container came meanwhile
             parts.remove(volume.name, force=True)
             removed.append(volume.name)
-    return removed
+            freed += size
+    return removed, freed
 
 
 def info(core: Core, warnings: list[str]) -> Info:

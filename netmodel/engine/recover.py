@@ -228,11 +228,12 @@ class Recovery:
         for directory in core.root.containers.iterdir():
             if known.get(directory.name) is None:
                 shutil.rmtree(directory, ignore_errors=True)
-        for name in core.volumes.list():
-            # Made, but not recorded yet: then it is empty. One with data is never deleted here.
-            if core.records.volume(name) is None and core.volumes.usage(name) == 0:
-                with self._reported(f"volume {name}"):
-                    core.volumes.remove(name)
+        for driver in core.volumes.values():
+            for name in driver.list():
+                # Made, but not recorded yet: then it is empty. One with data is never deleted here.
+                if core.records.volume(name) is None and driver.usage(name) == 0:
+                    with self._reported(f"volume {name}"):
+                        driver.remove(name)
 
     def _note_boot(self) -> None:
         """After the machine has started, what is always to run does, even if somebody had stopped it."""

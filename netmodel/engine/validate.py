@@ -13,6 +13,7 @@ from netmodel.engine.confinement import check_confinement
 from netmodel.engine.healthconfig import check_health
 from netmodel.engine.launch import capabilities_of, signal_number
 from netmodel.engine.logconfig import limits_of
+from netmodel.engine.mounts import check_mounts
 from netmodel.engine.namespaces import check_namespaces
 from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import ContainerConfig, PortConfig
@@ -41,12 +42,7 @@ def check_container(config: ContainerConfig) -> None:
     _check_network_mode(config)
     for name in config.sysctls:
         _check_sysctl(name, config)
-    for mount in config.mounts:
-        _check_target(mount.target)
-    targets = [mount.target.rstrip("/") for mount in config.mounts]
-    for target in targets:
-        if targets.count(target) > 1:
-            raise Invalid(f"two mounts at {target}", "give each its own target")
+    check_mounts(config.mounts)
     if config.hostname and (len(config.hostname) > 64 or not _HOSTNAME.fullmatch(config.hostname)):
         raise Invalid(f"hostname {config.hostname!r} is not allowed", "letters, digits, '-' and '.', at most 64")
     if config.working_dir and not config.working_dir.startswith("/"):
@@ -140,13 +136,6 @@ def _check_sysctl(name: str, config: ContainerConfig) -> None:
         )
     if not Path("/proc/sys", *name.split(".")).exists():
         raise Invalid(f"this kernel has no sysctl {name}")
-
-
-def _check_target(target: str) -> None:
-    if not target.startswith("/"):
-        raise Invalid(f"mount target {target!r} is not absolute", "begin it with '/'")
-    if target.rstrip("/") == "" or ".." in Path(target).parts:
-        raise Invalid(f"mount target {target!r} is not allowed", "name a directory below the root")
 
 
 def _check_limits(config: ContainerConfig) -> None:

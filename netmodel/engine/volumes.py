@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from netmodel.engine.core import Core
+from netmodel.engine.mounts import bind_mount, ensure_source
 from netmodel.engine.names import check_name, new_id
 from netmodel.engine.undo import Undo, every_step
 from netmodel.errors import Conflict, Invalid, NotFound
 from netmodel.model import Container, ContainerConfig, MountConfig, Volume, VolumeConfig
 from runtime.images import Image
-from runtime.spec import BindMount
+from runtime.spec import BindMount, LayersMount
+from runtime.volumes import Driver
 
 
 class EngineVolumes:
@@ -36,10 +38,9 @@ class EngineVolumes:
             return self._create(config)
 
     def _create(self, config: VolumeConfig) -> Volume:
-        if config.driver != "local":
-            raise Invalid(f"no such volume driver: {config.driver}", "there is: local")
-        anonymous = not config.name
-        name = new_id() if anonymous else check_name("volume", config.name)
+        driver = self._driver(config.driver)
+        anonymous = not config.name or _is_id(config.name)
+        name = check_name("volume", config.name) if config.name else new_id()
         found = self._core.records.volume(name)
         if found is not None:
             if found.config.driver != config.driver:
@@ -47,12 +48,21 @@ class EngineVolumes:
             return found
         volume = Volume(config=replace(config, name=name), created_at=datetime.now(UTC), anonymous=anonymous)
         with Undo() as undo:
-            undo.callback(self._core.volumes.remove, name)
-            self._core.volumes.create(name, config.options)
+            undo.callback(driver.remove, name)
+            driver.create(name, config.options)
             self._core.records.put(volume)
             undo.pop_all()
-        self._event("create", name)
+        self._event("create", volume)
         return volume
+
+    def _driver(self, name: str) -> Driver:
+        found = self._core.volumes.get(name)
+        if found is None:
+            raise Invalid(f"no such volume driver: {name}", f"there is: {', '.join(sorted(self._core.volumes))}")
+        return found
+
+    def _driver_of(self, name: str) -> Driver:
+        return self._driver(self.get(name).config.driver)
 
     def get(self, name: str) -> Volume:
         found = self._core.records.volume(name)
@@ -61,7 +71,11 @@ class EngineVolumes:
         return found
 
     def path(self, name: str) -> Path:
-        return self._core.volumes.path(self.get(name).name)
+        return self._driver_of(name).path(name)
+
+    def usage(self, name: str) -> int:
+        """Bytes that it takes on the disk; as quick as there are few files."""
+        return self._driver_of(name).usage(name)
 
     def remove(self, name: str, force: bool = False) -> None:
         """Remove it with its data. force: one that is not there is no error."""
@@ -78,8 +92,8 @@ class EngineVolumes:
                     "remove these containers first",
                 )
             self._core.records.delete(volume)
-            self._core.volumes.remove(name)
-        self._event("destroy", name)
+            self._driver(volume.config.driver).remove(name)
+        self._event("destroy", volume)
 
     def users(self, name: str) -> list[Container]:
         found = (self._core.records.containers.get(key) for key in self._used_by.get(name, ()))
@@ -88,10 +102,10 @@ class EngineVolumes:
     # --- of a container -------------------------------------------------------------------------
 
     def name_mounts(self, config: ContainerConfig, image: Image) -> ContainerConfig:
-        """Give anonymous mounts their names, and the image's volumes a mount each."""
+        """Give anonymous mounts their names, the image's volumes a mount each, and mounted images their ids."""
         covered = {mount.target.rstrip("/") for mount in config.mounts}
         mounts = [
-            replace(mount, source=new_id()) if mount.type == "volume" and not mount.source else mount
+            replace(mount, source=new_id()) if mount.type == "volume" and not mount.source else self._found(mount)
             for mount in config.mounts
         ]
         mounts += [
@@ -101,48 +115,54 @@ class EngineVolumes:
         ]
         return config if mounts == list(config.mounts) else replace(config, mounts=tuple(mounts))
 
+    def images_of(self, config: ContainerConfig) -> list[str]:
+        """Ids of the images that it wants to have mounted."""
+        found = (self._found(mount).image_id for mount in config.mounts if mount.type == "image")
+        return [image_id for image_id in found if image_id]
+
+    def _found(self, mount: MountConfig) -> MountConfig:
+        if mount.type != "image":
+            return mount
+        image = self._core.images.resolve(mount.source)
+        # A directory is no image of the store: it is found by its path each time.
+        return replace(mount, image_id="" if Path(mount.source).is_dir() else image.id, read_only=True)
+
     def ensure(self, container: Container, image: Image, failed: ExitStack) -> None:
         """Make the volumes a new container mounts, with the image's content in those that are new."""
         for mount in container.config.mounts:
             if mount.type == "bind":
-                _ensure_source(mount, failed)
+                ensure_source(mount, failed)
         for mount in container.config.mounts:
             if mount.type != "volume":
                 continue
             with self._lock:
                 new = self._core.records.volume(mount.source) is None
                 if new:
-                    self._create_named(mount)
+                    self._create(replace(mount.volume or VolumeConfig(), name=mount.source))
                 self._used_by.setdefault(mount.source, set()).add(container.id)
             if new:
                 failed.callback(self._unmake, mount.source)
             failed.callback(self._forget, container.id, mount.source)
-            if not mount.nocopy:
-                self._core.volumes.populate(mount.source, image, mount.target)
+            if not mount.nocopy and not mount.subpath:
+                self._driver_of(mount.source).populate(mount.source, image, mount.target)
 
     def _unmake(self, name: str) -> None:
         with suppress(Conflict):  # another container uses it already
             self.remove(name, force=True)
 
-    def _create_named(self, mount: MountConfig) -> None:
-        check_name("volume", mount.source)
-        anonymous = _is_id(mount.source)
-        volume = Volume(config=VolumeConfig(name=mount.source), created_at=datetime.now(UTC), anonymous=anonymous)
-        self._core.volumes.create(mount.source)
-        self._core.records.put(volume)
-        self._event("create", mount.source)
-
-    def mounts(self, container: Container) -> list[BindMount]:
-        """What the spawner mounts for its binds and volumes."""
+    def mounts(self, container: Container) -> list[BindMount | LayersMount]:
+        """What the spawner mounts for its binds, volumes and images."""
         return [self._mount(mount) for mount in container.config.mounts if mount.type != "tmpfs"]
 
-    def _mount(self, mount: MountConfig) -> BindMount:
-        propagation = mount.propagation or "rprivate"
+    def _mount(self, mount: MountConfig) -> BindMount | LayersMount:
         if mount.type == "volume":
-            return self._core.volumes.mount(
-                mount.source, mount.target, read_only=mount.read_only, propagation=propagation
+            return self._driver_of(mount.source).mount(
+                mount.source, mount.target, read_only=mount.read_only, subpath=mount.subpath
             )
-        return BindMount(source=mount.source, target=mount.target, read_only=mount.read_only, propagation=propagation)
+        if mount.type == "image":
+            image = self._core.images.resolve(mount.image_id or mount.source)
+            return LayersMount(layers=tuple(image.layers), target=mount.target, subpath=mount.subpath)
+        return bind_mount(mount)
 
     def release(self, container: Container, remove_anonymous: bool) -> None:
         """A container is gone: its volumes have one user less."""
@@ -170,36 +190,10 @@ class EngineVolumes:
             if not users:
                 self._used_by.pop(name, None)
 
-    def _event(self, action: str, name: str) -> None:
-        self._core.events.publish("volume", action, name, {"driver": "local"})
+    def _event(self, action: str, volume: Volume) -> None:
+        self._core.events.publish("volume", action, volume.name, {"driver": volume.config.driver})
 
 
 def _is_id(name: str) -> bool:
     """Whether we made the name up: 64 hexadecimal digits."""
     return len(name) == 64 and not set(name) - set("0123456789abcdef")
-
-
-def _ensure_source(mount: MountConfig, failed: ExitStack) -> None:
-    """See that what is to be bound is there; the directories made for that go again on failure, while empty."""
-    if not mount.source.startswith("/"):
-        raise Invalid(f"bind source {mount.source!r} is not absolute", "begin it with '/'")
-    source = Path(mount.source)
-    if source.exists():
-        return
-    if not mount.create_source:
-        raise Invalid(f"bind source {mount.source} does not exist", "create it, or use a named volume")
-    missing = [path for path in (source, *source.parents) if not path.exists()]
-    try:
-        for path in reversed(missing):
-            path.mkdir(exist_ok=True)
-            failed.callback(_remove_empty, path)
-    except OSError as error:
-        raise Invalid(
-            f"bind source {mount.source} does not exist and cannot be made: {path}: {error.strerror}",
-            "make it, or bind another",
-        ) from error
-
-
-def _remove_empty(directory: Path) -> None:
-    with suppress(OSError):
-        directory.rmdir()

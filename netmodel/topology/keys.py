@@ -94,12 +94,12 @@ PORT = Keys(supported=words("target published host_ip protocol name app_protocol
 ULIMIT = Keys(supported=words("soft hard"))
 
 MOUNT = Keys(
-    supported=words("type source target read_only bind volume tmpfs"),
-    later=words("image"),
+    supported=words("type source target read_only bind volume tmpfs image"),
     silent=words("consistency"),
 )
-MOUNT_BIND = Keys(supported=words("propagation create_host_path"), later=words("recursive"), silent=words("selinux"))
-MOUNT_VOLUME = Keys(supported=words("nocopy"), later=words("subpath labels"))
+MOUNT_BIND = Keys(supported=words("propagation create_host_path recursive"), silent=words("selinux"))
+MOUNT_VOLUME = Keys(supported=words("nocopy subpath labels"))
+MOUNT_IMAGE = Keys(supported=words("subpath"))
 MOUNT_TMPFS = Keys(supported=words("size mode"))
 
 NETWORK = Keys(

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from netmodel.model import MountConfig, Propagation
+from netmodel import tmpfs
+from netmodel.model import BindRecursive, MountConfig, Propagation, VolumeConfig
 from netmodel.topology import units
 from netmodel.topology.diagnostic import did_you_mean
-from netmodel.topology.keys import MOUNT, MOUNT_BIND, MOUNT_TMPFS, MOUNT_VOLUME
+from netmodel.topology.keys import MOUNT, MOUNT_BIND, MOUNT_IMAGE, MOUNT_TMPFS, MOUNT_VOLUME
 from netmodel.topology.value import Fields, Value
 
 _PROPAGATIONS: tuple[Propagation, ...] = get_args(Propagation)
+_RECURSIVE: tuple[BindRecursive, ...] = get_args(BindRecursive)
 # SELinux labels and the caching hints of Docker Desktop: nothing to do here.
 _SILENT_OPTIONS = frozenset(("rw", "z", "Z", "cached", "delegated", "consistent"))
-_TMPFS_SILENT = frozenset(("rw", "nosuid", "nodev"))
 _TYPES = ("bind", "volume", "tmpfs", "image", "npipe", "cluster")
 
 
@@ -131,11 +132,22 @@ def _long(item: Value, directory: Path) -> MountConfig | None:
         return _long_bind(item, fields, target, read_only, source, directory)
     if kind == "volume":
         options = fields["volume"].fields(MOUNT_VOLUME) if "volume" in fields else Fields(item)
+        labels = options.words("labels")
+        if labels and source:
+            fields["volume"].warn("labels of a named volume belong to it, under volumes:; ignored")
         return MountConfig(
-            type="volume", source=source, target=target, read_only=read_only, nocopy=options.flag("nocopy")
+            type="volume",
+            source=source,
+            target=target,
+            read_only=read_only,
+            nocopy=options.flag("nocopy"),
+            subpath=options.parsed("subpath", _subpath) or "",
+            volume=VolumeConfig(labels=labels) if labels and not source else None,
         )
     if kind == "tmpfs":
         return _long_tmpfs(item, fields, target, read_only)
+    if kind == "image":
+        return _long_image(item, fields, target, source)
     fields["type"].warn(f"mounts of type {kind} are not supported yet; ignored")
     return None
 
@@ -154,6 +166,21 @@ def _long_bind(
         read_only=read_only,
         propagation=options.parsed("propagation", _propagation),
         create_source=options.flag("create_host_path", True),
+        recursive=options.parsed("recursive", _recursive) or "enabled",
+    )
+
+
+def _long_image(item: Value, fields: Fields, target: str, source: str) -> MountConfig | None:
+    if not source:
+        item.error_at_key("a mount of an image needs source, the image's name")
+        return None
+    options = fields["image"].fields(MOUNT_IMAGE) if "image" in fields else Fields(item)
+    return MountConfig(
+        type="image",
+        source=source,
+        target=target,
+        read_only=True,
+        subpath=options.parsed("subpath", _subpath) or "",
     )
 
 
@@ -176,7 +203,7 @@ def _tmpfs(item: Value) -> MountConfig | None:
     target, _, options = text.partition(":")
     if _target(target, item) is None:
         return None
-    size, mode, read_only = None, None, False
+    size, mode, read_only, others = None, None, False, []
     for option in filter(None, options.split(",")):
         name, _, value = option.partition("=")
         try:
@@ -186,11 +213,20 @@ def _tmpfs(item: Value) -> MountConfig | None:
                 mode = _mode(value)
             elif name == "ro":
                 read_only = True
-            elif name not in _TMPFS_SILENT:
-                item.warn(f'the tmpfs option "{name}" is not supported yet; ignored', group=f"tmpfs {name}")
+            elif option != "rw":
+                others.append(option)
+                if not tmpfs.is_option(option):
+                    item.error(f'unknown tmpfs option "{option}"', tmpfs.HINT)
         except ValueError as error:
             item.error(str(error))
-    return MountConfig(type="tmpfs", target=target, read_only=read_only, tmpfs_size_bytes=size, tmpfs_mode=mode)
+    return MountConfig(
+        type="tmpfs",
+        target=target,
+        read_only=read_only,
+        tmpfs_size_bytes=size,
+        tmpfs_mode=mode,
+        tmpfs_options=tuple(others),
+    )
 
 
 def _mode(text: str) -> int:
@@ -199,6 +235,19 @@ def _mode(text: str) -> int:
     if not digits or not set(digits) <= set("01234567") or len(digits) > 5:
         raise ValueError(f'"{text}" is no file mode; write it in octal, like 1777 or 0755')
     return int(digits, 8)
+
+
+def _subpath(text: str) -> str:
+    if not text or text.startswith("/") or ".." in text.split("/"):
+        raise ValueError(f'"{text}" is not below what is mounted; write it like data/db')
+    return text
+
+
+def _recursive(text: str) -> BindRecursive:
+    for known in _RECURSIVE:
+        if text == known:
+            return known
+    raise ValueError(f'unknown recursion "{text}"; use one of {", ".join(_RECURSIVE)}')
 
 
 def _propagation(text: str) -> Propagation:

@@ -1,5 +1,6 @@
 """Volumes: directories with a name that outlive containers."""
 
+from runtime.volumes.api import Driver
 from runtime.volumes.errors import (
     InvalidVolumeName,
     InvalidVolumeOption,
@@ -10,6 +11,7 @@ from runtime.volumes.errors import (
 from runtime.volumes.store import Volumes
 
 __all__ = [
+    "Driver",
     "InvalidVolumeName",
     "InvalidVolumeOption",
     "VolumeExists",

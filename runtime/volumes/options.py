@@ -34,6 +34,11 @@ class Options:
         Raises:
             InvalidVolumeOption.
         """
+        if "size" in options:
+            raise InvalidVolumeOption(
+                f"size={options['size']}",
+                "directories have no limit here; a volume in memory has: type=tmpfs, o=size=...",
+            )
         for key in options:
             if key not in _KNOWN:
                 raise InvalidVolumeOption(key, "the local driver has no such option")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from runtime.images.image import Image
 from runtime.kernel import mount
-from runtime.spec import BindMount, Propagation
+from runtime.spec import BindMount
 from runtime.trash import Trash, empty
 from runtime.volumes import tree
 from runtime.volumes.content import directory_of
@@ -35,6 +35,8 @@ class Volumes:
     """Args:
     directory: Where they are kept; made when first needed, and closed to everybody but root.
     """
+
+    name = "local"
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -83,10 +85,11 @@ class Volumes:
         options = self._parsed(name)
         return Path(options.device) if options.kind == "bind" else self._volume(name) / "_data"
 
-    def mount(
-        self, name: str, target: str, *, read_only: bool = False, propagation: Propagation = "rprivate"
-    ) -> BindMount:
+    def mount(self, name: str, target: str, *, read_only: bool = False, subpath: str = "") -> BindMount:
         """How a container gets it, ready to be mounted.
+
+        Args:
+            subpath: What of it is meant; that must be there when the container starts.
 
         Raises:
             VolumeNotFound.
@@ -99,7 +102,7 @@ class Volumes:
         if not source.is_dir():
             raise VolumeUnusable(name, f"{source} is no directory", f"mkdir -p {source}")
         return BindMount(
-            source=str(source), target=target, read_only=read_only or "ro" in options.flags, propagation=propagation
+            source=str(source), target=target, read_only=read_only or "ro" in options.flags, subpath=subpath
         )
 
     def populate(self, name: str, image: Image, target: str) -> bool:
@@ -159,7 +162,9 @@ class Volumes:
         return self._volume(name).exists()
 
     def usage(self, name: str) -> int:
-        """Bytes that its content takes on the disk; as quick as there are few files."""
+        """Bytes that its content takes of ours; as quick as there are few files."""
+        if self._parsed(name).kind == "bind":
+            return 0  # somebody else's, and stays when the volume goes
         with _opened(self.path(name)) as descriptor:
             return tree.usage(descriptor)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from netmodel.daemon.wire import resources, security
+from netmodel.daemon.wire import mountshapes, resources, security
 from netmodel.daemon.wire.encode import moment
 from netmodel.daemon.wire.endpoint import endpoint_settings
 from netmodel.daemon.wire.life import check_shape, health_shape, host_shape
@@ -235,7 +235,8 @@ def _host_config(config: ContainerConfig) -> dict[str, Any]:
     return {
         **_STATIC_HOST_CONFIG,
         **host_shape(config),
-        "Binds": [_bind(mount) for mount in config.mounts if mount.type != "tmpfs" and mount.source] or None,
+        "Binds": [text for mount in config.mounts if (text := mountshapes.short(mount)) is not None] or None,
+        **({"Mounts": long} if (long := [one for mount in config.mounts if (one := mountshapes.shape(mount))]) else {}),
         "NetworkMode": network_mode(config),
         "PortBindings": port_bindings(config.ports),
         "AutoRemove": config.auto_remove,
@@ -251,7 +252,7 @@ def _host_config(config: ContainerConfig) -> dict[str, Any]:
         "UsernsMode": config.userns_mode,
         "ShmSize": config.shm_bytes,
         "Sysctls": dict(config.sysctls),
-        "Tmpfs": {mount.target: _tmpfs(mount) for mount in config.mounts if mount.type == "tmpfs"},
+        "Tmpfs": {mount.target: mountshapes.tmpfs_options(mount) for mount in config.mounts if mount.type == "tmpfs"},
         **resources.shape(config),
         **security.shape(config, *_usual_paths(config)),
         "Ulimits": [{"Name": one.name, "Soft": one.soft, "Hard": one.hard} for one in config.ulimits],
@@ -275,20 +276,6 @@ def _mount_point(mount: MountConfig, seen: Seen) -> dict[str, Any]:
         "RW": not mount.read_only,
         "Propagation": (mount.propagation or "rprivate") if mount.type == "bind" else "",
     }
-
-
-def _bind(mount: MountConfig) -> str:
-    options = [*(["ro"] if mount.read_only else []), *([mount.propagation] if mount.propagation else [])]
-    return ":".join([mount.source, mount.target, *([",".join(options)] if options else [])])
-
-
-def _tmpfs(mount: MountConfig) -> str:
-    options = [
-        *(["ro"] if mount.read_only else []),
-        *([f"size={mount.tmpfs_size_bytes}"] if mount.tmpfs_size_bytes else []),
-        *([f"mode={mount.tmpfs_mode:o}"] if mount.tmpfs_mode is not None else []),
-    ]
-    return ",".join(options)
 
 
 def _list(values: tuple[str, ...] | None) -> list[str] | None:

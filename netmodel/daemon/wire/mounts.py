@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
+from typing import cast, get_args
 
 from netmodel.daemon.wire.decode import Body, refuse
 from netmodel.errors import Invalid
-from netmodel.model import MountConfig, Propagation
+from netmodel.model import BindRecursive, MountConfig, Propagation, VolumeConfig
 
-_PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
+_PROPAGATIONS = get_args(Propagation)
+# What may stand behind a short form's second colon. Labels of SELinux and hints for macOS change nothing here.
+_MODES = {
+    "access": ("ro", "rw"),
+    "copy": ("nocopy",),
+    "propagation": _PROPAGATIONS,
+    "label": ("z", "Z"),
+    "consistency": ("cached", "delegated", "consistent", "default"),
+}
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 class BindOptions(Body):
     propagation: str | None = None
+    non_recursive: bool = False
     create_mountpoint: bool = False
+    read_only_non_recursive: bool = False
+    read_only_force_recursive: bool = False
+
+    def recursive(self) -> BindRecursive:
+        options: tuple[tuple[BindRecursive, bool], ...] = (
+            ("disabled", self.non_recursive),
+            ("writable", self.read_only_non_recursive),
+            ("readonly", self.read_only_force_recursive),
+        )
+        chosen = [name for name, wanted in options if wanted]
+        if len(chosen) > 1:
+            raise Invalid(f"a bind cannot be {chosen[0]} and {chosen[1]} below its source at once", "choose one")
+        return chosen[0] if chosen else "enabled"
 
 
 class DriverConfig(Body):
@@ -29,6 +51,10 @@ class VolumeOptions(Body):
     no_copy: bool = False
     labels: dict[str, str] | None = None
     driver_config: DriverConfig | None = None
+    subpath: str | None = None
+
+
+class ImageOptions(Body):
     subpath: str | None = None
 
 
@@ -46,6 +72,7 @@ class Mount(Body):
     consistency: str | None = None
     bind_options: BindOptions | None = None
     volume_options: VolumeOptions | None = None
+    image_options: ImageOptions | None = None
     tmpfs_options: TmpfsOptions | None = None
 
     def config(self) -> MountConfig:
@@ -57,7 +84,9 @@ class Mount(Body):
             return self._volume(self.volume_options or VolumeOptions())
         if self.type == "tmpfs":
             return self._tmpfs(self.tmpfs_options or TmpfsOptions())
-        raise Invalid(f"mount type {self.type!r} is not supported", "use bind, volume or tmpfs")
+        if self.type == "image":
+            return self._image(self.image_options or ImageOptions())
+        raise Invalid(f"mount type {self.type!r} is not supported", "use bind, volume, tmpfs or image")
 
     def _bind(self, options: BindOptions) -> MountConfig:
         source = self.source or ""
@@ -70,29 +99,36 @@ class Mount(Body):
             read_only=self.read_only,
             propagation=_propagation(options.propagation),
             create_source=options.create_mountpoint,
+            recursive=options.recursive(),
         )
 
     def _volume(self, options: VolumeOptions) -> MountConfig:
         driver = options.driver_config or DriverConfig()
-        refuse([("VolumeOptions.Subpath", options.subpath), ("VolumeOptions.DriverConfig.Options", driver.options)])
-        if driver.name not in (None, "", "local"):
-            raise Invalid(f"volume driver {driver.name!r} is not known", "leave it out or use local")
+        made = VolumeConfig(driver=driver.name or "local", options=driver.options or {}, labels=options.labels or {})
         return MountConfig(
             type="volume",
             target=self.target,
             source=self.source or "",
             read_only=self.read_only,
             nocopy=options.no_copy,
+            subpath=options.subpath or "",
+            volume=made if made != VolumeConfig() else None,
+        )
+
+    def _image(self, options: ImageOptions) -> MountConfig:
+        return MountConfig(
+            type="image", target=self.target, source=self.source or "", read_only=True, subpath=options.subpath or ""
         )
 
     def _tmpfs(self, options: TmpfsOptions) -> MountConfig:
-        refuse([("Source of a tmpfs mount", self.source), ("TmpfsOptions.Options", options.options)])
+        refuse([("Source of a tmpfs mount", self.source)])
         return MountConfig(
             type="tmpfs",
             target=self.target,
             read_only=self.read_only,
             tmpfs_size_bytes=options.size_bytes or None,
             tmpfs_mode=options.mode or None,
+            tmpfs_options=tuple("=".join(words) for words in options.options or ()),
         )
 
 
@@ -112,21 +148,17 @@ def mounts(
 
 
 def bind(text: str) -> MountConfig:
-    """Parse the short form SOURCE:TARGET[:OPTIONS]; a source that is no path is a volume's name."""
+    """Parse the short form SOURCE:TARGET[:OPTIONS]; a source that is no path is a volume's name.
+
+    Raises:
+        Invalid: Also for two options of one kind, as Docker has it.
+    """
     parts = text.split(":")
     if len(parts) not in (2, 3) or not parts[0] or not parts[1].startswith("/"):
         raise Invalid(f"volume {text!r} is not of the form SOURCE:TARGET[:OPTIONS] with an absolute TARGET")
     source, target = parts[0], parts[1]
-    read_only, propagation, nocopy = False, None, False
-    for option in parts[2].split(",") if len(parts) == 3 else ():
-        if option in ("ro", "rw"):
-            read_only = option == "ro"
-        elif option in _PROPAGATIONS:
-            propagation = _propagation(option)
-        elif option == "nocopy":
-            nocopy = True
-        elif option not in ("", "z", "Z", "cached", "delegated", "consistent"):  # SELinux and macOS: nothing to do
-            raise Invalid(f"volume {text!r}: option {option!r} is not known", "one of ro, rw, nocopy, [r]shared...")
+    chosen = _modes(parts[2] if len(parts) == 3 else "", text)
+    read_only, propagation = chosen.get("access") == "ro", _propagation(chosen.get("propagation"))
     if source.startswith("/"):
         return MountConfig(
             type="bind",
@@ -135,15 +167,36 @@ def bind(text: str) -> MountConfig:
             read_only=read_only,
             propagation=propagation,
             create_source=True,
+            nocopy="copy" in chosen,
         )
     if not _VOLUME_NAME.fullmatch(source):
         raise Invalid(f"volume {text!r}: {source!r} is neither an absolute path nor a volume's name")
-    return MountConfig(type="volume", target=target, source=source, read_only=read_only, nocopy=nocopy)
+    return MountConfig(
+        type="volume",
+        target=target,
+        source=source,
+        read_only=read_only,
+        propagation=propagation,
+        nocopy="copy" in chosen,
+    )
+
+
+def _modes(options: str, text: str) -> dict[str, str]:
+    """By kind, the option that was chosen."""
+    chosen: dict[str, str] = {}
+    for option in filter(None, options.split(",")):
+        kind = next((kind for kind, words in _MODES.items() if option in words), None)
+        if kind is None:
+            raise Invalid(f"volume {text!r}: option {option!r} is not known", "one of ro, rw, nocopy, [r]shared...")
+        if kind in chosen:
+            raise Invalid(f"volume {text!r}: {chosen[kind]} and {option} contradict each other", "choose one")
+        chosen[kind] = option
+    return chosen
 
 
 def _tmpfs(declared: Mapping[str, str]) -> Iterator[MountConfig]:
     for target, options in declared.items():
-        size, mode, read_only = None, None, False
+        size, mode, read_only, others = None, None, False, []
         for option in filter(None, options.split(",")):
             name, _, value = option.partition("=")
             if name == "size":
@@ -152,10 +205,16 @@ def _tmpfs(declared: Mapping[str, str]) -> Iterator[MountConfig]:
                 mode = int(value, 8)
             elif option in ("ro", "rw"):
                 read_only = option == "ro"
-            # Docker's own defaults: every tmpfs of ours is mounted so.
-            elif option not in ("nosuid", "nodev", "noexec"):
-                raise Invalid(f"tmpfs {target}: option {option!r} is not supported", "options are size, mode, ro, rw")
-        yield MountConfig(type="tmpfs", target=target, read_only=read_only, tmpfs_size_bytes=size, tmpfs_mode=mode)
+            else:
+                others.append(option)
+        yield MountConfig(
+            type="tmpfs",
+            target=target,
+            read_only=read_only,
+            tmpfs_size_bytes=size,
+            tmpfs_mode=mode,
+            tmpfs_options=tuple(others),
+        )
 
 
 def _size(text: str) -> int:

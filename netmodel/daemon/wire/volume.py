@@ -29,7 +29,10 @@ def read_create(data: bytes) -> VolumeConfig:
     )
 
 
-def shape(volume: Volume, path: Path) -> dict[str, Any]:
+def shape(volume: Volume, path: Path, size_bytes: int | None = None, users: int = 0) -> dict[str, Any]:
+    """Args:
+    size_bytes: Tell what it takes: its size, -1 if that is not known, and how many containers have it.
+    """
     labels = dict(volume.config.labels)
     if volume.anonymous:
         labels.setdefault("com.docker.volume.anonymous", "")
@@ -41,4 +44,5 @@ def shape(volume: Volume, path: Path) -> dict[str, Any]:
         "Name": volume.name,
         "Options": dict(volume.config.options) or None,
         "Scope": "local",
+        **({} if size_bytes is None else {"UsageData": {"Size": size_bytes, "RefCount": users}}),
     }

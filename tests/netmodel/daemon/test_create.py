@@ -10,6 +10,8 @@ import pytest
 
 from netmodel.daemon.wire.create import CreateRequest, HostConfig, read_create
 from netmodel.daemon.wire.life import Healthcheck
+from netmodel.daemon.wire.mounts import bind
+from netmodel.daemon.wire.mountshapes import shape, short, tmpfs_options
 from netmodel.errors import Invalid
 from netmodel.model import (
     BlkioConfig,
@@ -21,6 +23,7 @@ from netmodel.model import (
     MountConfig,
     PortConfig,
     RestartPolicy,
+    VolumeConfig,
 )
 
 
@@ -160,9 +163,67 @@ def test_mounts_in_all_their_forms() -> None:
     )
 
 
+def test_mounts_that_have_a_long_form_only() -> None:
+    bind = {"Type": "bind", "Source": "/s", "ReadOnly": True}
+    volume = {
+        "Labels": {"of": "x"},
+        "DriverConfig": {"Name": "local", "Options": {"type": "tmpfs"}},
+        "Subpath": "db/one",
+    }
+    declared: list[dict[str, Any]] = [
+        {**bind, "Target": "/a", "BindOptions": {"NonRecursive": True, "Propagation": "rslave"}},
+        {**bind, "Target": "/b", "BindOptions": {"ReadOnlyNonRecursive": True, "CreateMountpoint": True}},
+        {**bind, "Target": "/c", "BindOptions": {"ReadOnlyForceRecursive": True}},
+        {"Type": "volume", "Source": "v", "Target": "/d", "VolumeOptions": volume},
+        {"Type": "image", "Source": "lab/app", "Target": "/e", "ReadOnly": True, "ImageOptions": {"Subpath": "srv"}},
+    ]
+    config = read(
+        {
+            "Mounts": [
+                *declared,
+                {"Type": "tmpfs", "Target": "/f", "TmpfsOptions": {"Options": [["exec"], ["uid", "5"]]}},
+            ]
+        }
+    )
+
+    made = VolumeConfig(options={"type": "tmpfs"}, labels={"of": "x"})
+    assert config.mounts == (
+        MountConfig(type="bind", source="/s", target="/a", read_only=True, recursive="disabled", propagation="rslave"),
+        MountConfig(type="bind", source="/s", target="/b", read_only=True, recursive="writable", create_source=True),
+        MountConfig(type="bind", source="/s", target="/c", read_only=True, recursive="readonly"),
+        MountConfig(type="volume", source="v", target="/d", subpath="db/one", volume=made),
+        MountConfig(type="image", source="lab/app", target="/e", read_only=True, subpath="srv"),
+        MountConfig(type="tmpfs", target="/f", tmpfs_options=("exec", "uid=5")),
+    )
+    assert [shape(mount) for mount in config.mounts] == [*declared, None]  # what inspect tells creates it again
+    assert tmpfs_options(config.mounts[-1]) == "exec,uid=5"
+
+
+@pytest.mark.parametrize("text", ["/a:/b:ro,z,rshared", "v:/b:nocopy", "/a:/b", "v:/b:ro,nocopy"])
+def test_short_forms_come_back_as_they_were(text: str) -> None:
+    assert short(bind(text)) == text.replace(",z", "")
+
+
 @pytest.mark.parametrize(
     ("host", "named"),
     [
+        ({"Binds": ["/a:/b:ro,rw"]}, "ro and rw contradict"),
+        ({"Binds": ["/a:/b:z,Z"]}, "z and Z contradict"),
+        ({"Binds": ["/a:/b:rslave,shared"]}, "rslave and shared contradict"),
+        ({"Binds": ["/a:/b:loud"]}, "'loud' is not known"),
+        (
+            {
+                "Mounts": [
+                    {
+                        "Type": "bind",
+                        "Source": "/a",
+                        "Target": "/b",
+                        "BindOptions": {"NonRecursive": True, "ReadOnlyForceRecursive": True},
+                    }
+                ]
+            },
+            "disabled and readonly",
+        ),
         ({"CpuRealtimePeriod": 5}, "CpuRealtimePeriod"),
         ({"NanoCpus": 1, "CpuQuota": 5000}, "NanoCpus"),
         ({"RestartPolicy": {"Name": "allways"}}, "allways"),
