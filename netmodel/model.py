@@ -308,7 +308,8 @@ class ContainerConfig:
         extra_hosts: Addresses by name; several addresses of one name have commas between them.
         restart: Contradicts auto_remove.
         init: A small first process passes signals on and reaps what is left over.
-        ipc_mode: "" or "private", "shareable" (the same), "none" (no /dev/shm), "host" or "container:NAME-OR-ID".
+        ipc_mode: "" or "private", "shareable" (others may share it), "none" (no /dev/shm), "host" or
+            "container:NAME-OR-ID".
         pid_mode: "" is its own, "host" or "container:NAME-OR-ID".
         uts_mode: "" is its own, or "host".
         cgroupns_mode: "" or "private", or "host".
@@ -417,6 +418,8 @@ class Container:
     """
 
     id: str
+        users: Whose user namespace it has, beside its sandbox's owner's: another container's id, whose processes or
+            IPC it shares; "" is its own, or that owner's.
     name: str
     config: ContainerConfig
     created_at: datetime
@@ -438,6 +441,7 @@ class Container:
 class Volume:
     config: VolumeConfig
     created_at: datetime
+    users: str = ""
     anonymous: bool = False
 
     @property

@@ -15,7 +15,7 @@ from netmodel.engine.endpoints import Endpoints, interface_names
 from netmodel.engine.files import ContainerFiles
 from netmodel.engine.imagedefaults import with_image
 from netmodel.engine.names import check_name, made_up_name, new_id
-from netmodel.engine.namespaces import shared
+from netmodel.engine.namespaces import lenders, lent_users, shared
 from netmodel.engine.networks import BRIDGE
 from netmodel.engine.routing import check_routes
 from netmodel.engine.undo import Undo, every_step
@@ -75,7 +75,9 @@ class Containers:
         container_id = new_id()
         owner = self._owner(config)
         with ExitStack() as undo:
-            undo.enter_context(core.locks.containers([container_id, *([owner.id] if owner else [])]))
+        others = lenders(core, config)
+            shared_with = [*([owner] if owner else []), *others]
+            undo.enter_context(core.locks.containers([container_id, *(one.id for one in shared_with)]))
             networks = self._networks(config)
             undo.enter_context(core.locks.sharing(network.id for network in networks))
             networks = [self._still_there(network) for network in networks]
@@ -86,14 +88,16 @@ class Containers:
             with Undo() as failed:
                 failed.callback(core.locks.forget, container_id)
                 sandbox = _sandbox(config, container_id, owner)
-                config = shared(core, config, sandbox)
+                config = shared(core, config)
+                users = lent_users(core, config, shared_with)
                 container = Container(
                     id=container_id,
                     name=name,
                     config=self._volumes.name_mounts(with_image(config, image), image),
                     created_at=datetime.now(UTC),
                     sandbox=sandbox,
-                    idmap_base=self._id_range(config, owner, failed),
+                    idmap_base=self._id_range(config, users, failed),
+                    users=users.id if users and users.idmap_base is not None and not owner else "",
                     creating=True,
                     image_id="" if config.image == host.NAME or config.image.startswith(("/", ".")) else image.id,
                 )
@@ -118,11 +122,6 @@ class Containers:
             raise Conflict(
                 f"container {owner.name} has no network of its own: it uses network mode {owner.config.network_mode}",
                 "name the container that owns the network",
-            )
-        if config.userns_mode == "host" and owner.idmap_base is not None:
-            raise Conflict(
-                f"container {owner.name} has its own user namespace, which who shares its network shares too",
-                "leave out userns_mode, or set it on both",
             )
         return owner
 
@@ -152,9 +151,9 @@ class Containers:
             raise NotFound(f"network {network.name} was removed meanwhile")
         return found
 
-    def _id_range(self, config: ContainerConfig, owner: Container | None, failed: ExitStack) -> int | None:
-        if owner is not None:
-            return owner.idmap_base
+    def _id_range(self, config: ContainerConfig, users: Container | None, failed: ExitStack) -> int | None:
+        if users is not None:
+            return users.idmap_base
         if config.privileged or config.userns_mode == "host":
             return None
         base = self._core.id_ranges.take()
@@ -221,7 +220,7 @@ class Containers:
                 core.layers.delete(container.id)
             with step:
                 shutil.rmtree(self.files(container.id).directory, ignore_errors=True)
-            if container.idmap_base is not None and container.sandbox in (container.id, "host"):
+            if container.idmap_base is not None and container.sandbox in (container.id, "host") and not container.users:
                 core.id_ranges.release(container.idmap_base)
             if not step.failures:
                 with step:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from netmodel.engine.namespaces import lender_ids
 from netmodel.errors import NotFound
-from netmodel.model import SERVICE_LABEL, Container, Project, ServiceContainer
+from netmodel.model import SERVICE_LABEL, Container, ContainerConfig, Project, ServiceContainer
 
 _SHARED = ("network_mode", "ipc_mode", "pid_mode")
 
@@ -27,10 +28,28 @@ def resolved(declared: ServiceContainer, project: Project) -> ServiceContainer:
     return replace(declared, config=replace(declared.config, **changes)) if changes else declared
 
 
-def rank(declared: ServiceContainer) -> tuple[bool, bool]:
-    config = declared.config
-    fixed = any(one.ipv4_address or one.ipv6_address for one in config.networks)
-    return config.network_mode not in ("bridge", "none", "host"), not fixed
+def rank(declared: ServiceContainer, project: Project) -> tuple[int, bool]:
+    """By which to make containers one after the other: who lends a namespace before who shares it, then fixed ones."""
+    fixed = any(one.ipv4_address or one.ipv6_address for one in declared.config.networks)
+    if not any(_shares(declared.config, field) for field in _SHARED):
+        return 0, not fixed
+    return _depth(declared, project, {one.name: one for one in project.containers}, frozenset()), not fixed
+
+
+def _depth(
+    declared: ServiceContainer, project: Project, by_name: Mapping[str, ServiceContainer], below: frozenset[str]
+) -> int:
+    """How many lend to one another before it."""
+    if declared.name in below or not any(_shares(declared.config, field) for field in _SHARED):
+        return 0
+    config = resolved(declared, project).config
+    owners = [getattr(config, field).removeprefix("container:") for field in _SHARED if _shares(config, field)]
+    below |= {declared.name}
+    return 1 + max((_depth(by_name[one], project, by_name, below) for one in owners if one in by_name), default=0)
+
+
+def _shares(config: ContainerConfig, field: str) -> bool:
+    return str(getattr(config, field)).startswith(("service:", "container:"))
 
 
 def needs_of(containers: Sequence[Container], project: Project | None) -> dict[str, list[str]]:
@@ -48,6 +67,7 @@ def needs_of(containers: Sequence[Container], project: Project | None) -> dict[s
         found = [other for service in (one.depends_on if one else ()) for other in by_service.get(service, ())]
         if container.sandbox in present and container.sandbox != container.id:
             found.append(container.sandbox)
+        found += [other for other in lender_ids(container.config) if other in present]
         needs[container.id] = [other for other in dict.fromkeys(found) if other != container.id]
     return needs
 

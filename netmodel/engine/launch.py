@@ -41,12 +41,18 @@ _CAPABILITY_NAMES = (
 )
 CAPABILITIES = tuple(f"CAP_{name}" for name in _CAPABILITY_NAMES.split())
 
-_IPC: dict[str, Literal["none", "host"]] = {"none": "none", "host": "host"}
+_IPC: dict[str, Literal["none", "host", "shareable"]] = {
+    "none": "none",
+    "host": "host",
+    "shareable": "shareable",
+    "container": "shareable",
+}
 
 
 def container_spec(
     container: Container,
     owner: Container,
+    users: Container,
     image: Image,
     *,
     layer: tuple[Path, Path],
@@ -73,7 +79,8 @@ def container_spec(
         process=process_of(config, image, hostname),
         rootfs=RootFs(layers=tuple(image.layers), upper=str(upper), work=str(work), read_only=config.read_only),
         sandbox=container.sandbox,
-        idmap=_idmap(container, owner),
+        idmap=_idmap(container, users),
+        users_of=container.users,
         hostname=hostname,
         domainname=names.domainname,
         log=str(log),
@@ -91,17 +98,18 @@ def container_spec(
         private_pids=not config.pid_mode,
         pids_of=config.pid_mode.removeprefix("container:") if config.pid_mode.startswith("container:") else "",
         private_uts=config.uts_mode != "host",
-        ipc=_IPC.get(config.ipc_mode, "private"),
+        ipc=_IPC.get(config.ipc_mode.partition(":")[0], "private"),
+        ipc_of=config.ipc_mode.removeprefix("container:") if config.ipc_mode.startswith("container:") else "",
         log_max_bytes=log_max_bytes,
         log_files=log_files,
     )
     return with_init(spec) if config.init else spec
 
 
-def _idmap(container: Container, owner: Container) -> IdMap | None:
+def _idmap(container: Container, users: Container) -> IdMap | None:
     if container.idmap_base is None:
         return None
-    uid, gid = kept_ids(owner.config.userns_mode) or (None, None)
+    uid, gid = kept_ids(users.config.userns_mode) or (None, None)
     return IdMap(base=container.idmap_base, keep_uid=uid, keep_gid=gid)
 
 

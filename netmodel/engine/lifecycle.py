@@ -19,8 +19,9 @@ from netmodel.engine.exits import Exits
 from netmodel.engine.health import HealthChecks
 from netmodel.engine.launch import signal_number
 from netmodel.engine.name_files import NameFiles
+from netmodel.engine.namespaces import lender_ids
 from netmodel.engine.removal import Removal
-from netmodel.engine.restarts import Restarts
+from netmodel.engine.restarts import FIRST_S, Restarts
 from netmodel.engine.runs import Runs
 from netmodel.engine.sandbox import Sandboxes
 from netmodel.engine.starting import Starting
@@ -90,6 +91,9 @@ class Lifecycle:
             container = self._core.records.containers.get(container_id)
             if container is None or container.state.status != "restarting":
                 return  # somebody stopped, started or removed it meanwhile
+            if self.starting.waits_for_others(container):
+                self.restarts.schedule(container.id, FIRST_S)
+                return
             try:
                 self.starting.launch(container)
             except Exception:
@@ -247,4 +251,6 @@ class Lifecycle:
 
 
 def _with_owner(container: Container) -> list[str]:
-    return [container.id] if container.sandbox == "host" else [container.id, container.sandbox]
+    """It, whose sandbox it uses, and whose processes or IPC it shares."""
+    owner = [] if container.sandbox == "host" else [container.sandbox]
+    return [container.id, *owner, *lender_ids(container.config)]

@@ -288,7 +288,7 @@ class _Up:
         steps = self._select("container", "create", "recreate")
         # Fixed addresses are reserved before automatic ones could take them; owners of a sandbox
         # exist before those who share it.
-        steps.sort(key=lambda step: rank(self._declared[step.name]))
+        steps.sort(key=lambda step: rank(self._declared[step.name], self._project))
         for step in steps:
             config = resolved(self._declared[step.name], self._project).config
             container = self._projects._containers.create(config, step.name)

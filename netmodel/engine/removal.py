@@ -7,6 +7,7 @@ from collections import Counter
 
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
+from netmodel.engine.namespaces import borrowers
 from netmodel.engine.runs import Runs
 from netmodel.engine.sandbox import Sandboxes
 from netmodel.engine.undo import every_step
@@ -78,4 +79,9 @@ class Removal:
         if others:
             raise Conflict(
                 f"container {container.name} lends its network to {', '.join(sorted(others))}", "remove these first"
+            )
+        others = [other.name for other in borrowers(self._core, container) if other.state.running]
+        if others:
+            raise Conflict(
+                f"container {container.name} lends namespaces to {', '.join(sorted(others))}", "remove these first"
             )

@@ -14,6 +14,7 @@ from netmodel.engine.core import Core
 from netmodel.engine.health import HealthChecks
 from netmodel.engine.launch import container_spec, device_rules_of, resources_of
 from netmodel.engine.name_files import NameFiles
+from netmodel.engine.namespaces import lender_ids, users_owner
 from netmodel.engine.refusals import unless
 from netmodel.engine.runs import Runs
 from netmodel.engine.stopping import KILL_S
@@ -109,15 +110,22 @@ class Starting:
             )
         return owner
 
+    def waits_for_others(self, container: Container) -> bool:
+        """Whether one whose processes or IPC it shares is itself between two lives."""
+        others = (self._core.records.containers.get(other) for other in lender_ids(container.config))
+        return any(other is not None and other.state.status == "restarting" for other in others)
+
     def _check_others(self, container: Container) -> None:
-        """Whose processes it shares must run."""
-        mode = container.config.pid_mode
-        if not mode.startswith("container:"):
-            return
-        other = self._core.records.containers.get(mode.removeprefix("container:"))
-        if other is None or other.state.status not in ("running", "paused"):
-            name = other.name if other else mode.removeprefix("container:")[:12]
-            raise Conflict(f"container {name}, whose processes {container.name} shares, does not run", "start it first")
+        """Whose processes or IPC it shares must run."""
+        for other_id in lender_ids(container.config):
+            other = self._core.records.containers.get(other_id)
+            if other is None or other.state.status not in ("running", "paused"):
+                what = "processes" if container.config.pid_mode.endswith(other_id) else "IPC"
+                raise Conflict(
+                    f"container {other.name if other else other_id[:12]}, whose {what} {container.name} shares, "
+                    f"{'does not run' if other else 'is gone'}",
+                    "start it first" if other else f"remove {container.name} and create it again",
+                )
 
     def _spec(
         self, container: Container, owner: Container, endpoints: list[Endpoint], cgroups: tuple[str, ...]
@@ -128,6 +136,7 @@ class Starting:
         spec = container_spec(
             container,
             owner,
+            users_owner(self._core, container),
             image,
             layer=self._core.layers.paths(container.id),
             files=self._containers.files(owner.id),

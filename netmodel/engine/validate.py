@@ -14,7 +14,7 @@ from netmodel.engine.healthconfig import check_health
 from netmodel.engine.launch import capabilities_of, signal_number
 from netmodel.engine.logconfig import limits_of
 from netmodel.engine.mounts import check_mounts
-from netmodel.engine.namespaces import check_namespaces
+from netmodel.engine.namespaces import IPC_SYSCTLS, check_namespaces
 from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import ContainerConfig, PortConfig
 from netmodel.userns import check_userns
@@ -23,9 +23,6 @@ from runtime.cgroups.devices import checked, rule_of
 from runtime.kernel.prctl import has_capability
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_-]{0,62})(\.[a-zA-Z0-9][a-zA-Z0-9_-]{0,62})*")
-# Settings that a namespace of the container's own has; all others would change the host.
-# Source: Linux ipc/ipc_sysctl.c, ipc/mq_sysctl.c; Docker's documentation of --sysctl.
-_IPC_SYSCTLS = re.compile(r"kernel\.(msg\w+|sem|shm\w+)|fs\.mqueue\..+")
 _UTS_SYSCTLS = ("kernel.hostname", "kernel.domainname")
 _MIN_MEMORY = 512 * 1024
 _ULIMITS = sorted(name[7:].lower() for name in dir(resource) if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE")
@@ -129,7 +126,7 @@ def _check_sysctl(name: str, config: ContainerConfig) -> None:
         return
     if name in _UTS_SYSCTLS:
         raise Invalid(f"sysctl {name} is set by hostname and domainname", "use those")
-    if not _IPC_SYSCTLS.fullmatch(name):
+    if not IPC_SYSCTLS.fullmatch(name):
         raise Invalid(
             f"sysctl {name} has no namespace of its own: it would change the host",
             "net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* are a container's own",

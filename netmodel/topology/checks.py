@@ -315,9 +315,20 @@ def _dependencies(services: Services) -> None:
             wanted.setdefault(name, value)
             if name not in services:
                 value.error(f'there is no service "{name}"', did_you_mean(name, services))
+        _ipc(service, services)
         edges[service.name] = {name: value for name, value in wanted.items() if name in services}
     for cycle, value in cycles(edges):
         value.error_at_key(f"a cycle: {' → '.join(cycle)}", "no service of a cycle can start first; cut it somewhere")
+
+
+def _ipc(service: Service, services: Services) -> None:
+    owner = services.get(service.config.ipc_mode.removeprefix("service:"))
+    if service.config.ipc_mode.startswith("service:") and owner is not None:
+        mode = owner.config.ipc_mode
+        if mode != "shareable" and not mode.startswith(("service:", "container:")):
+            service.fields["ipc"].error(
+                f'service "{owner.name}" keeps its IPC to itself', f"add ipc: shareable to {owner.name}"
+            )
 
 
 def cycles(edges: Mapping[str, Mapping[str, Value]]) -> list[tuple[list[str], Value]]:

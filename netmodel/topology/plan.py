@@ -221,13 +221,15 @@ class _Planner:
             network = self._networks.get(endpoint.network)
             if network is not None and network.id not in attached:
                 return f"it is not connected to network {endpoint.network}"
-        owner = self._owner(declared.config.network_mode)
-        if owner in self._replaced:
-            return f"it shares the network of {owner}, which is made anew"
+        config = declared.config
+        for mode, what in ((config.network_mode, "network"), (config.pid_mode, "processes"), (config.ipc_mode, "IPC")):
+            owner = self._owner(mode)
+            if owner in self._replaced:
+                return f"it shares the {what} of {owner}, which is made anew"
         return ""
 
     def _owner(self, mode: str) -> str:
-        """The name of the container whose network stack is shared, or ""."""
+        """The name of the container whose namespace is shared, or ""."""
         kind, _, name = mode.partition(":")
         if kind == "service":
             return self._first.get(name, "")

@@ -109,7 +109,13 @@ def test_a_shared_namespace_is_a_dependency(tmp_path: Path) -> None:
     assert found.containers[1].depends_on == ("a",)
     assert (
         "a cycle: a → b → a"
-        in told(tmp_path, "services: {a: {image: host, depends_on: [b]}, b: {image: host, ipc: service:a}}")[0]
+        in told(
+            tmp_path, "services: {a: {image: host, ipc: shareable, depends_on: [b]}, b: {image: host, ipc: service:a}}"
+        )[0]
+    )
+    assert (
+        'service "a" keeps its IPC to itself'
+        in told(tmp_path, "services: {a: {image: host}, b: {image: host, ipc: service:a}}")[0]
     )
 
 
