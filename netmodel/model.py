@@ -146,6 +146,14 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeConfig:
+    name: str = ""  # "": the engine makes one up
+    driver: str = "local"
+    options: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MountConfig:
     """What is mounted in a container.
 
@@ -166,19 +174,15 @@ class MountConfig:
     source: str = ""
     read_only: bool = False
     propagation: Propagation | None = None
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeConfig:
-    name: str = ""  # "": the engine makes one up
-    driver: str = "local"
-    options: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
     create_source: bool = False
     recursive: BindRecursive = "enabled"
     nocopy: bool = False
+    subpath: str = ""
+    volume: VolumeConfig | None = None
+    image_id: str = ""
     tmpfs_size_bytes: int | None = None
     tmpfs_mode: int | None = None
+    tmpfs_options: tuple[str, ...] = ()  # Mount options of tmpfs beside these: "exec", "uid=5"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,12 +190,8 @@ class PortConfig:
     """A port to publish.
 
     Args:
-    subpath: str = ""
-    volume: VolumeConfig | None = None
-    image_id: str = ""
         host_port: 0 lets the engine choose.
         host_port_end: Last one to choose from when a range is given for one container port; else 0.
-    tmpfs_options: tuple[str, ...] = ()  # Mount options of tmpfs beside these: "exec", "uid=5"
         names: What SRV queries may call the service behind it, beside its number and IANA's name for it.
     """
 
