@@ -23,10 +23,16 @@ O = TypeVar("O")  # noqa: E741 - the driver's own options
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """One subnet of a network and the gateway's address in it."""
+    """One subnet of a network and the gateway's address in it.
+
+    Args:
+        gateway: The host's own, where the driver has the host on the network.
+        way_out: Another machine of the network that endpoints send to what leaves it; None is the gateway.
+    """
 
     subnet: IPNetwork
     gateway: IPAddress | None = None
+    way_out: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

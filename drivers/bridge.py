@@ -49,7 +49,7 @@ from drivers.surroundings import Surroundings, find_way_out, look_around
 
 # Marks a gateway's address as given by us (IFA_PROTO), so that one that an adopted bridge had
 # before is kept when the network goes.
-_ORIGIN = 0x6E
+ORIGIN = 0x6E
 
 # Not an error when it passes: the peer may be down for reasons of its own.
 _CARRIER_S = 0.5
@@ -68,13 +68,24 @@ class Bridge:
         root_id: Eight hexadecimal digits; in the tag of every link we make.
     """
 
+        direct_routing: Published ports are reached from everywhere at the containers' own addresses, too.
+        may_forward: Let the host forward packets where it does not yet.
     name: str = "bridge"
     scope: Literal["local", "global"] = "local"
     wants_pools = True
     # Source: Linux net/bridge/br_private.h, BR_MAX_PORTS; port 0 is none.
     max_endpoints = 1023
 
-    def __init__(self, host: Netlink, firewall: Firewall, reaper: Reaper, root_id: str) -> None:
+    def __init__(
+        self,
+        host: Netlink,
+        firewall: Firewall,
+        reaper: Reaper,
+        root_id: str,
+        *,
+        direct_routing: bool = False,
+        may_forward: bool = True,
+    ) -> None:
         self._host = host
         self._firewall = firewall
         self._nft = firewall.nft
@@ -82,6 +93,8 @@ class Bridge:
         self._root_id = root_id
         self._publisher = Publisher(firewall)
         self._forwarding_changed: list[str] = []
+        self._direct_routing = direct_routing
+        self._may_forward = may_forward
         self._ipv6 = Path("/proc/sys/net/ipv6").exists()
 
     @property
@@ -104,7 +117,7 @@ class Bridge:
             elif link.alias != self._tag("bridge", network.id):
                 self._check_adoptable(network, link)
             self._set_up_bridge(network, link)
-            self._firewall.add_network(rules_of(network))
+            self._firewall.add_network(self._rules(network))
             undo.callback(self._firewall.remove_network, name)
             self._ensure_forwarding(network)
             undo.pop_all()
@@ -157,7 +170,7 @@ class Bridge:
         mtu = network.options.mtu
         requests = [set_mtu(link.index, mtu)] if mtu and mtu != link.mtu else []
         requests.append(route_localnet(link.index))
-        requests += [add_address(link.index, gateway, origin=_ORIGIN) for gateway in self._gateways(network, link)]
+        requests += [add_address(link.index, gateway, origin=ORIGIN) for gateway in self._gateways(network, link)]
         requests.append(set_up(link.index))
         if not link.up and any(pool.subnet.version == 6 for pool in _met_by_host(network)):
             requests.append(add_address(link.index, link_local(link.mac)))
@@ -182,14 +195,14 @@ class Bridge:
         if link.alias == self._tag("bridge", network.id):
             self._reaper.retire([name])
         elif network.options.name:
-            ours = [one for one in self._host.addresses() if one.link == link.index and one.origin == _ORIGIN]
+            ours = [one for one in self._host.addresses() if one.link == link.index and one.origin == ORIGIN]
             self._host.apply([delete_address(link.index, one.interface) for one in ours])
 
     def _ensure_forwarding(self, network: Network[Options]) -> None:
         """Let the host forward packets: without it, nothing leaves a bridge and no published port works."""
         for family in sorted({pool.subnet.version for pool in network.pools}):
             setting = _FORWARDING[family]
-            if not network.internal and read_sysctl(setting) == "0":
+            if self._may_forward and not network.internal and read_sysctl(setting) == "0":
                 write_sysctl(setting, "1")
                 self._forwarding_changed.append(setting.replace("/", "."))
 
@@ -197,6 +210,16 @@ class Bridge:
         """What works, but not as one would wish."""
         link = self._host.link(bridge_name(network))
         outside = self._mtu_outside(network)
+        return [*self._advice_on_forwarding(network), *self._advice_on_mtu(network)]
+
+    def _advice_on_forwarding(self, network: Network[Options]) -> list[str]:
+        if network.internal:
+            return []
+        settings = [_FORWARDING[pool.subnet.version] for pool in network.pools]
+        off = [setting.replace("/", ".") for setting in settings if read_sysctl(setting) == "0"]
+        return [f"network {network.name} leads nowhere and publishes nothing: {one} of this host is off" for one in off]
+
+    def _advice_on_mtu(self, network: Network[Options]) -> list[str]:
         if link is None or not 0 < outside < link.mtu:
             return []
         sizes = f"an MTU of {link.mtu}, the way out of this host one of {outside}"
@@ -319,7 +342,7 @@ class Bridge:
         self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]
     ) -> tuple[PortBinding, ...]:
         ports = [_with_default_address(network, port) for port in ports]
-        rules = rules_of(network)
+        rules = self._rules(network)
         with ExitStack() as undo:
             published = self._publisher.publish(rules, endpoint, ports)
             undo.callback(self._publisher.unpublish, rules, endpoint, published)
@@ -329,7 +352,7 @@ class Bridge:
 
     def unpublish(self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
         ports = [_with_default_address(network, port) for port in ports]
-        self._publisher.unpublish(rules_of(network), endpoint, ports)
+        self._publisher.unpublish(self._rules(network), endpoint, ports)
 
     def publishes_to_host(self, network: Network[Options]) -> bool:
         return network.internal and network.options.publish_to_host
@@ -351,7 +374,7 @@ class Bridge:
         rules = rules_of(network)
         ports = ports_of(rules, endpoint, [_with_default_address(network, binding)])
         return [
-            (port, HOST_ONLY if _is_for_host(network, port) else seen.of_port(rules.bridge, port)) for port in ports
+            (port, HOST_ONLY if _is_for_host(network, port) else seen.of_port(rules.bridge, port)) for port in reached
         ]
 
     def _prepare_turnaround(self, endpoint: Endpoint) -> None:
@@ -389,7 +412,7 @@ class Bridge:
         ports: list[Port] = []
         failures: list[DriverError] = []
         for network, endpoints in networks:
-            own = rules_of(network)
+            own = self._rules(network)
             rules.append(own)
             for endpoint, declared, published in endpoints:
                 if not published:
@@ -425,6 +448,9 @@ class Bridge:
 def bridge_name(network: Network[Options]) -> str:
     return network.options.name or f"br-{network.id[:12]}"
 
+
+    def _rules(self, network: Network[Options]) -> NetworkRules:
+        return replace(rules_of(network), open_to_all=self._direct_routing and not network.internal)
 
 def veth_name(endpoint: Endpoint) -> str:
     return f"nm{endpoint.id[:12]}"

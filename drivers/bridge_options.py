@@ -46,6 +46,8 @@ _KNOWN = (
     STP,
     TX_CHECKSUM,
 )
+# The kernel's own bounds of a bridge's MTU; IPv4 needs 68 (RFC 791).
+SMALLEST_MTU, LARGEST_MTU = 68, 65535
 _MODES = ("nat", "nat-unprotected", "routed", "isolated")
 # BR_GROUPFWD_RESTRICTED: spanning tree, pause frames and link aggregation are the bridge's own.
 # Source: Linux net/bridge/br_private.h.
@@ -103,13 +105,12 @@ def parse(driver: str, options: Mapping[str, str]) -> Options:
         InvalidOption: Unknown, or its value does not fit.
     """
     read.refuse_unknown(driver, options, _KNOWN)
-    # The kernel's own bounds of a bridge's MTU; IPv4 needs 68 (RFC 791).
     return Options(
         name=read.link_name(options, NAME, ""),
         icc=read.flag(options, ICC, True),
         masquerade=read.flag(options, MASQUERADE, True),
         host_binding=read.address(options, HOST_BINDING),
-        mtu=0 if options.get(MTU) == "0" else read.number(options, MTU, 0, 68, 65535),
+        mtu=0 if options.get(MTU) == "0" else read.number(options, MTU, 0, SMALLEST_MTU, LARGEST_MTU),
         inhibit_ipv4=read.flag(options, INHIBIT_IPV4, False),
         interface_prefix=read.link_name(options, INTERFACE_PREFIX, "eth", limit=10),
         gateway_mode_ipv4=_mode(options, 4),

@@ -27,7 +27,10 @@ from drivers.kernel.nft_rules import Rules
 
 _NUMBERS: dict[Protocol_, int] = {"tcp": 6, "udp": 17, "sctp": 132}
 _NAMES: dict[int, Protocol_] = {number: name for name, number in _NUMBERS.items()}
-_SETS = ("bridges", "internal", "masqueraded", "unprotected", "routed", "trusted", "same_bridge", "open4", "open6")
+_SETS = (
+    *("bridges", "internal", "masqueraded", "unprotected", "routed", "trusted", "open_to_all", "same_bridge"),
+    *("open4", "open6", "linked4", "linked6"),
+)
 _PORTS = ("ports4", "ports4_any", "ports6", "ports6_any")
 _MAPS = ("source4", "source6", "within", *_PORTS)
 _FAMILIES = (4, 6)
@@ -48,6 +51,7 @@ class NetworkRules:
         unprotected, routed: Families in which they may be reached at their own addresses: at all
             ports, or at those that are open.
         trusted: Links of the host from behind which that holds for open ports.
+        open_to_all: It holds for open ports from everywhere.
     """
 
     bridge: str
@@ -58,6 +62,7 @@ class NetworkRules:
     unprotected: tuple[int, ...] = ()
     routed: tuple[int, ...] = ()
     trusted: tuple[str, ...] = ()
+    open_to_all: bool = False
 
     @property
     def elements(self) -> list[tuple[str, str]]:
@@ -67,7 +72,7 @@ class NetworkRules:
         elements = [
             ("bridges", bridge),
             ("same_bridge", pair),
-            ("within", f"{pair} : {'accept' if self.icc else 'drop'}"),
+            ("within", f"{pair} : {'accept' if self.icc else 'goto linked'}"),
         ]
         if self.internal:
             elements.append(("internal", bridge))
@@ -76,6 +81,8 @@ class NetworkRules:
         elements += [("unprotected", f"ipv{family} . {bridge}") for family in self.unprotected]
         elements += [("routed", f"ipv{family} . {bridge}") for family in self.routed]
         elements += [("trusted", f'"{link}" . {bridge}') for link in self.trusted]
+        if self.open_to_all:
+            elements.append(("open_to_all", bridge))
         return elements
 
 
@@ -126,7 +133,59 @@ class Opening:
         return f"{self.target} . {_NUMBERS[self.protocol]} . {self.target_port}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A port of a container that another one of its network may reach, though that network keeps them apart."""
+
+    source: IPAddress
+    protocol: Protocol_
+    target: IPAddress
+    target_port: int
+
+    @property
+    def where(self) -> str:
+        """The set it is in."""
+        return f"linked{self.target.version}"
+
+    @property
+    def element(self) -> str:
+        return f"{self.source} . {self.target} . {_NUMBERS[self.protocol]} . {self.target_port}"
+
+
 Port = Publication | Opening
+Element = Port | Pair
+
+
+_ALL_BITS = 0xFFFFFFFF
+_NUMBER = "0x[0-9a-f]+|0|[1-9][0-9]*"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Which packets are meant by their mark: those that have this value in the bits of the mask."""
+
+    value: int
+    mask: int = _ALL_BITS
+
+    @classmethod
+    def read(cls, text: str) -> Mark:
+        """ "2", "0x10" or "2/3".
+
+        Raises:
+            ValueError: It is none, or no packet could have it.
+        """
+        numbers = re.fullmatch(rf"({_NUMBER})(?:/({_NUMBER}))?", text, re.IGNORECASE)
+        mark = numbers and cls(int(numbers[1], 0), int(numbers[2], 0) if numbers[2] else _ALL_BITS)
+        if not mark or max(mark.value, mark.mask) > _ALL_BITS:
+            raise ValueError(f"{text!r} is neither MARK nor MARK/MASK, numbers of 32 bits")
+        if mark.value & ~mark.mask:
+            raise ValueError(
+                f"no packet has the mark {text}: {mark.value} has bits that the mask {mark.mask} leaves out"
+            )
+        return mark
+
+    def __str__(self) -> str:
+        return f"{self.value:#x}" + ("" if self.mask == _ALL_BITS else f"/{self.mask:#x}")
 
 
 class Firewall:
@@ -134,16 +193,18 @@ class Firewall:
 
     Args:
         root_id: Eight hexadecimal digits.
+        accepted: Packets with this mark reach every port of every network that is not internal.
     """
 
-    def __init__(self, nft: NftWorker, root_id: str) -> None:
+    def __init__(self, nft: NftWorker, root_id: str, accepted: Mark | None = None) -> None:
         self.nft = nft
         self.name = f"netmodel_{root_id}"
         self.table = f"inet {self.name}"
         self._lock = threading.RLock()
         self._rules = Rules(self.name)
+        self._accepted = accepted
         self._networks: dict[str, NetworkRules] = {}  # by bridge
-        self._ports: set[Port] = set()
+        self._ports: set[Element] = set()
         self._wanted = False
         self._written: dict[str, tuple[int, ...]] = {}  # handles of our rules
         self._users: tuple[int, ...] = ()
@@ -158,11 +219,11 @@ class Firewall:
             KernelError: As do all the others: the kernel refused, and nothing was changed.
         """
         with self._lock:
-            self.nft.run(_rules(self.table), asked="write the firewall's rules")
+            self.nft.run(_rules(self.table, self._accepted), asked="write the firewall's rules")
             self._wanted = True
             self._note()
 
-    def restore(self, networks: Iterable[NetworkRules], ports: Iterable[Port]) -> None:
+    def restore(self, networks: Iterable[NetworkRules], ports: Iterable[Element]) -> None:
         """Make the table exactly this, whatever it held and even if it was flushed or deleted.
 
         One transaction: no packet meets the table in between.
@@ -278,8 +339,8 @@ class Firewall:
 
     # --- ports --------------------------------------------------------------------------------
 
-    def publish(self, ports: Sequence[Port]) -> None:
-        """Send each port to its container, or open it there: all of them or none.
+    def publish(self, ports: Sequence[Element]) -> None:
+        """Send each port to its container, or open it there, or to one other: all of them or none.
 
         Raises:
             KernelError: EEXIST if a port goes to another container already.
@@ -290,7 +351,7 @@ class Firewall:
             self._change(self._elements("add", _placed(ports)), "publish ports")
             self._ports.update(ports)
 
-    def unpublish(self, ports: Sequence[Port]) -> None:
+    def unpublish(self, ports: Sequence[Element]) -> None:
         """Stop sending the ports there; what goes elsewhere by now is left alone."""
         if not ports:
             return
@@ -306,7 +367,7 @@ class Firewall:
                 if error.errno != errno.EEXIST:
                     raise
                 there = self.published()
-                self.unpublish([one for one in ports if isinstance(one, Opening) or one in there])
+                self.unpublish([one for one in ports if not isinstance(one, Publication) or one in there])
 
     def published(self) -> frozenset[Publication]:
         """What the kernel's maps hold."""
@@ -327,7 +388,7 @@ class Firewall:
     # --- scripts --------------------------------------------------------------------------------
 
     def _restore(self) -> None:
-        script = [_rules(self.table)]
+        script = [_rules(self.table, self._accepted)]
         script += [f"flush set {self.table} {name}" for name in _SETS]
         script += [f"flush map {self.table} {name}" for name in _MAPS]
         script += self._elements("add", [element for one in self._networks.values() for element in one.elements])
@@ -376,18 +437,23 @@ class Firewall:
 
 
 @cache
-def _rules(table: str) -> str:
-    text = Path(__file__).with_name("firewall.nft").read_text()
-    return re.sub(r"\bTABLE\b", table, re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE))
+def _rules(table: str, accepted: Mark | None) -> str:
+    text = re.sub(r"^\s*#.*\n", "", Path(__file__).with_name("firewall.nft").read_text(), flags=re.MULTILINE)
+    constants = {"TABLE": table}
+    if accepted is None:
+        text = re.sub(r".*\bMARK\b.*\n", "", text)
+    else:
+        constants |= {"MARK": str(accepted.value), "MASK": str(accepted.mask)}
+    return re.sub(r"\b(TABLE|MARK|MASK)\b", lambda found: constants[found[0]], text)
 
 
 def _every(bridge: str) -> list[tuple[str, str]]:
     """Wherever a network might be that we have not seen being added."""
-    most = NetworkRules(bridge=bridge, internal=True, unprotected=_FAMILIES, routed=_FAMILIES)
+    most = NetworkRules(bridge=bridge, internal=True, unprotected=_FAMILIES, routed=_FAMILIES, open_to_all=True)
     return [*most.elements, ("source4", f'"{bridge}"'), ("source6", f'"{bridge}"')]
 
 
-def _placed(ports: Iterable[Port]) -> list[tuple[str, str]]:
+def _placed(ports: Iterable[Element]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((one.where, one.element) for one in ports))
 
 

@@ -148,7 +148,8 @@ def _ports(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> l
                 f"cannot publish {show(binding)}: the network is routed to, so no port of the host leads there",
                 hint="leave the host's address out",
             )
-        if address.version in network.routed or (network.trusted and not (wanted and wanted.is_loopback)):
+        direct = network.trusted or network.open_to_all
+        if address.version in network.routed or (direct and not (wanted and wanted.is_loopback)):
             found.append(Opening(protocol=binding.protocol, target=address.ip, target_port=binding.container_port))
     return found
 

@@ -162,7 +162,8 @@ class SubLinks(ABC, Generic[O]):
 
     def _gateways(self, network: Network[O], endpoint: Endpoint) -> tuple[IPAddress, ...]:
         families = {address.version for address in endpoint.addresses}
-        return tuple(pool.gateway for pool in network.pools if pool.gateway and pool.gateway.version in families)
+        ways = [pool.way_out or pool.gateway for pool in network.pools if pool.subnet.version in families]
+        return tuple(way for way in ways if way is not None)
 
     def _routes(self, network: Network[O], endpoint: Endpoint) -> tuple[Route, ...]:
         return ()

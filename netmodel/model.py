@@ -74,6 +74,10 @@ class NetworkConfig:
     config_from: str = ""
 
 
+# Docker's names of an auxiliary address that is more than one not to give out.
+WAY_OUT = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPool:
     """A subnet the network holds."""
@@ -82,6 +86,11 @@ class NetworkPool:
     gateway: IPAddress | None = None
     ip_range: IPNetwork | None = None
     auxiliary: Mapping[str, IPAddress] = field(default_factory=dict)
+
+    @property
+    def way_out(self) -> IPAddress | None:
+        """What its members send to whatever leaves it: the gateway, unless another machine is named."""
+        return self.auxiliary.get(WAY_OUT[self.subnet.version], self.gateway)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

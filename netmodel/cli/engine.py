@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+from typing import Any
 
 import click
 
 from netmodel.cli.session import Session, Verb, json_option, note, show_json
+from netmodel.cli.settings import setting_options, settings_said
 from netmodel.client import EngineUnavailable
 
 _STOP_S = 30
@@ -28,9 +31,13 @@ def engine() -> None:
     metavar="base=PREFIX,size=BITS",
     help="Where automatic subnets come from; instead of those in engine.json under the root",
 )
+@setting_options
 @click.pass_obj
-def run(session: Session, pools: tuple[str, ...]) -> int:
-    """Be the engine, in the foreground, until SIGTERM or Ctrl-C."""
+def run(session: Session, /, pools: tuple[str, ...], **o: Any) -> int:
+    """Be the engine, in the foreground, until SIGTERM or Ctrl-C.
+
+    Each option that is a setting goes before what engine.json under the root says of it.
+    """
     import sys
 
     from netmodel.daemon import process
@@ -44,7 +51,7 @@ def run(session: Session, pools: tuple[str, ...]) -> int:
         else:
             print(message, file=sys.stderr)
 
-    return process.run(client.root, client.host, tell, pools)
+    return process.run(client.root, client.host, tell, pools, settings_said(o))
 
 
 @engine.command(cls=Verb)
@@ -95,5 +102,14 @@ def status(session: Session, as_json: bool) -> int:
         show_json(found)
     else:
         for name, value in found.items():
-            print(f"{name.replace('_', ' '):<12} {value}")
+            print(f"{name.replace('_', ' '):<12} {_shown(value)}")
     return 0
+
+
+def _shown(value: Any) -> str:
+    """Settings as the options of `engine run` are written; without any, "none"."""
+    if not isinstance(value, dict):
+        return str(value)
+    return (
+        ", ".join(f"{key}={one if isinstance(one, str) else json.dumps(one)}" for key, one in value.items()) or "none"
+    )

@@ -11,23 +11,32 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from netmodel.client.address import socket_path
 from netmodel.daemon.listener import Listener
 from netmodel.engine import Engine
-from netmodel.engine.settings import Settings
+from netmodel.engine.settings import Settings, settings_of
 from netmodel.errors import Forbidden, Invalid, exit_code, translate
 
 log = logging.getLogger("netmodel")
 _SERVER = "netmodel.daemon.server"
 
 
-def run(root: str, host: str, tell: Callable[[str], None], default_address_pools: Sequence[str] = ()) -> int:
+def run(
+    root: str,
+    host: str,
+    tell: Callable[[str], None],
+    default_address_pools: Sequence[str] = (),
+    said: Mapping[str, Any] | None = None,
+) -> int:
     """Be the engine until SIGTERM or SIGINT; returns the exit code.
 
     Args:
+        said: Further settings by their keys in engine.json; each goes before what stands there.
         default_address_pools: "base=10.200.0.0/16,size=24"; none takes those of engine.json under the root.
         tell: Called once: "ready", or "error: ..." with a hint on a line of its own.
     """
@@ -45,7 +54,7 @@ def run(root: str, host: str, tell: Callable[[str], None], default_address_pools
             _raise_limit_of_files()
             listener = Listener(Path(_host(host)))
             undo.callback(listener.close)
-            engine = Engine(Path(os.path.realpath(root)), _settings(default_address_pools))
+            engine = Engine(Path(os.path.realpath(root)), _settings(default_address_pools, said or {}))
             # Opening the engine mostly waits for the processes it starts: time to load the web server.
             loading = threading.Thread(target=importlib.import_module, args=(_SERVER,), name="loading")
             loading.start()
@@ -73,12 +82,13 @@ def _failed(error: Exception, tell: Callable[[str], None]) -> int:
     return exit_code(what.kind)
 
 
-def _settings(default_address_pools: Sequence[str]) -> Settings | None:
+def _settings(default_address_pools: Sequence[str], said: Mapping[str, Any]) -> Settings:
+    settings = settings_of(said, "--")
     if not default_address_pools:
-        return None
+        return settings
     from ipam.parse import parse_default_pool  # netaddr, which an engine without such an option never loads
 
-    return Settings(default_address_pools=tuple(map(parse_default_pool, default_address_pools)))
+    return replace(settings, default_address_pools=tuple(map(parse_default_pool, default_address_pools)))
 
 
 def _host(host: str) -> str:

@@ -75,7 +75,7 @@ async def info(request: web.Request) -> web.Response:
             "CPUShares": True,
             "CPUSet": False,
             "PidsLimit": True,
-            "IPv4Forwarding": True,
+            "IPv4Forwarding": known.forwards,
             "Debug": False,
             "OomKillDisable": False,
             "NGoroutines": 0,
@@ -109,6 +109,11 @@ async def info(request: web.Request) -> web.Response:
             "Isolation": "",
             "InitBinary": "",
             "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns", "name=userns"],
+            "DefaultAddressPools": [
+                {"Base": pool["base"], "Size": pool["size"]} for pool in known.settings.get("default-address-pools", ())
+            ],
+            "FirewallBackend": {"Driver": "nftables"},
+            "Netmodel": {"Settings": known.settings},
             "Warnings": list(known.warnings),
         }
     )
@@ -122,6 +127,7 @@ async def status(request: web.Request) -> web.Response:
         "host": request.app[HOST],
         "version": __version__,
         "spawner_pid": engine.spawner_pid,
+        "settings": engine.settings,
     }
     return to_json(answer)
 

@@ -32,6 +32,7 @@ from netmodel.engine.connections import Connections
 from netmodel.engine.containers import Containers
 from netmodel.engine.copying import Copying
 from netmodel.engine.core import Core
+from netmodel.engine.default_network import DefaultNetwork
 from netmodel.engine.endpoints import Endpoints
 from netmodel.engine.events import EventBus
 from netmodel.engine.execs import Execs
@@ -122,6 +123,7 @@ def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settin
         ).run()
         _check_defaults(core)
         networks.ensure_predefined()
+        DefaultNetwork(core, networks, endpoints, core.settings.default_bridge, warnings).ensure()
         opened.callback(pack_up, core, networks)
         opened.callback(events.close)
         opened.callback(lifecycle.close)
@@ -151,7 +153,7 @@ def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settin
 
 def _check_defaults(core: Core) -> None:
     """Refuse to start with options that every new network would be refused for."""
-    for driver, options in core.default_network_options.items():
+    for driver, options in core.settings.default_network_options.items():
         try:
             core.options(NetworkConfig(name="", driver=driver, options=options))
         except Exception as error:
@@ -177,12 +179,19 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
     opened.callback(host.close)
     reaper = Reaper(root.id)
     opened.callback(reaper.close)
-    firewall = Firewall(nft, root.id)
+    firewall = Firewall(nft, root.id, settings.accepted_mark)
     opened.callback(firewall.close)
     firewall.install()
     watch = NftWatch(firewall.name, lambda: _repair(firewall, root, events))
     opened.callback(watch.close)
-    bridge = Bridge(host, firewall, reaper, root.id)
+    bridge = Bridge(
+        host,
+        firewall,
+        reaper,
+        root.id,
+        direct_routing=bool(settings.direct_routing),
+        may_forward=settings.ip_forward is not False,
+    )
     opened.callback(bridge.close)
     p2p = P2p(host, reaper, root.id)
     opened.callback(p2p.close)
@@ -203,7 +212,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
         id_ranges=IdRanges(root.id, root.path),
         ipam=ipam,
         drivers=drivers,
-        default_network_options=settings.default_network_options,
+        settings=settings,
         host=host,
         nft=nft,
         firewall=firewall,

@@ -18,6 +18,7 @@ from netmodel.engine.names import check_name, made_up_name, new_id
 from netmodel.engine.namespaces import lenders, lent_users, shared
 from netmodel.engine.networks import BRIDGE
 from netmodel.engine.routing import check_routes
+from netmodel.engine.settings import NO_NETWORK
 from netmodel.engine.undo import Undo, every_step
 from netmodel.engine.validate import check_container
 from netmodel.engine.volumes import EngineVolumes
@@ -128,6 +129,8 @@ class Containers:
     def _networks(self, config: ContainerConfig) -> list[Network]:
         if config.network_mode != BRIDGE:
             return []
+        if not config.networks and self._has_no_default():
+            return []  # a loopback, and nothing else
         find = self._core.records.networks.find
         networks = [find(wish.network) for wish in _wishes(config)]
         for number, network in enumerate(networks):
@@ -143,6 +146,11 @@ class Containers:
             if network.id in (other.id for other in networks[:number]):
                 raise Invalid(f"network {network.name} is listed twice", "a container joins a network once")
         return networks
+
+    def _has_no_default(self) -> bool:
+        """As the settings want it, and not because something is amiss."""
+        core = self._core
+        return core.settings.default_bridge.bridge == NO_NETWORK and core.records.networks.named(BRIDGE) is None
 
     def _still_there(self, network: Network) -> Network:
         """The network as it is now that nobody can remove it."""

@@ -21,6 +21,7 @@ from netmodel.engine.link_options import announcements, of_driver
 from netmodel.engine.locks import Locks
 from netmodel.engine.records import Records
 from netmodel.engine.root import Root
+from netmodel.engine.settings import Settings
 from netmodel.errors import Invalid
 from netmodel.model import NetworkConfig
 from runtime.cgroups import Cgroups
@@ -44,7 +45,7 @@ class Core:
     id_ranges: IdRanges
     ipam: Mapping[str, IpamDriver]
     drivers: Mapping[str, Driver]
-    default_network_options: Mapping[str, Mapping[str, str]]  # by driver
+    settings: Settings
     host: Netlink
     nft: NftWorker
     firewall: Firewall

@@ -7,11 +7,12 @@ import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from pathlib import Path
 
 import drivers.api as driver_api
 from drivers.errors import NetworkFull
+from ipam.api import Pool
 from ipam.errors import AddressTaken
 from netmodel.dns.zone import Port
 from netmodel.engine.core import Core
@@ -105,6 +106,15 @@ class Endpoints:
                     return Conflict(what, error.hint)
         return error
 
+    def renew(self, endpoint: Endpoint, network: Network, undo: ExitStack) -> Endpoint:
+        """The attachment on a network whose subnets are other ones now: with its old addresses where they fit.
+
+        The caller has released the old ones, and puts the record into the store.
+        """
+        addresses = self._request_addresses(_kept(endpoint, self._networks.pools(network)), network, undo)
+        mac = endpoint.config.mac_address or _mac_for(addresses)
+        return replace(endpoint, addresses=addresses, mac=_checked_mac(mac) or "")
+
     def adopt(self, endpoint: Endpoint) -> None:
         """Hold again, after a restart, exactly the addresses that the record names."""
         network = self._network(endpoint)
@@ -143,7 +153,7 @@ class Endpoints:
         if isinstance(driver, driver_api.Inside):
             attachment = driver.adopt(self._networks.as_driver(network), as_driver(endpoint), netns)
             return replace(attachment, link=endpoint.interface)
-        gateways = tuple(pool.gateway for pool in network.pools if pool.gateway is not None)
+        gateways = tuple(pool.way_out for pool in network.pools if pool.way_out is not None)
         return driver_api.Attachment(link=endpoint.interface, gateways=gateways)
 
     def leave(self, endpoint: Endpoint, netns: Path | None) -> None:
@@ -182,6 +192,20 @@ class Endpoints:
         network = self._core.records.networks.get(endpoint.network_id)
         assert network is not None, "a network with endpoints is never removed"
         return network
+
+
+def _kept(endpoint: Endpoint, pools: Iterable[Pool]) -> EndpointConfig:
+    """What it asked for, and where it asked for nothing, the address it had, if that is one to be given out."""
+    config = endpoint.config
+    for pool in pools:
+        old = next((one.ip for one in endpoint.addresses if one.version == pool.subnet.version), None)
+        if old is None or old not in (pool.ip_range or pool.subnet) or old in (pool.gateway, *pool.auxiliary.values()):
+            continue
+        if isinstance(old, IPv4Address) and config.ipv4_address is None:
+            config = replace(config, ipv4_address=old)
+        elif isinstance(old, IPv6Address) and config.ipv6_address is None:
+            config = replace(config, ipv6_address=old)
+    return config
 
 
 def as_driver(endpoint: Endpoint) -> driver_api.Endpoint:

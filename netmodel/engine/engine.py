@@ -20,7 +20,7 @@ from netmodel.engine.events import EventBus
 from netmodel.engine.filters import Filters
 from netmodel.engine.images import EngineImages
 from netmodel.engine.processes import Processes, processes
-from netmodel.engine.settings import Settings
+from netmodel.engine.settings import Settings, said
 from netmodel.engine.values import ExecConfig, ExecState, Health, Info, PortExposure, Progress, ProjectView
 from netmodel.errors import Unavailable, translated
 from netmodel.model import (
@@ -409,6 +409,11 @@ class Engine:
     @translated
     def info(self) -> Info:
         return queries.info(self._core, self._warnings)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What it was told, by the keys of engine.json."""
+        return said(self._core.settings)
 
     @property
     def spawner_pid(self) -> int:

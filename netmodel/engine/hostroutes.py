@@ -7,7 +7,7 @@ than the messages, and every network that is created asks.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import IPv4Network, IPv6Network
 
 from ipam.api import Taken
@@ -29,12 +29,16 @@ class HostRoutes:
         except FileNotFoundError:  # a kernel without IPv6
             self._ipv6 = None
 
-    def taken(self) -> Iterator[Taken]:
-        """Every prefix with a route of its own; default routes hide nothing."""
+    def taken(self, but: Collection[str] = ()) -> Iterator[Taken]:
+        """Every prefix with a route of its own; default routes hide nothing.
+
+        Args:
+            but: Links whose routes do not count.
+        """
         for line in _lines(self._ipv4)[1:]:
             words = line.split()
             destination, mask = _ipv4(words[1]), int.from_bytes(bytes.fromhex(words[7]), "little")
-            if mask and not int(words[3], 16) & _RTF_REJECT:
+            if mask and not int(words[3], 16) & _RTF_REJECT and words[0] not in but:
                 yield Taken(
                     prefix=IPv4Network((destination, mask.bit_count())), by=f"the host's route through {words[0]}"
                 )
@@ -43,7 +47,7 @@ class HostRoutes:
         for line in _lines(self._ipv6):
             words = line.split()
             prefix = IPv6Network((bytes.fromhex(words[0]), int(words[1], 16)))
-            if words[9] == "lo" or prefix.prefixlen == 0:
+            if words[9] == "lo" or words[9] in but or prefix.prefixlen == 0:
                 continue
             if not prefix.overlaps(_LINK_LOCAL) and not prefix.overlaps(_MULTICAST):
                 yield Taken(prefix=prefix, by=f"the host's route through {words[9]}")

@@ -39,7 +39,8 @@ class NameFiles:
         """Make all three as a container that starts shall find them."""
         files = self._containers.files(container.id)
         if container.sandbox == "host":
-            hosts = read_text(Path("/etc/hosts")) + extra_hosts_text(container.config.extra_hosts, _LOOPBACK)
+            gateways = self._core.settings.host_gateways or _LOOPBACK
+            hosts = read_text(Path("/etc/hosts")) + extra_hosts_text(container.config.extra_hosts, gateways)
             resolv = read_text(Path("/etc/resolv.conf"))
             hostname = container.config.hostname or read_text(Path("/proc/sys/kernel/hostname")).strip()
         else:
@@ -77,8 +78,10 @@ class NameFiles:
             return _NO_NAME_SERVER
         return resolv_text(container.config, read_text(Path("/etc/resolv.conf")))
 
-    def _gateways(self, endpoints: Sequence[Endpoint]) -> list[IPAddress]:
+    def _gateways(self, endpoints: Sequence[Endpoint]) -> Sequence[IPAddress]:
         """The host as the container reaches it: at most one address of each family."""
+        if self._core.settings.host_gateways:
+            return self._core.settings.host_gateways
         found: dict[int, IPAddress] = {}
         networks = [(one, self._core.records.networks.get(one.network_id)) for one in endpoints]
         for _, network in sorted(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import drivers.api as driver_api
+from drivers.bridge_options import NAME as BRIDGE_NAME
 from ipam.api import Pool, PoolRequest, Taken, Usage
 from netmodel.dns.upstream import ResolvConf
 from netmodel.engine.core import Core
@@ -55,15 +56,18 @@ class Networks:
             source = self._core.records.networks.find(config.config_from)
             with self._core.locks.sharing([source.id]):  # it stays while we take its settings
                 return self._create(filled_in(self._core, config))
-        defaults = self._core.default_network_options.get(config.driver, {})
+        defaults = self._core.settings.default_network_options.get(config.driver, {})
         return self._create(replace(config, options={**defaults, **config.options}))
 
     def ensure_predefined(self) -> None:
-        """Make bridge, host and none where they are missing."""
-        drivers = {BRIDGE: "bridge", HOST: "host", NONE: "null"}
-        for name, driver in drivers.items():
+        """Make host and none where they are missing."""
+        for driver, name in _SINGLE.items():
             if self._core.records.networks.named(name) is None:
                 self._create(NetworkConfig(name=name, driver=driver))
+
+    def create_default(self, config: NetworkConfig) -> Network:
+        """Make the default network, which users cannot."""
+        return self._create(config)
 
     def _create(self, config: NetworkConfig) -> Network:
         core = self._core
@@ -101,7 +105,7 @@ class Networks:
         config = network.config
         wishes = list(_wishes(config))
         ipam = self._core.ipam_driver(config.ipam_driver)
-        taken = self._taken(wishes, config.ipam_driver, traits.on_host)
+        taken = self._taken(wishes, network, traits.on_host)
         held: list[Pool] = []
         try:
             for family, wish in wishes:
@@ -135,24 +139,31 @@ class Networks:
             for pool in held
         )
 
-    def _taken(self, wishes: Sequence[tuple[int, PoolConfig]], ipam_driver: str, on_host: bool) -> Sequence[Taken]:
-        """What a pool may not overlap: the host's routes, and for a message that names it, a network of ours."""
+    def _taken(self, wishes: Sequence[tuple[int, PoolConfig]], network: Network, on_host: bool) -> Sequence[Taken]:
+        """What a pool may not overlap: the host's routes, and for a message that names it, another network of ours."""
+        ipam_driver = network.config.ipam_driver
         chosen = [wish.subnet for _, wish in wishes if wish.subnet is not None]
         beside = () if on_host else tuple(subnet.version for subnet in chosen)
-        taken = [route for route in self._routes.taken() if route.prefix.version not in beside]
+        # The routes of the bridge that it is, or has been, are its own.
+        own = (network.config.options.get(BRIDGE_NAME, ""), f"br-{network.id[:12]}")
+        taken = [route for route in self._routes.taken(own) if route.prefix.version not in beside]
         # Who would answer the containers' questions then? One who chooses such a subnet may know better.
         automatic = {family for family, wish in wishes if wish.subnet is None}
         taken += [server for server in _name_servers() if server.prefix.version in automatic]
         # Automatic pools of one IPAM driver avoid each other inside it.
         ours = [
-            Taken(prefix=pool.subnet, by=f"network {network.name}")
-            for network in self._core.records.networks
-            if chosen or network.config.ipam_driver != ipam_driver
-            for pool in network.pools
-            if network.config.ipam_driver != ipam_driver
+            Taken(prefix=pool.subnet, by=f"network {other.name}")
+            for other in self._core.records.networks
+            if other.id != network.id and (chosen or other.config.ipam_driver != ipam_driver)
+            for pool in other.pools
+            if other.config.ipam_driver != ipam_driver
             or any(pool.subnet.version == subnet.version and pool.subnet.overlaps(subnet) for subnet in chosen)
         ]
         return ours + taken
+
+    def renew(self, network: Network) -> Network:
+        """The same network, with pools for what its config asks for now; it holds none when this is called."""
+        return replace(network, pools=self._request_pools(network, self._core.traits(network.config)))
 
     def adopt(self, network: Network) -> None:
         """Hold again, after a restart, exactly the pools that the record names."""
@@ -218,6 +229,11 @@ class Networks:
         for pool in pools:
             self._core.ipam_driver(network.config.ipam_driver).release_pool(pool.id)
 
+    def forget(self, network: Network) -> None:
+        """Look at its config anew: it is another one now."""
+        with self._lock:
+            self._as_driver.pop(network.id, None)
+
     def _container_name(self, container_id: str) -> str:
         container: Container | None = self._core.records.containers.get(container_id)
         return container.name if container is not None else container_id[:12]
@@ -243,7 +259,10 @@ class Networks:
                 id=network.id,
                 name=network.name,
                 options=self._core.options(network.config),
-                pools=tuple(driver_api.Pool(subnet=pool.subnet, gateway=pool.gateway) for pool in network.pools),
+                pools=tuple(
+                    driver_api.Pool(subnet=pool.subnet, gateway=pool.gateway, way_out=pool.way_out)
+                    for pool in network.pools
+                ),
                 internal=network.config.internal,
             )
             self._as_driver[network.id] = found

@@ -9,16 +9,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from drivers.bridge import Bridge
+from drivers.kernel.sysctl import read_sysctl
 from netmodel import __version__
 from netmodel.engine.core import Core
 from netmodel.engine.filters import Filters, apply, has_label, matches, moment, one_of, truth
 from netmodel.engine.networks import PREDEFINED, Networks
+from netmodel.engine.settings import said
 from netmodel.engine.values import Info
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, Invalid, NotFound
 from netmodel.model import Container, Endpoint, Network, PortConfig, Volume
 
 _TYPES = ("builtin", "custom")
+_FORWARDING = "net/ipv4/ip_forward"
 
 
 def networks(core: Core, filters: Filters | None) -> list[Network]:
@@ -171,8 +174,18 @@ def info(core: Core, warnings: list[str]) -> Info:
         containers_stopped=len(statuses) - statuses.count("running") - statuses.count("paused"),
         images=len(core.images.list()),
         networks=len(core.records.networks),
-        warnings=(*warnings, *_changed_settings(core)),
+        settings=said(core.settings),
+        forwards=read_sysctl(_FORWARDING) == "1",
+        warnings=(*warnings, *_changed_settings(core), *_left_off(core)),
     )
+
+
+def _left_off(core: Core) -> list[str]:
+    """What networks would need of the host, and a setting keeps from it."""
+    if core.settings.ip_forward is not False or read_sysctl(_FORWARDING) != "0":
+        return []
+    name = _FORWARDING.replace("/", ".")
+    return [f"{name} is off, and setting ip-forward=false leaves it so: networks lead nowhere and publish nothing"]
 
 
 def _changed_settings(core: Core) -> list[str]:

@@ -1,25 +1,55 @@
 """What an engine is told about its machine: by its command line, or for good by engine.json under its root.
 
-The file's keys are those of Docker's daemon.json. The engine is started by whoever needs it first, so
-what shall always hold is written there and nowhere else.
+The file's keys are those of Docker's daemon.json, and so are the names of the options. The engine is
+started by whoever needs it first, so what shall always hold is written in the file and nowhere else.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from drivers.firewall import Mark
 from ipam import DefaultPool
+from netmodel.engine import settings_values as read
+from netmodel.engine.settings_values import Reader
 from netmodel.errors import Invalid
+from netmodel.model import IPAddress, IPInterface, IPNetwork
 
-_POOLS = "default-address-pools"
-_NETWORK_OPTIONS = "default-network-opts"
-_KEYS = (_POOLS, _NETWORK_OPTIONS)
+S = TypeVar("S")
+NO_NETWORK = "none"  # instead of a bridge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeSettings:
+    """What the default network shall be like; None is as it would be otherwise.
+
+    Args:
+        bridge: An existing bridge to use; "none" for no default network at all.
+        bip, bip6: The bridge's own address and the network's subnet in one.
+        fixed_cidr, fixed_cidr_v6: Where containers' addresses come from; without the former the subnet, too.
+        default_gateway, default_gateway_v6: Another machine by which containers reach the outside.
+        ip: The host's address for ports published without one.
+        icc: Its containers reach each other.
+        mtu: In bytes.
+    """
+
+    bridge: str | None = None
+    bip: IPInterface | None = None
+    bip6: IPInterface | None = None
+    fixed_cidr: IPNetwork | None = None
+    fixed_cidr_v6: IPNetwork | None = None
+    default_gateway: IPAddress | None = None
+    default_gateway_v6: IPAddress | None = None
+    ip: IPAddress | None = None
+    icc: bool | None = None
+    ip_masq: bool | None = None
+    ipv6: bool | None = None
+    mtu: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +57,71 @@ class Settings:
     """Args:
     default_address_pools: Where automatic subnets come from, in order; a family without any has our own.
     default_network_options: By driver: what a network that users create has unless they say otherwise.
+    ip_forward: False leaves forwarding of the host as it is.
+    direct_routing: Published ports are reached from everywhere at the containers' own addresses, too.
+    accepted_mark: Packets with it reach every port of every bridge network that is not internal.
+    host_gateways: What "host-gateway" stands for in extra hosts, instead of each container's own gateway.
     """
 
     default_address_pools: tuple[DefaultPool, ...] = ()
     default_network_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    default_bridge: BridgeSettings = BridgeSettings()
+    ip_forward: bool | None = None
+    direct_routing: bool | None = None
+    accepted_mark: Mark | None = None
+    host_gateways: tuple[IPAddress, ...] = ()
 
     def overridden_by(self, other: Settings | None) -> Settings:
-        """These, but for the pools that another names."""
-        return replace(self, default_address_pools=other.default_address_pools) if other else self
+        """These, but for what another one says.
+
+        Raises:
+            Invalid: The two together contradict each other.
+        """
+        found = _overridden(self, other) if other else self
+        _check_together(found.default_bridge)
+        return found
 
     def pools_of(self, family: int, otherwise: Sequence[DefaultPool]) -> Sequence[DefaultPool]:
         return [pool for pool in self.default_address_pools if pool.base.version == family] or otherwise
+
+
+def _overridden(one: S, other: S) -> S:
+    """One, but for each field in which the other is not as if nobody had said anything."""
+    changes = {}
+    for each in fields(one):  # type: ignore[arg-type]
+        mine, theirs = getattr(one, each.name), getattr(other, each.name)
+        if isinstance(theirs, BridgeSettings):
+            changes[each.name] = _overridden(mine, theirs)
+        elif theirs not in (None, (), {}):
+            changes[each.name] = theirs
+    return replace(one, **changes)  # type: ignore[type-var]
+
+
+# Of the default network alone; then of the whole engine. Each with the field it becomes.
+_BRIDGE_KEYS: dict[str, tuple[str, Reader]] = {
+    "bridge": ("bridge", read.link_name),
+    "bip": ("bip", read.interface(4)),
+    "bip6": ("bip6", read.interface(6)),
+    "fixed-cidr": ("fixed_cidr", read.network(4)),
+    "fixed-cidr-v6": ("fixed_cidr_v6", read.network(6)),
+    "default-gateway": ("default_gateway", read.address(4)),
+    "default-gateway-v6": ("default_gateway_v6", read.address(6)),
+    "ip": ("ip", read.address(0)),
+    "icc": ("icc", read.flag),
+    "ip-masq": ("ip_masq", read.flag),
+    "ipv6": ("ipv6", read.flag),
+    "mtu": ("mtu", read.mtu),
+}
+_KEYS: dict[str, tuple[str, Reader]] = {
+    "default-address-pools": ("default_address_pools", read.pools),
+    "default-network-opts": ("default_network_options", read.network_options),
+    "ip-forward": ("ip_forward", read.flag),
+    "allow-direct-routing": ("direct_routing", read.flag),
+    "bridge-accept-fwmark": ("accepted_mark", read.mark),
+    "host-gateway-ips": ("host_gateways", read.gateways),
+}
+# What Docker's daemon can be without, and we cannot.
+_FIREWALL = ("iptables", "ip6tables")
 
 
 def read_settings(path: Path) -> Settings:
@@ -53,40 +137,81 @@ def read_settings(path: Path) -> Settings:
     except ValueError as error:
         raise Invalid(f"{path}: not JSON: {error}", "correct it, or remove the file") from error
     if not isinstance(found, dict):
-        raise Invalid(f"{path}: not a JSON object", f'write it as {{"{_POOLS}": ...}}')
-    for key in found:
-        if key not in _KEYS:
-            near = get_close_matches(key, _KEYS, 1)
-            raise Invalid(f"{path}: {key}: no such setting", f"did you mean {near[0]}?" if near else "remove it")
-    pools = found.get(_POOLS, [])
-    if not isinstance(pools, list):
-        raise Invalid(f"{path}: {_POOLS}: not a list", _HINT)
-    options = found.get(_NETWORK_OPTIONS, {})
-    if not _is_options(options):
+        raise Invalid(f"{path}: not a JSON object", 'write it as {"default-address-pools": ...}')
+    return settings_of(found, f"{path}: ")
+
+
+def settings_of(said: Mapping[str, Any], where: str) -> Settings:
+    """What these keys say.
+
+    Args:
+        where: Stands before a key in messages: "/var/lib/netmodel/engine.json: ", or "--".
+
+    Raises:
+        Invalid: Names the key.
+    """
+    values: dict[str, Any] = {}
+    of_bridge: dict[str, Any] = {}
+    for key, value in said.items():
+        if key in _FIREWALL:
+            _check_firewall(f"{where}{key}", value)
+        elif key in _BRIDGE_KEYS:
+            name, reader = _BRIDGE_KEYS[key]
+            of_bridge[name] = reader(f"{where}{key}", value)
+        elif key in _KEYS:
+            name, reader = _KEYS[key]
+            values[name] = reader(f"{where}{key}", value)
+        else:
+            near = get_close_matches(key, [*_KEYS, *_BRIDGE_KEYS], 1)
+            raise Invalid(f"{where}{key}: no such setting", f"did you mean {near[0]}?" if near else "remove it")
+    return Settings(**values, default_bridge=BridgeSettings(**of_bridge))
+
+
+def said(settings: Settings) -> dict[str, Any]:
+    """What somebody said, as engine.json has it."""
+    found: dict[str, Any] = {}
+    for keys, values in ((_BRIDGE_KEYS, settings.default_bridge), (_KEYS, settings)):
+        for key, (name, _) in keys.items():
+            value = getattr(values, name)
+            if value not in (None, (), {}):
+                found[key] = _plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool | int | Mapping):
+        return value
+    if isinstance(value, DefaultPool):
+        return {"base": str(value.base), "size": value.size}
+    return [_plain(one) for one in value] if isinstance(value, tuple) else str(value)
+
+
+def _check_firewall(where: str, value: Any) -> None:
+    """Docker's way to have no rules at all."""
+    if not read.flag(where, value):
         raise Invalid(
-            f"{path}: {_NETWORK_OPTIONS}: not options by driver",
-            'write it as {"bridge": {"com.docker.network.driver.mtu": "1400"}}',
+            f"{where}: false: without rules of ours there would be no isolation, no way out and no published port",
+            "leave it out: all rules are in one nft table of our own, and iptables is never touched; to have less of "
+            'them, set "ip-masq" or "allow-direct-routing", or gateway_mode_ipv4 "nat-unprotected" in '
+            '"default-network-opts"',
         )
-    return Settings(default_address_pools=tuple(_pool(path, pool) for pool in pools), default_network_options=options)
 
 
-def _is_options(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(options, dict) and all(isinstance(text, str) for text in options.values())
-        for options in value.values()
-    )
-
-
-_HINT = 'write it as [{"base": "10.200.0.0/16", "size": 24}]'
-
-
-def _pool(path: Path, value: Any) -> DefaultPool:
-    where = f"{path}: {_POOLS}"
-    if not isinstance(value, dict) or set(value) != {"base", "size"}:
-        raise Invalid(f"{where}: {json.dumps(value)} does not have just a base and a size", _HINT)
-    if not isinstance(value["base"], str) or type(value["size"]) is not int:
-        raise Invalid(f"{where}: {json.dumps(value)} is not a base in quotes and a size in bits", _HINT)
-    try:
-        return DefaultPool(ip_network(value["base"]), value["size"])
-    except ValueError as error:
-        raise Invalid(f"{where}: {error}", _HINT) from error
+def _check_together(one: BridgeSettings) -> None:
+    """Refuse what cannot be of one network."""
+    if one.bridge is not None:
+        for key, given in (("bip", one.bip), ("bip6", one.bip6)):
+            if given is not None:
+                raise Invalid(
+                    f"settings bridge={one.bridge} and {key}={given} exclude each other",
+                    f"give {one.bridge} its address yourself, or leave out bridge"
+                    if one.bridge != NO_NETWORK
+                    else "leave out one of them",
+                )
+    if not one.ipv6:
+        of_ipv6 = {"bip6": one.bip6, "fixed-cidr-v6": one.fixed_cidr_v6, "default-gateway-v6": one.default_gateway_v6}
+        for key, of_v6 in of_ipv6.items():
+            if of_v6 is not None:
+                raise Invalid(
+                    f"setting {key}={of_v6}: the default network has no IPv6", 'set "ipv6": true, or leave it out'
+                )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from netmodel.model import Container, Endpoint, Expectation, IPAddress, Network, PortConfig
 
@@ -177,3 +177,5 @@ class Info:
     images: int
     networks: int
     warnings: tuple[str, ...] = ()
+    settings: Mapping[str, Any]  # by their keys in engine.json, those that somebody said
+    forwards: bool  # IPv4 packets between links of the host

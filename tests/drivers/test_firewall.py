@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.firewall import Firewall, NetworkRules, Opening, Publication
+from drivers.firewall import Firewall, Mark, NetworkRules, Opening, Pair, Publication
 from drivers.kernel.errors import KernelError
 from drivers.kernel.nft import NftWorker
 from tests.drivers.wires import ROOT, Stack, anywhere, ask, serving
@@ -27,6 +27,7 @@ KINDS = [
     NetworkRules(bridge="br-unprotected", unprotected=(4, 6)),
     NetworkRules(bridge="br-routed", masquerade=(4,), routed=(6,)),
     NetworkRules(bridge="br-trusting", trusted=("wan2", "wan3")),
+    NetworkRules(bridge="br-direct", open_to_all=True),
     NetworkRules(bridge="br-source", sources=(ip_address("192.0.2.9"), ip_address("2001:db8:2::9"))),
 ]
 WEB = Publication(protocol="tcp", host_port=8080, target=ip_address("10.1.0.2"), target_port=80)
@@ -52,6 +53,10 @@ OPENINGS = [
     Opening(protocol="tcp", target=ip_address("10.1.0.2"), target_port=80),
     Opening(protocol="udp", target=ip_address("fd01::2"), target_port=53),
 ]
+PAIRS = [
+    Pair(source=ip_address("10.1.0.3"), protocol="tcp", target=ip_address("10.1.0.2"), target_port=80),
+    Pair(source=ip_address("fd01::3"), protocol="sctp", target=ip_address("fd01::2"), target_port=9),
+]
 
 
 @pytest.fixture
@@ -74,6 +79,24 @@ def test_golden_empty(firewall: Firewall) -> None:
     compare(firewall, "empty")
 
 
+def test_golden_accepted_mark(nft: NftWorker) -> None:
+    """Two constants in one rule; the rest of the table is as without."""
+    firewall = Firewall(nft, ROOT, Mark(2, 3))
+    firewall.install()
+    compare(firewall, "mark")
+    firewall.close()
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "010", "1/", "1/2/3", "0x100000000", "1/0x100000000", "5/3"])
+def test_no_marks(text: str) -> None:
+    with pytest.raises(ValueError, match="mark|MARK"):
+        Mark.read(text)
+
+
+def test_marks() -> None:
+    assert [Mark.read(text) for text in ("2", "0x10", "2/0xF")] == [Mark(2), Mark(16), Mark(2, 15)]
+
+
 def test_golden_kinds_of_networks(firewall: Firewall) -> None:
     for network in KINDS:
         firewall.add_network(network)
@@ -88,7 +111,7 @@ def test_golden_published_ports(firewall: Firewall) -> None:
 
 def test_golden_open_ports(firewall: Firewall) -> None:
     firewall.add_network(NetworkRules(bridge="br-routed", masquerade=(), routed=(4, 6)))
-    firewall.publish(OPENINGS)
+    firewall.publish([*OPENINGS, *PAIRS])
     compare(firewall, "opened")
 
 
@@ -96,13 +119,13 @@ def test_everything_added_can_be_removed(firewall: Firewall) -> None:
     for network in KINDS:
         firewall.add_network(network)
     firewall.publish(PORTS)
-    firewall.publish(OPENINGS)
+    firewall.publish([*OPENINGS, *PAIRS])
     assert firewall.published() == frozenset(PORTS)
     assert firewall.opened() == frozenset(OPENINGS)
     assert firewall.bridges() == {network.bridge for network in KINDS}
 
     for _ in range(2):
-        firewall.unpublish([*PORTS, *OPENINGS])
+        firewall.unpublish([*PORTS, *OPENINGS, *PAIRS])
         for network in KINDS:
             firewall.remove_network(network.bridge)
 

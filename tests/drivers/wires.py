@@ -14,7 +14,7 @@ from typing import Any
 
 from drivers.api import Attachment, Endpoint, Network, Pool, PortBinding
 from drivers.bridge import Bridge
-from drivers.firewall import Firewall
+from drivers.firewall import Firewall, Mark
 from drivers.kernel.address import add_address, link_local
 from drivers.kernel.link import add_veth, no_link_local, rename, set_up
 from drivers.kernel.netlink import Netlink
@@ -51,13 +51,15 @@ def anywhere(port: int, to: int = 80, protocol: Any = "tcp") -> PortBinding:
 class Stack:
     """The drivers of one engine, in the namespace of the calling thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, accepted: Mark | None = None, direct_routing: bool = False, may_forward: bool = True) -> None:
         self.netlink = Netlink()
         self.nft = NftWorker()
-        self.firewall = Firewall(self.nft, ROOT)
+        self.firewall = Firewall(self.nft, ROOT, accepted)
         self.firewall.install()
         self.reaper = Reaper(ROOT)
-        self.bridge = Bridge(self.netlink, self.firewall, self.reaper, ROOT)
+        self.bridge = Bridge(
+            self.netlink, self.firewall, self.reaper, ROOT, direct_routing=direct_routing, may_forward=may_forward
+        )
 
     def close(self) -> None:
         self.bridge.close()

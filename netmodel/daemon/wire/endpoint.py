@@ -62,7 +62,7 @@ def endpoint_settings(endpoint: Endpoint, network: Network, names: tuple[str, ..
         wish["LinkLocalIPs"] = [str(one) for one in config.link_local_ips]
     v4 = next((a for a in endpoint.addresses if isinstance(a, IPv4Interface)), None) if active else None
     v6 = next((a for a in endpoint.addresses if isinstance(a, IPv6Interface)), None) if active else None
-    gateways = {pool.gateway.version: str(pool.gateway) for pool in network.pools if pool.gateway}
+    gateways = {pool.subnet.version: str(pool.way_out) for pool in network.pools if pool.way_out}
     return {
         "IPAMConfig": wish or None,
         "Links": None,

@@ -56,6 +56,45 @@ def test_default_address_pools_of_the_command_line(cold: Daemon) -> None:
         assert told in refused.stderr
 
 
+def test_settings_of_the_command_line(cold: Daemon) -> None:
+    """What they do, and where they are shown."""
+    cold.root.mkdir(exist_ok=True)
+    (cold.root / "engine.json").write_text('{"icc": true, "mtu": 1300}')
+    process = cold.popen(
+        *(NETMODEL, "engine", "run", "--bip=10.34.0.1/24", "--icc=false", "--ipv6", "--host-gateway-ip=192.0.2.1"),
+        *("--default-address-pool", "base=10.33.0.0/16,size=26", "--ip-forward=false"),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("ready")
+
+    bridge = json.loads(cold.ok("network", "inspect", "bridge"))[0]
+    assert bridge["IPAM"]["Config"][0] == {"Subnet": "10.34.0.0/24", "Gateway": "10.34.0.1"}
+    assert bridge["EnableIPv6"] is True
+    assert bridge["Options"]["com.docker.network.driver.mtu"] == "1300"
+    assert cold.ok("engine", "status").splitlines()[-1].split(maxsplit=1)[1] == (
+        "bip=10.34.0.1/24, icc=false, ipv6=true, mtu=1300, "
+        'default-address-pools=[{"base": "10.33.0.0/16", "size": 26}], ip-forward=false, '
+        'host-gateway-ips=["192.0.2.1"]'
+    )
+    info = cold.client.get("/info")
+    assert info["DefaultAddressPools"] == [{"Base": "10.33.0.0/16", "Size": 26}]
+    assert info["FirewallBackend"] == {"Driver": "nftables"}
+    assert info["IPv4Forwarding"] is False
+    assert any("setting ip-forward=false leaves it so" in warning for warning in info["Warnings"])
+    process.terminate()
+    process.communicate(timeout=30)
+
+    for options, told in (
+        (("--bip", "10.34.0.1"), "--bip: '10.34.0.1' is not an IPv4 address with its prefix length"),
+        (("--iptables=false",), "--iptables: false: without rules of ours"),
+        (("--bridge=lan0",), "setting bridge=lan0: there is no such link on this host"),
+        (("--bridge=none", "--bip=10.34.0.1/24"), "settings bridge=none and bip=10.34.0.1/24 exclude each other"),
+    ):
+        refused = cold.netmodel("engine", "run", *options)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert told in refused.stderr
+
+
 def test_many_first_commands_start_one(cold: Daemon) -> None:
     clients = [cold.popen(NETMODEL, "network", "ls", "-q") for _ in range(5)]
 

@@ -10,7 +10,7 @@ import pytest
 
 from ipam import DefaultPool
 from netmodel.engine import Engine
-from netmodel.engine.settings import Settings, read_settings
+from netmodel.engine.settings import Settings, read_settings, said, settings_of
 from netmodel.errors import Invalid, NetmodelError
 from netmodel.model import NetworkConfig, PoolConfig
 from tests.netmodel.engine.conftest import clean_up
@@ -37,6 +37,25 @@ def test_without_a_file_all_is_as_usual(tmp_path: Path) -> None:
         ('{"default-address-pools": [{"base": "10.0.0.1/8", "size": 24}]}', "host bits", '"base"'),
         ('{"default-address-pools": [{"base": "10.0.0.0/24", "size": 16}]}', "no subnet of size /16 fits", '"base"'),
         ('{"default-network-opts": {"bridge": {"a": 1}}}', "not options by driver", '"bridge"'),
+        ('{"icc": "false"}', 'icc: "false" is neither true nor false', "without quotes"),
+        ('{"iptables": false}', "iptables: false: without rules of ours there would be no isolation", "ip-masq"),
+        ('{"ip6tables": 0}', "ip6tables: 0 is neither true nor false", "without quotes"),
+        ('{"mtu": 67}', "mtu: 67 is not a number of bytes from 68 to 65535", "default route"),
+        ('{"mtu": true}', "mtu: true is not a number of bytes", "default route"),
+        ('{"bridge": "a/b"}', "bridge: 'a/b' is no name for a link", "15 bytes"),
+        ('{"bip": 10}', "bip: 10 is no text", "in quotes"),
+        ('{"bip": "10.0.0.1"}', "bip: '10.0.0.1' is not an IPv4 address with its prefix length", "10.200.0.1/24"),
+        ('{"bip": "10.0.0.0/24"}', "bip: 10.0.0.0/24 is a subnet, not an address in one", "10.200.0.1/24"),
+        ('{"bip": "fd00::1/64"}', "bip: 'fd00::1/64' is not an IPv4 address", "10.200.0.1/24"),
+        ('{"bip6": "10.0.0.1/24"}', "bip6: '10.0.0.1/24' is not an IPv6 address", "fd00:200::1/64"),
+        ('{"fixed-cidr": "10.0.0.1/24"}', "fixed-cidr: 10.0.0.1/24 has host bits set", "no bits beyond"),
+        ('{"fixed-cidr": "fd00::/64"}', "fixed-cidr: fd00::/64 is not an IPv4 subnet", ""),
+        ('{"default-gateway": "fd00::1"}', "default-gateway: 'fd00::1' is not an IPv4 address", ""),
+        ('{"ip": "eth0"}', "ip: 'eth0' is not an IP address", ""),
+        ('{"bridge-accept-fwmark": "5/3"}', "no packet has the mark 5/3", "0x10/0xff"),
+        ('{"bridge-accept-fwmark": 2}', "bridge-accept-fwmark: 2 is no text", "in quotes"),
+        ('{"host-gateway-ips": "10.0.0.1"}', "host-gateway-ips: not a list", "192.0.2.1"),
+        ('{"host-gateway-ips": ["10.0.0.1", "10.0.0.2"]}', "two IPv4 addresses: 10.0.0.1, 10.0.0.2", "each family"),
     ],
 )
 def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: str, hint: str) -> None:
@@ -49,6 +68,23 @@ def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: 
     assert str(path) in str(refused.value)
     assert message in str(refused.value)
     assert hint in refused.value.hint
+
+
+def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "engine.json"
+    path.write_text('{"icc": false, "bip": "10.40.0.1/24", "host-gateway-ips": ["192.0.2.1"], "iptables": true}')
+    file = read_settings(path)
+    line = settings_of({"icc": True, "mtu": 1400, "bridge-accept-fwmark": "0x10/0xff"}, "--")
+
+    assert said(file.overridden_by(line)) == {
+        "icc": True,
+        "bip": "10.40.0.1/24",
+        "mtu": 1400,
+        "host-gateway-ips": ["192.0.2.1"],
+        "bridge-accept-fwmark": "0x10/0xff",
+    }
+    assert said(file.overridden_by(None)) == said(file)
+    assert said(Settings()) == {}
 
 
 @pytest.mark.kernel

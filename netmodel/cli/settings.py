@@ -1,0 +1,55 @@
+"""The options of `engine run` that are settings: dockerd's names, and the keys of engine.json that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Key in engine.json, option where it is called otherwise, kind of value, help.
+_SETTINGS: tuple[tuple[str, str, str, str], ...] = (
+    ("bridge", "", "NAME", "Existing bridge of the default network, or none to have no such network"),
+    ("bip", "", "ADDRESS/LENGTH", "IPv4 address and subnet of the default network's bridge"),
+    ("bip6", "", "ADDRESS/LENGTH", "IPv6 address and subnet of the default network's bridge"),
+    ("fixed-cidr", "", "SUBNET", "Where IPv4 addresses on the default network come from"),
+    ("fixed-cidr-v6", "", "SUBNET", "Where IPv6 addresses on the default network come from"),
+    ("default-gateway", "", "ADDRESS", "Another way out of the default network than the host"),
+    ("default-gateway-v6", "", "ADDRESS", "The same for IPv6"),
+    ("ip", "", "ADDRESS", "Address of the host for ports published without one from the default network"),
+    ("icc", "", "flag", "Whether containers on the default network reach each other [true]"),
+    ("ip-masq", "", "flag", "Whether the outside sees those by the host's address [true]"),
+    ("ipv6", "", "flag", "IPv6 on the default network [false]"),
+    ("mtu", "", "number", "MTU of the default network, in bytes"),
+    ("ip-forward", "", "flag", "Let this host forward packets when a network needs it [true]"),
+    ("allow-direct-routing", "", "flag", "Published ports are reached at containers' own addresses, too [false]"),
+    ("bridge-accept-fwmark", "", "MARK[/MASK]", "Packets with this mark reach every port of bridge networks"),
+    ("host-gateway-ips", "host-gateway-ip", "ADDRESS", "What host-gateway means in --add-host; one of each family"),
+    ("iptables", "", "flag", "Only true: the firewall is one nft table of the engine's own"),
+    ("ip6tables", "", "flag", "The same for IPv6"),
+)
+
+
+def setting_options(function: F) -> F:
+    for key, name, kind, text in reversed(_SETTINGS):
+        option, value = f"--{name or key}", key.replace("-", "_")
+        if kind == "flag":  # as dockerd's: --ipv6, --icc=false
+            made = click.option(option, value, type=bool, is_flag=False, flag_value=True, default=None, help=text)
+        elif kind == "number":
+            made = click.option(option, value, type=int, default=None, metavar="BYTES", help=text)
+        else:
+            made = click.option(option, value, multiple=key.endswith("s"), default=None, metavar=kind, help=text)
+        function = made(function)
+    return function
+
+
+def settings_said(o: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were given, as engine.json would have them."""
+    said = {key: o[key.replace("-", "_")] for key, _, _, _ in _SETTINGS}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in said.items()
+        if value not in (None, ())
+    }

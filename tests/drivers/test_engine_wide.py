@@ -1,0 +1,132 @@
+"""What an engine's settings do to all of its bridge networks, as packets find it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from drivers.firewall import Mark
+from drivers.kernel.sysctl import read_sysctl, write_sysctl
+from tests.drivers.wires import DROPPED_S, Stack, an_endpoint, anywhere, ask, configure, loopback, ping, route, serving
+from tests.support.box import Box
+
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("bridge_nf")]
+Boxes = Callable[[str], Box]
+V4, V6 = ("10.1.0.0/24", "10.1.0.2/24"), ("fd01::/64", "fd01::2/64")
+
+
+@contextmanager
+def an_engine(**settings: object) -> Iterator[Stack]:
+    stack = Stack(**settings)  # type: ignore[arg-type]
+    try:
+        yield stack
+    finally:
+        stack.close()
+
+
+def reachable(remote: Box) -> None:
+    route(remote, "10.0.0.0/8", "192.0.2.1")
+    route(remote, "fd00::/8", "2001:db8:2::1")
+
+
+def test_direct_routing_opens_published_ports_to_everybody(remote: Box, box: Boxes) -> None:
+    """allow-direct-routing: at the containers' own addresses; what is not published, or for the host alone, stays shut."""
+    a, b = box("a"), box("b")
+    reachable(remote)
+    with an_engine(direct_routing=True) as stack, serving(a), serving(a, 81), serving(a, 82):
+        network = stack.network("n", V4[0], V6[0])
+        endpoint = stack.attach(network, a, V4[1], V6[1])
+        stack.attach(stack.network("two", "10.2.0.0/24"), b, "10.2.0.2/24")
+
+        ports = stack.bridge.publish(network, endpoint, [anywhere(8080), loopback(8082, to=82)])
+
+        assert ask(remote, "10.1.0.2") == "a heard 192.0.2.2"
+        assert ask(remote, "fd01::2") == "a heard 2001:db8:2::2"
+        assert ask(b, "10.1.0.2").startswith("a heard ")
+        assert ask(remote, "192.0.2.1", 8080) == "a heard 192.0.2.2"
+        assert ask(remote, "10.1.0.2", 81, timeout_s=DROPPED_S) == "silence"
+        assert ask(remote, "10.1.0.2", 82, timeout_s=DROPPED_S) == "silence"
+        assert ping(remote, "10.1.0.2", timeout_s=DROPPED_S) is None
+        stack.bridge.unpublish(network, endpoint, ports)
+        assert ask(remote, "10.1.0.2", timeout_s=DROPPED_S) == "silence"
+        assert stack.firewall.opened() == frozenset()
+
+
+def test_direct_routing_leads_into_no_internal_network(remote: Box, box: Boxes) -> None:
+    a = box("a")
+    reachable(remote)
+    with an_engine(direct_routing=True) as stack, serving(a):
+        network = stack.network("n", V4[0], internal=True, **{"netmodel.bridge.publish_to_host": "true"})
+        endpoint = stack.attach(network, a, V4[1])
+        stack.bridge.publish(network, endpoint, [anywhere(8080)])
+
+        assert ask(remote, "10.1.0.2", timeout_s=DROPPED_S) == "silence"
+
+
+def test_packets_with_the_accepted_mark_reach_every_port(host: Box, remote: Box, box: Boxes) -> None:
+    """TestAcceptFwMark: the administrator marks what comes by a link (14 & 3 == 2); other marks change nothing."""
+    a = box("a")
+    reachable(remote)
+    with an_engine(accepted=Mark(2, 3)) as stack, serving(a):
+        stack.attach(stack.network("n", V4[0], V6[0]), a, V4[1], V6[1])
+        stack.attach(stack.network("inner", "10.3.0.0/24", internal=True), a, "10.3.0.2/24")
+
+        for mark in ("", "0xd"):
+            if mark:
+                set_mark(host, mark)
+            assert ask(remote, "10.1.0.2", timeout_s=DROPPED_S) == "silence"
+            assert ask(remote, "fd01::2", udp=True, timeout_s=DROPPED_S) == "silence"
+            assert ping(remote, "10.1.0.2", timeout_s=DROPPED_S) is None
+        set_mark(host, "0xe")
+        assert ask(remote, "10.1.0.2") == "a heard 192.0.2.2"
+        assert ask(remote, "fd01::2", udp=True) == "a heard 2001:db8:2::2"
+        assert ping(remote, "10.1.0.2") is not None
+        assert ask(remote, "10.3.0.2", timeout_s=DROPPED_S) == "silence"
+
+
+def set_mark(host: Box, mark: str) -> None:
+    host.run("nft", "add", "table", "inet", "marks")
+    host.run("nft", "add", "chain", "inet", "marks", "c", "{ type filter hook prerouting priority raw; }")
+    host.run("nft", "flush", "chain", "inet", "marks", "c")
+    host.run("nft", "add", "rule", "inet", "marks", "c", "iifname", "wan2", "meta", "mark", "set", mark)
+
+
+def test_forwarding_is_left_off_and_said_to_be(host: Box, remote: Box, box: Boxes) -> None:
+    """ip-forward: false."""
+    a = box("a")
+    write_sysctl("net/ipv4/ip_forward", "0")
+    with an_engine(may_forward=False) as stack, serving(remote):
+        network = stack.network("n", V4[0])
+        stack.attach(network, a, V4[1])
+        inner = stack.network("inner", "10.3.0.0/24", internal=True)
+
+        assert read_sysctl("net/ipv4/ip_forward") == "0"
+        assert stack.bridge.forwarding_changed == ()
+        assert [one for one in stack.bridge.advice(network) if "net.ipv4.ip_forward of this host is off" in one]
+        assert stack.bridge.advice(inner) == []
+        assert ask(a, "192.0.2.2", timeout_s=DROPPED_S) == "silence"
+        write_sysctl("net/ipv4/ip_forward", "1")
+        assert stack.bridge.advice(network) == []
+        assert ask(a, "192.0.2.2") == "remote heard 192.0.2.1"
+
+
+def test_another_machine_of_the_network_may_be_the_way_out(host: Box, box: Boxes) -> None:
+    """default-gateway: containers send what leaves the network to it, and still meet the host."""
+    a, router = box("a"), box("router")
+    router.run("ip", "address", "add", "198.51.100.9/32", "dev", "lo")
+    with an_engine() as stack, serving(host), serving(router):
+        network = stack.network("n", V4[0])
+        pools = tuple(replace(pool, way_out=ip_address("10.1.0.9")) for pool in network.pools)
+        stack.attach(network, router, "10.1.0.9/24")
+        endpoint = an_endpoint(network, a, V4[1])
+        attachment = stack.bridge.join(replace(network, pools=pools), endpoint, a.path)
+        configure(a, endpoint, attachment)
+        stack.bridge.wait_until_carried(network, endpoint)
+
+        assert attachment.gateways == (ip_address("10.1.0.9"),)
+        assert ask(a, "198.51.100.9") == "router heard 10.1.0.2"
+        assert ask(a, "10.1.0.1") == "host heard 10.1.0.2"
