@@ -66,10 +66,10 @@ class Bridge:
     Args:
         host: Opened in the host's namespace.
         root_id: Eight hexadecimal digits; in the tag of every link we make.
-    """
-
         direct_routing: Published ports are reached from everywhere at the containers' own addresses, too.
         may_forward: Let the host forward packets where it does not yet.
+    """
+
     name: str = "bridge"
     scope: Literal["local", "global"] = "local"
     wants_pools = True
@@ -91,10 +91,10 @@ class Bridge:
         self._nft = firewall.nft
         self._reaper = reaper
         self._root_id = root_id
-        self._publisher = Publisher(firewall)
-        self._forwarding_changed: list[str] = []
         self._direct_routing = direct_routing
         self._may_forward = may_forward
+        self._publisher = Publisher(firewall)
+        self._forwarding_changed: list[str] = []
         self._ipv6 = Path("/proc/sys/net/ipv6").exists()
 
     @property
@@ -208,8 +208,6 @@ class Bridge:
 
     def advice(self, network: Network[Options]) -> list[str]:
         """What works, but not as one would wish."""
-        link = self._host.link(bridge_name(network))
-        outside = self._mtu_outside(network)
         return [*self._advice_on_forwarding(network), *self._advice_on_mtu(network)]
 
     def _advice_on_forwarding(self, network: Network[Options]) -> list[str]:
@@ -220,6 +218,8 @@ class Bridge:
         return [f"network {network.name} leads nowhere and publishes nothing: {one} of this host is off" for one in off]
 
     def _advice_on_mtu(self, network: Network[Options]) -> list[str]:
+        link = self._host.link(bridge_name(network))
+        outside = self._mtu_outside(network)
         if link is None or not 0 < outside < link.mtu:
             return []
         sizes = f"an MTU of {link.mtu}, the way out of this host one of {outside}"
@@ -441,6 +441,9 @@ class Bridge:
         """Let go of ports and sockets; networks, links and rules stay."""
         self._publisher.close()
 
+    def _rules(self, network: Network[Options]) -> NetworkRules:
+        return replace(rules_of(network), open_to_all=self._direct_routing and not network.internal)
+
     def _tag(self, kind: str, object_id: str) -> str:
         return f"netmodel:{self._root_id}:{kind}:{object_id}"
 
@@ -448,9 +451,6 @@ class Bridge:
 def bridge_name(network: Network[Options]) -> str:
     return network.options.name or f"br-{network.id[:12]}"
 
-
-    def _rules(self, network: Network[Options]) -> NetworkRules:
-        return replace(rules_of(network), open_to_all=self._direct_routing and not network.internal)
 
 def veth_name(endpoint: Endpoint) -> str:
     return f"nm{endpoint.id[:12]}"
@@ -529,7 +529,8 @@ def _with_default_address(network: Network[Options], port: PortBinding) -> PortB
 
 def _gateways_of(network: Network[Options], endpoint: Endpoint) -> tuple[IPAddress, ...]:
     families = {address.version for address in endpoint.addresses}
-    return tuple(pool.gateway for pool in network.pools if pool.gateway and pool.gateway.version in families)
+    ways = [pool.way_out or pool.gateway for pool in network.pools if pool.subnet.version in families]
+    return tuple(way for way in ways if way is not None)
 
 
 def _mac_of(network_id: str) -> str:

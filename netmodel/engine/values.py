@@ -176,6 +176,6 @@ class Info:
     containers_stopped: int
     images: int
     networks: int
-    warnings: tuple[str, ...] = ()
     settings: Mapping[str, Any]  # by their keys in engine.json, those that somebody said
     forwards: bool  # IPv4 packets between links of the host
+    warnings: tuple[str, ...] = ()
