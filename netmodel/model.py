@@ -418,6 +418,8 @@ class Container:
     """A container as it is.
 
     Args:
+        users: Whose user namespace it has, beside its sandbox's owner's: another container's id, whose processes or
+            IPC it shares; "" is its own, or that owner's.
         idmap_base: Where its private range of 65,536 host ids begins; None is the host's user namespace.
         sandbox: Whose sandbox it uses: its own id, another container's, or "host".
         ports: What is published, each with the host port it got.
@@ -427,8 +429,6 @@ class Container:
     """
 
     id: str
-        users: Whose user namespace it has, beside its sandbox's owner's: another container's id, whose processes or
-            IPC it shares; "" is its own, or that owner's.
     name: str
     config: ContainerConfig
     created_at: datetime
@@ -441,6 +441,7 @@ class Container:
     removing: bool = False
     restart_count: int = 0
     stopped: bool = False
+    users: str = ""
 
 
 # --- volumes ----------------------------------------------------------------------------------
@@ -450,7 +451,6 @@ class Container:
 class Volume:
     config: VolumeConfig
     created_at: datetime
-    users: str = ""
     anonymous: bool = False
 
     @property

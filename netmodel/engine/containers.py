@@ -75,8 +75,8 @@ class Containers:
         image = self._resolve(config.image)
         container_id = new_id()
         owner = self._owner(config)
-        with ExitStack() as undo:
         others = lenders(core, config)
+        with ExitStack() as undo:
             shared_with = [*([owner] if owner else []), *others]
             undo.enter_context(core.locks.containers([container_id, *(one.id for one in shared_with)]))
             networks = self._networks(config)
