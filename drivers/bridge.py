@@ -374,7 +374,7 @@ class Bridge:
         rules = rules_of(network)
         ports = ports_of(rules, endpoint, [_with_default_address(network, binding)])
         return [
-            (port, HOST_ONLY if _is_for_host(network, port) else seen.of_port(rules.bridge, port)) for port in reached
+            (port, HOST_ONLY if _is_for_host(network, port) else seen.of_port(rules.bridge, port)) for port in ports
         ]
 
     def _prepare_turnaround(self, endpoint: Endpoint) -> None:

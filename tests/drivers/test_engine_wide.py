@@ -34,7 +34,7 @@ def reachable(remote: Box) -> None:
 
 
 def test_direct_routing_opens_published_ports_to_everybody(remote: Box, box: Boxes) -> None:
-    """allow-direct-routing: at the containers' own addresses; what is not published, or for the host alone, stays shut."""
+    """allow-direct-routing: what is not published, or for the host alone, stays shut."""
     a, b = box("a"), box("b")
     reachable(remote)
     with an_engine(direct_routing=True) as stack, serving(a), serving(a, 81), serving(a, 82):

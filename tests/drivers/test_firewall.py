@@ -89,7 +89,7 @@ def test_golden_accepted_mark(nft: NftWorker) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "010", "1/", "1/2/3", "0x100000000", "1/0x100000000", "5/3"])
 def test_no_marks(text: str) -> None:
-    with pytest.raises(ValueError, match="mark|MARK"):
+    with pytest.raises(ValueError, match=r"mark|MARK"):
         Mark.read(text)
 
 
