@@ -1,9 +1,11 @@
 """Images: what containers have as their root: the machine itself, directories, archives, and layers from anywhere."""
 
+from runtime.images.commit import Written
 from runtime.images.errors import (
     BadImage,
     BlobDamaged,
     BlobMissing,
+    CannotCommit,
     ImageInUse,
     ImageNotFound,
     InvalidImageName,
@@ -23,6 +25,7 @@ __all__ = [
     "BadImage",
     "BlobDamaged",
     "BlobMissing",
+    "CannotCommit",
     "Details",
     "Healthcheck",
     "Image",
@@ -38,4 +41,5 @@ __all__ = [
     "TooLarge",
     "UnpackFailed",
     "UnsafeArchive",
+    "Written",
 ]

@@ -95,7 +95,7 @@ def plain(diff_id: str, comment: str, changes: Mapping[str, Any] | None = None) 
         changes: Members of its "config", as CMD and ENV.
     """
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    inner = {"Env": [f"PATH={DEFAULT_PATH}"], "Cmd": ["/bin/sh"], **(changes or {})}
+    inner = {**empty(), **(changes or {})}
     return dumps(
         {
             "architecture": architecture(),
@@ -106,6 +106,11 @@ def plain(diff_id: str, comment: str, changes: Mapping[str, Any] | None = None) 
             "history": [{"created": now, "created_by": "netmodel import", "comment": comment}],
         }
     )
+
+
+def empty() -> dict[str, Any]:
+    """The "config" of an image of which nothing is known."""
+    return {"Env": [f"PATH={DEFAULT_PATH}"], "Cmd": ["/bin/sh"]}
 
 
 def dumps(value: Any) -> bytes:

@@ -103,6 +103,12 @@ class NotKept(RuntimeFault):
         )
 
 
+class CannotCommit(RuntimeFault):
+    """A container whose files cannot become an image."""
+
+    kind = "conflict"
+
+
 def available(names: Sequence[str]) -> str:
     """The hint of ImageNotFound."""
     shown = list(names[:12]) + (["..."] if len(names) > 12 else [])

@@ -12,25 +12,32 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from runtime.images.errors import UnpackFailed
 from runtime.images.graphdriver.overlay import OPAQUE
 from runtime.images.stream import CHUNK
 from runtime.kernel.beneath import open_beneath
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 _KEPT_XATTRS = ("user.", "security.capability")
+# Source: Linux Documentation/filesystems/overlayfs.rst, "Renaming directories" and "Metadata only copy up".
+_LEFT_BELOW = ("trusted.overlay.redirect", "trusted.overlay.metacopy")
 END = bytes(2 * tarfile.BLOCKSIZE)
 
 
-def pack(root: int, *, as_layer: bool = False) -> Iterator[bytes]:
+def pack(root: int, *, as_layer: bool = False, shift: int = 0) -> Iterator[bytes]:
     """Everything below a directory, entering neither links nor mounts; sockets are left out.
 
     Args:
         root: A descriptor of the directory, open until the last piece is taken.
         as_layer: Translate overlay's signs of what is taken away to those that archives have for it.
+        shift: Taken from each owner and group of at least that.
+
+    Raises:
+        UnpackFailed: Overlay has left the content of something below, as only kernels do that are told to.
     """
     readable = os.open(".", _DIRECTORY | os.O_CLOEXEC, dir_fd=root)  # that of a mount only stands for a place
     try:
-        yield from _Packing(as_layer).directory(readable, ".")
+        yield from _Packing(as_layer, shift).directory(readable, ".")
     finally:
         os.close(readable)
     yield END
@@ -51,10 +58,11 @@ def padding(size: int) -> bytes:
 @dataclass(slots=True)
 class _Packing:
     as_layer: bool
+    shift: int
     seen: dict[tuple[int, int], str] = field(default_factory=dict)  # of files with several names: the first one
 
     def directory(self, directory: int, path: str) -> Iterator[bytes]:
-        yield _header(path + "/", os.fstat(directory), xattrs=_xattrs(directory))
+        yield self._header(path + "/", os.fstat(directory), xattrs=self._xattrs(directory, path))
         if self.as_layer and _is_opaque(directory):
             yield header(f"{path}/.wh..wh..opq", 0)
         for name in sorted(os.listdir(directory)):
@@ -72,7 +80,7 @@ class _Packing:
                 if error.errno not in (errno.EXDEV, errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                     raise
                 if error.errno == errno.EXDEV:  # what is mounted there is not the container's
-                    yield _header(path + "/", status)
+                    yield self._header(path + "/", status)
                 return
             try:
                 yield from self.directory(inner, path)
@@ -81,18 +89,18 @@ class _Packing:
         elif stat.S_ISREG(status.st_mode):
             yield from self._file(directory, name, path, status)
         elif stat.S_ISLNK(status.st_mode):
-            yield _header(path, status, link=os.readlink(name, dir_fd=directory))
+            yield self._header(path, status, link=os.readlink(name, dir_fd=directory))
         elif stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
             if self.as_layer:
                 above, _, last = path.rpartition("/")
                 yield header(f"{above}/.wh.{last}", 0)
         elif not stat.S_ISSOCK(status.st_mode):
-            yield _header(path, status)
+            yield self._header(path, status)
 
     def _file(self, directory: int, name: str, path: str, status: os.stat_result) -> Iterator[bytes]:
         identity = (status.st_dev, status.st_ino)
         if status.st_nlink > 1 and identity in self.seen:
-            yield _header(path, status, first=self.seen[identity])
+            yield self._header(path, status, first=self.seen[identity])
             return
         try:
             descriptor = open_beneath(directory, name, os.O_RDONLY | os.O_NONBLOCK)
@@ -106,7 +114,7 @@ class _Packing:
                 return
             if status.st_nlink > 1:
                 self.seen[identity] = path
-            yield _header(path, status, xattrs=_xattrs(descriptor))
+            yield self._header(path, status, xattrs=self._xattrs(descriptor, path))
             left = status.st_size
             while left:
                 piece = os.read(descriptor, min(left, CHUNK))
@@ -118,13 +126,41 @@ class _Packing:
         finally:
             os.close(descriptor)
 
+    def _header(
+        self,
+        path: str,
+        status: os.stat_result,
+        *,
+        link: str = "",
+        first: str = "",
+        xattrs: dict[str, str] | None = None,
+    ) -> bytes:
+        info = tarfile.TarInfo(path.removeprefix("./") or "./")
+        info.uid, info.gid = self._owner(status.st_uid), self._owner(status.st_gid)
+        return _filled(info, status, link, first, xattrs)
 
-def _header(
-    path: str, status: os.stat_result, *, link: str = "", first: str = "", xattrs: dict[str, str] | None = None
+    def _owner(self, number: int) -> int:
+        return number - self.shift if number >= self.shift else number
+
+    def _xattrs(self, descriptor: int, path: str) -> dict[str, str]:
+        names = _names(descriptor)
+        if self.as_layer and any(name in names for name in _LEFT_BELOW):
+            raise UnpackFailed(
+                path,
+                "overlay keeps only a reference to what is below",
+                "set redirect_dir and metacopy of /sys/module/overlay/parameters to N before containers are made",
+            )
+        return {
+            name: os.getxattr(descriptor, name).decode("utf-8", "surrogateescape")
+            for name in names
+            if name.startswith(_KEPT_XATTRS)
+        }
+
+
+def _filled(
+    info: tarfile.TarInfo, status: os.stat_result, link: str, first: str, xattrs: dict[str, str] | None
 ) -> bytes:
-    info = tarfile.TarInfo(path.removeprefix("./") or "./")
-    info.mode = stat.S_IMODE(status.st_mode)
-    info.uid, info.gid, info.mtime = status.st_uid, status.st_gid, int(status.st_mtime)
+    info.mode, info.mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
     if first:
         info.type, info.linkname = tarfile.LNKTYPE, first.removeprefix("./")
     elif stat.S_ISDIR(status.st_mode):
@@ -143,16 +179,11 @@ def _header(
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
-def _xattrs(descriptor: int) -> dict[str, str]:
+def _names(descriptor: int) -> list[str]:
     try:
-        names = os.listxattr(descriptor)
+        return os.listxattr(descriptor)
     except OSError:  # this file system has none
-        return {}
-    return {
-        name: os.getxattr(descriptor, name).decode("utf-8", "surrogateescape")
-        for name in names
-        if name.startswith(_KEPT_XATTRS)
-    }
+        return []
 
 
 def _is_opaque(directory: int) -> bool:

@@ -21,12 +21,21 @@ from pathlib import Path
 from typing import Any
 
 from runtime.images import blobs as blob_store
+from runtime.images import commit, host, load, save
 from runtime.images import config as configs
-from runtime.images import host, load, save
 from runtime.images import layers as layer_store
 from runtime.images.blobs import Blobs, hex_of
 from runtime.images.catalog import Catalog, ImageRecord, LayerRecord
-from runtime.images.errors import BadImage, BlobDamaged, ImageNotFound, InvalidImageName, UnpackFailed, available
+from runtime.images.commit import Written
+from runtime.images.errors import (
+    BadImage,
+    BlobDamaged,
+    CannotCommit,
+    ImageNotFound,
+    InvalidImageName,
+    UnpackFailed,
+    available,
+)
 from runtime.images.flat import FlatImages
 from runtime.images.graphdriver import choose
 from runtime.images.image import Image
@@ -249,6 +258,31 @@ class Images:
             for name in names:
                 self.catalog.name(name, record.id)
             return self.image(record)
+
+    def commit(self, ref: str, written: Written, name: str = "") -> Image:
+        """Make an image of what a container has written on the image of this name, id or path.
+
+        Args:
+            name: "" leaves it without.
+
+        Raises:
+            InvalidImageName, ImageNotFound, UnpackFailed.
+            CannotCommit: A container of the machine itself has nothing that could be given away.
+        """
+        tag = _checked(name) if name else ""
+        if host.is_meant(ref):
+            raise CannotCommit(
+                "a container of the machine itself has no image to build on",
+                "take its files with netmodel export or cp",
+            )
+        with self.removal.working():
+            base = None if ref.startswith(("/", ".")) else self.find(ref)
+            if base is not None and all(layer.blob for layer in base.layers):
+                config, layers, fresh = commit.on_top(self.blobs, base, written)
+            else:
+                config, layers, fresh = commit.flattened(self.blobs, self.resolve(ref).layers, written)
+            self.removal.consider(blobs=fresh)  # should it fail
+            return self.register(config, layers, "the container", names=(tag,) if tag else ())
 
     def record(self, config: bytes, layers: Sequence[str], source: str, *, media_types: bool = True) -> ImageRecord:
         """What an image of this configuration and these blobs is to be, its configuration kept.

@@ -38,6 +38,16 @@ class Source(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
+class Joined:
+    """Pieces to be read as a stream; a read gives what there is, however much was asked for."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def read(self, size: int, /) -> bytes:
+        return next((piece for piece in self._pieces if piece), b"")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What an archive may unpack to.

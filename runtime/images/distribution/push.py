@@ -19,7 +19,7 @@ from runtime.images.reference import Reference
 from runtime.images.registry import RegistryFailed, Repository
 from runtime.images.save import manifest_of
 from runtime.images.store import Images, short
-from runtime.images.stream import CHUNK
+from runtime.images.stream import CHUNK, Joined
 
 _PARALLEL = 3
 _LEVEL = 6  # as gzip's own
@@ -113,7 +113,7 @@ class Push(Transfer):
 
     def _compress(self, layer: LayerRecord) -> LayerRecord:
         with self._images.blobs.open(layer.blob) as plain:
-            blob = self._images.blobs.receive(_Joined(_gzip(plain)))
+            blob = self._images.blobs.receive(Joined(_gzip(plain)))
         return replace(layer, blob=blob, media_type=layer_type("gzip"))
 
 
@@ -123,16 +123,6 @@ def _gzip(plain: BinaryIO) -> Iterator[bytes]:
     while piece := plain.read(CHUNK):
         yield packer.compress(piece)
     yield packer.flush()
-
-
-class _Joined:
-    """Pieces to be read as a stream."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-
-    def read(self, size: int, /) -> bytes:
-        return next((piece for piece in self._pieces if piece), b"")
 
 
 class _Counted:
