@@ -349,7 +349,7 @@ class ContainerConfig:
     devices: tuple[DeviceConfig, ...] = ()
     device_rules: tuple[str, ...] = ()
     oom_score_adj: int | None = None
-    userns_mode: str = ""  # "host", or "keep-id:uid=1000,gid=1000": a private one in which these are the host's
+    userns_mode: str = ""  # As netmodel/userns.py has them
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)

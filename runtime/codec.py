@@ -45,7 +45,7 @@ def decode_container(data: Mapping[str, Any]) -> ContainerSpec:
     """
     fields = _tuples(data)
     idmap = fields.get("idmap")
-    fields["idmap"] = None if idmap is None else IdMap(**idmap)
+    fields["idmap"] = None if idmap is None else IdMap(**_tuples(idmap))
     fields["process"] = decode_process(data["process"])
     fields["rootfs"] = decode_rootfs(data["rootfs"])
     fields["mounts"] = tuple(decode_mount(item) for item in data.get("mounts", ()))

@@ -18,12 +18,25 @@ class IdMap:
 
     Args:
         keep_uid, keep_gid: But for this one, which is the same on the host; never 0.
+        uids, gids: Instead of all that, lines of first id inside, first id on the host, how many; 0 is base in both.
     """
 
     base: int
     size: int = 65536
     keep_uid: int | None = None
     keep_gid: int | None = None
+    uids: tuple[tuple[int, int, int], ...] = ()
+    gids: tuple[tuple[int, int, int], ...] = ()
+
+    def lines(self, kind: Literal["uid", "gid"]) -> tuple[tuple[int, int, int], ...]:
+        """The whole map, as the kernel takes it."""
+        chosen, kept = (self.uids, self.keep_uid) if kind == "uid" else (self.gids, self.keep_gid)
+        if chosen:
+            return chosen
+        if kept is None:
+            return ((0, self.base, self.size),)
+        parts = ((0, self.base, kept), (kept, kept, 1), (kept + 1, self.base + kept + 1, self.size - kept - 1))
+        return tuple(part for part in parts if part[2] > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

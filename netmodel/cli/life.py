@@ -25,7 +25,7 @@ _OPTIONS = (
     click.option("--init", is_flag=True, help="A small first process passes signals on and reaps"),
     click.option("--log-driver", default="", help="json-file, local or none"),
     click.option("--log-opt", multiple=True, help="max-size=10m, max-file=3"),
-    click.option("--ipc", default="", help="private, none, host or container:NAME"),
+    click.option("--ipc", default="", help="private, shareable, none, host or container:NAME"),
     click.option("--pid", default="", help="host or container:NAME"),
     click.option("--uts", default="", help="host"),
     click.option("--cgroupns", default="", help="private or host"),

@@ -29,7 +29,13 @@ _OPTIONS = (
         default=0,
         help="How readily the kernel kills it when memory is short",
     ),
-    click.option("--userns", default="", help="host: none of its own; keep-id[:uid=N,gid=N]: one id stays"),
+    click.option(
+        "--userns",
+        default="",
+        help="host: none of its own; keep-id[:uid=N,gid=N]: one id stays; auto:size=N: so many ids",
+    ),
+    click.option("--uidmap", multiple=True, help="Ids of its own choice: ID:HOST-ID[:HOW-MANY]"),
+    click.option("--gidmap", multiple=True, help="The same for groups [as --uidmap]"),
 )
 
 
@@ -54,16 +60,22 @@ def security_body(o: dict[str, Any]) -> dict[str, Any]:
         "Devices": [_device(text) for text in o["devices"]],
         "DeviceCgroupRules": list(o["device_rules"]),
         "OomScoreAdj": o["oom_score_adj"],
-        "UsernsMode": _userns(o["userns"]),
+        "UsernsMode": _userns(o["userns"], o["uidmap"], o["gidmap"]),
     }
     if len(options) < len(o["security_opt"]):
         body["MaskedPaths"] = body["ReadonlyPaths"] = []
     return body
 
 
-def _userns(mode: str) -> str:
+def _userns(mode: str, uidmaps: tuple[str, ...], gidmaps: tuple[str, ...]) -> str:
     """Ours is the id that keep-id keeps; the engine does not know who asks."""
-    return f"keep-id:uid={os.getuid()},gid={os.getgid()}" if mode == "keep-id" else mode
+    if mode == "keep-id":
+        mode = f"keep-id:uid={os.getuid()},gid={os.getgid()}"
+    if not uidmaps and not gidmaps:
+        return mode
+    if mode not in ("", "auto", "private"):
+        raise click.UsageError(f"--userns {mode} and a map of one's own exclude each other")
+    return "private:" + ",".join([*(f"uidmap={line}" for line in uidmaps), *(f"gidmap={line}" for line in gidmaps)])
 
 
 def _with_profile(option: str) -> str:

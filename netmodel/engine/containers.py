@@ -24,6 +24,7 @@ from netmodel.engine.validate import check_container
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, Forbidden, Invalid, NotFound
 from netmodel.model import Container, ContainerConfig, Endpoint, EndpointConfig, Network
+from netmodel.userns import maps_of
 from runtime.changes import Change, changes
 from runtime.images import Image, host
 
@@ -164,6 +165,11 @@ class Containers:
             return users.idmap_base
         if config.privileged or config.userns_mode == "host":
             return None
+        maps = maps_of(config.userns_mode)
+        if maps is not None:
+            self._core.id_ranges.hold(maps.taken())
+            failed.callback(self._core.id_ranges.let_go, maps.taken())
+            return maps.root
         base = self._core.id_ranges.take()
         failed.callback(self._core.id_ranges.release, base)
         return base
@@ -228,8 +234,7 @@ class Containers:
                 core.layers.delete(container.id)
             with step:
                 shutil.rmtree(self.files(container.id).directory, ignore_errors=True)
-            if container.idmap_base is not None and container.sandbox in (container.id, "host") and not container.users:
-                core.id_ranges.release(container.idmap_base)
+            core.id_ranges.give_back(container)
             if not step.failures:
                 with step:
                     core.records.delete(*endpoints, container)

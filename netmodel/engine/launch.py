@@ -14,7 +14,7 @@ from netmodel.engine.logconfig import limits_of
 from netmodel.engine.mounts import tmpfs_mounts
 from netmodel.errors import Invalid
 from netmodel.model import Container, ContainerConfig
-from netmodel.userns import kept_ids
+from netmodel.userns import kept_ids, maps_of, size_of
 from runtime.defaults import DEFAULT_CAPABILITIES, DEFAULT_READONLY_PATHS, default_masked_paths
 from runtime.images import Image
 from runtime.spec import (
@@ -109,8 +109,11 @@ def container_spec(
 def _idmap(container: Container, users: Container) -> IdMap | None:
     if container.idmap_base is None:
         return None
-    uid, gid = kept_ids(users.config.userns_mode) or (None, None)
-    return IdMap(base=container.idmap_base, keep_uid=uid, keep_gid=gid)
+    mode = users.config.userns_mode
+    if (maps := maps_of(mode)) is not None:
+        return IdMap(base=container.idmap_base, uids=maps.uids, gids=maps.gids)
+    uid, gid = kept_ids(mode) or (None, None)
+    return IdMap(base=container.idmap_base, size=size_of(mode), keep_uid=uid, keep_gid=gid)
 
 
 def process_of(config: ContainerConfig, image: Image, hostname: str) -> Process:

@@ -12,10 +12,10 @@ from datetime import datetime
 from netmodel.engine.lifecycle import Lifecycle
 from netmodel.errors import Invalid, MissingFeature
 from netmodel.model import Container
+from netmodel.userns import Line
 
 _TITLES = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
 _TICKS = os.sysconf("SC_CLK_TCK")
-_IDS = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,12 @@ def processes(lifecycle: Lifecycle, container: Container, ps_args: str) -> Proce
     if ps_args not in ("", "-ef"):
         return _by_ps(ps_args.split(), set(pids))
     booted_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    rows = (_row(pid, container.idmap_base, booted_s) for pid in sorted(pids))
+    idmap = _uid_map(container.state.pid)
+    rows = (_row(pid, idmap, booted_s) for pid in sorted(pids))
     return Processes(_TITLES, tuple(row for row in rows if row))
 
 
-def _row(pid: int, base: int | None, booted_s: float) -> tuple[str, ...] | None:
+def _row(pid: int, idmap: Sequence[Line], booted_s: float) -> tuple[str, ...] | None:
     """Source: proc_pid_stat(5); fields count from 3 behind the name, which may hold anything."""
     try:
         with open(f"/proc/{pid}/stat") as file:
@@ -54,7 +55,7 @@ def _row(pid: int, base: int | None, booted_s: float) -> tuple[str, ...] | None:
     started_s = booted_s + int(fields[19]) / _TICKS
     lived_s = max(time.time() - started_s, 1)
     return (
-        _user(owner, base),
+        _user(owner, idmap),
         str(pid),
         fields[1],
         str(min(int(cpu_s * 100 / lived_s), 99)),
@@ -65,9 +66,22 @@ def _row(pid: int, base: int | None, booted_s: float) -> tuple[str, ...] | None:
     )
 
 
-def _user(uid: int, base: int | None) -> str:
-    inside = uid - base if base is not None and base <= uid < base + _IDS else uid
-    return "root" if inside == 0 else str(inside)
+def _uid_map(pid: int) -> list[Line]:
+    """As the kernel tells it to somebody of the host: user_namespaces(7)."""
+    try:
+        with open(f"/proc/{pid}/uid_map") as file:
+            rows = [line.split() for line in file]
+    except OSError:
+        return []  # it has just ended
+    return [(int(first), int(outside), int(count)) for first, outside, count in rows]
+
+
+def _user(uid: int, idmap: Sequence[Line]) -> str:
+    for first, outside, count in idmap:
+        if outside <= uid < outside + count:
+            uid += first - outside
+            break
+    return "root" if uid == 0 else str(uid)
 
 
 def _clock(moment_s: float) -> str:

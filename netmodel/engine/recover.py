@@ -66,7 +66,7 @@ class Recovery:
             with self._reported(f"endpoint {endpoint.id[:12]}"):
                 self.endpoints.adopt(endpoint)
         for container in self.core.records.containers:
-            if container.idmap_base is not None and not self.core.id_ranges.claim(container.idmap_base):
+            if not self.core.id_ranges.adopt(container):
                 self.warnings.append(
                     f"container {container.name} has the same user ids as one of another engine on this machine: "
                     f"create it again to part them"

@@ -20,6 +20,7 @@ from runtime.spec import ContainerSpec, TmpfsMount
 _FLAGS = {"ro": RDONLY, "nosuid": NOSUID, "nodev": NODEV, "noexec": NOEXEC}
 _OPPOSITES = ("rw", "suid", "dev", "exec")
 _HARMLESS = NOSUID | NODEV | NOEXEC
+_TTY = 5  # the group of terminals, so that write(1) and wall(1) work; the same wherever there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,9 @@ def make(spec: ContainerSpec, own_network: bool) -> list[tuple[str, int]]:
         attributes = _HARMLESS if spec.privileged else _HARMLESS | RDONLY
         made.append(("/sys", mount.new_filesystem("sysfs", attributes=attributes)))
     shm = (("size", str(spec.shm_bytes)), ("mode", "1777"))
-    pts = (("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"))
+    pts: tuple[tuple[str, str | None], ...] = (("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620"))
+    if spec.idmap is None or any(first <= _TTY < first + count for first, _, count in spec.idmap.lines("gid")):
+        pts += (("gid", str(_TTY)),)
     made.append(("/dev/pts", mount.new_filesystem("devpts", pts, NOSUID | NOEXEC)))
     if spec.ipc == "private":
         made.append(("/dev/shm", mount.new_filesystem("tmpfs", shm, _HARMLESS)))

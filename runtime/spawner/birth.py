@@ -291,23 +291,15 @@ def _open_stdio(spec: ContainerSpec, undo: ExitStack) -> _Pipes:
 def _map_ids(pid: int, idmap: IdMap | None) -> None:
     if idmap is None:
         return
-    for name, kept in (("uid_map", idmap.keep_uid), ("gid_map", idmap.keep_gid)):
+    for name, lines in (("uid_map", idmap.lines("uid")), ("gid_map", idmap.lines("gid"))):
         try:
-            _write(f"/proc/{pid}/{name}", _map(idmap, kept))
+            _write(f"/proc/{pid}/{name}", b"\n".join(b"%d %d %d" % line for line in lines))
         except OSError as error:
             raise KernelRefused(
-                f"map ids 0 to {idmap.size - 1} of the container to {idmap.base} and on",
+                f"map ids of the container to {idmap.base} and on of the host",
                 error,
                 hint="CAP_SETUID and CAP_SETGID are needed, and ids below 4294967295",
             ) from None
-
-
-def _map(idmap: IdMap, kept: int | None) -> bytes:
-    """Lines of "inside outside count"."""
-    if kept is None:
-        return b"0 %d %d" % (idmap.base, idmap.size)
-    parts = [(0, idmap.base, kept), (kept, kept, 1), (kept + 1, idmap.base + kept + 1, idmap.size - kept - 1)]
-    return b"\n".join(b"%d %d %d" % part for part in parts if part[2] > 0)
 
 
 def _write(path: str, data: bytes) -> None:

@@ -122,6 +122,15 @@ def test_limits() -> None:
     assert (host["ShmSize"], host["MemorySwap"]) == (1 << 30, -1)
 
 
+def test_maps_of_ids() -> None:
+    argv = ("--uidmap", "0:100000:1000", "--uidmap", "1000:1000", "--gidmap", "0:100000:5", "host")
+
+    assert body(*argv)["HostConfig"]["UsernsMode"] == (
+        "private:uidmap=0:100000:1000,uidmap=1000:1000,gidmap=0:100000:5"
+    )
+    assert body("--userns", "auto:size=9", "host")["HostConfig"]["UsernsMode"] == "auto:size=9"
+
+
 def test_environment_from_files_and_from_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "env"
     file.write_text("# comment\nA=file\nB=file=with=signs\nOURS\n\n")
@@ -149,6 +158,7 @@ def test_environment_from_files_and_from_ours(tmp_path: Path, monkeypatch: pytes
         (("--mount", "type=bind,src=/a", "host"), "has no target"),
         (("--mount", "target=/a,frobnicate", "host"), "'frobnicate' is not known"),
         (("--ulimit", "nofile", "host"), "ulimit 'nofile'"),
+        (("--userns", "host", "--uidmap", "0:1:1", "host"), "exclude each other"),
         (("-e", "=x", "host"), "has no name"),
         (("--env-file", "/nonexistent", "host"), "/nonexistent"),
         (("--nmae", "x", "host"), "--nmae"),
