@@ -18,15 +18,16 @@ from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Literal
 
-from drivers.api import Attachment, Endpoint, IPAddress, Network, Pool, PortBinding
+from drivers.api import Attachment, Endpoint, IPAddress, Network, Pair, Pool, PortBinding
 from drivers.bridge_options import GATEWAY_MODE, NAME, PUBLISH_TO_HOST, Options, parse
 from drivers.errors import BridgeGone, DriverError, InvalidOption, LinkTaken, NetworkFull
 from drivers.exposure import HOST_ONLY, Exposure
-from drivers.firewall import Firewall, NetworkRules, Opening, Port
+from drivers.firewall import Element, Firewall, Linked, NetworkRules, Opening, Port
 from drivers.kernel.address import IPInterface, add_address, delete_address, link_local
 from drivers.kernel.bridge import add_bridge, is_forwarding, port_settings, set_port
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import (
+    IFLA_ADDRESS,
     Link,
     add_veth,
     alias,
@@ -44,8 +45,11 @@ from drivers.kernel.netlink import Netlink
 from drivers.kernel.offload import compute_checksums
 from drivers.kernel.reaper import Reaper
 from drivers.kernel.sysctl import read_sysctl, write_sysctl
+from drivers.kernel.wire import mac
 from drivers.publishing import Publisher, ports_of
+from drivers.relayed import Relayed
 from drivers.surroundings import Surroundings, find_way_out, look_around
+from drivers.ways import ways_of
 
 # Marks a gateway's address as given by us (IFA_PROTO), so that one that an adopted bridge had
 # before is kept when the network goes.
@@ -363,18 +367,44 @@ class Bridge:
     def shut_ports(self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
         self._publisher.shut(_openings(network, endpoint, ports))
 
+    # --- endpoints that are kept apart ----------------------------------------------------------
+
+    def detour(self, network: Network[Options]) -> str:
+        """By way of the host: bridge ports that are isolated exchange no frame, and only here can a port be told."""
+        if network.options.icc:
+            return ""
+        bridge = self._bridge_of(network)
+        if bridge.alias != self._tag("bridge", network.id):
+            # One that we did not make takes another address whenever a port comes or goes, unless somebody gave it one.
+            self._host.apply(
+                [change(bridge.name, f"keep the address of {bridge.name}", [mac(IFLA_ADDRESS, bridge.mac)])]
+            )
+        return bridge.mac
+
+    def allow(self, network: Network[Options], pairs: Sequence[Pair]) -> None:
+        self._firewall.publish([Linked(pair) for pair in pairs])
+
+    def forbid(self, network: Network[Options], pairs: Sequence[Pair]) -> None:
+        self._firewall.unpublish([Linked(pair) for pair in pairs])
+
     def look_around(self) -> Surroundings:
         """What the rules of others make of published ports; exposures() asks it."""
         return look_around(self._nft, self._host, self._firewall.user_chain)
 
     def exposures(
         self, seen: Surroundings, network: Network[Options], endpoint: Endpoint, binding: PortBinding
-    ) -> list[tuple[Port, Exposure]]:
-        """How far a published port is really reached, in each family it is published in."""
-        rules = rules_of(network)
-        ports = ports_of(rules, endpoint, [_with_default_address(network, binding)])
+    ) -> list[tuple[Port | Relayed, Exposure]]:
+        """How far a published port is really reached, in each family it is published in.
+
+        That ::1 is one of all the host's addresses is not told.
+        """
+        rules = self._rules(network)
+        ways = ways_of(rules, endpoint, _with_default_address(network, binding))
+        reached: list[Port | Relayed] = [*ways.ports]
+        if ways.relayed is not None and (ways.relayed.family or ways.relayed.host_address):
+            reached.append(ways.relayed)
         return [
-            (port, HOST_ONLY if _is_for_host(network, port) else seen.of_port(rules.bridge, port)) for port in ports
+            (port, HOST_ONLY if _is_for_host(network, port) else seen.of_port(rules.bridge, port)) for port in reached
         ]
 
     def _prepare_turnaround(self, endpoint: Endpoint) -> None:
@@ -394,7 +424,9 @@ class Bridge:
     # --- what an engine that starts needs ---------------------------------------------------------
 
     def restore(
-        self, networks: Iterable[tuple[Network[Options], Sequence[tuple[Endpoint, Sequence[PortBinding], bool]]]]
+        self,
+        networks: Iterable[tuple[Network[Options], Sequence[tuple[Endpoint, Sequence[PortBinding], bool]]]],
+        allowed: Iterable[Pair] = (),
     ) -> list[DriverError]:
         """Make the firewall exactly what is declared and hold its ports again.
 
@@ -403,13 +435,14 @@ class Bridge:
         Args:
             networks: Each with its endpoints, their ports, and whether these are published there or
                 only open (see open_ports).
+            allowed: See allow().
 
         Returns:
             What could not be held: somebody took the port while no engine ran. It is published all
             the same, as before.
         """
         rules: list[NetworkRules] = []
-        ports: list[Port] = []
+        ports: list[Element] = [Linked(pair) for pair in allowed]
         failures: list[DriverError] = []
         for network, endpoints in networks:
             own = self._rules(network)
@@ -499,7 +532,7 @@ def _check_modes(network: Network[Options]) -> None:
         )
 
 
-def _is_for_host(network: Network[Options], port: Port) -> bool:
+def _is_for_host(network: Network[Options], port: Port | Relayed) -> bool:
     address = None if isinstance(port, Opening) else port.host_address
     return network.internal or (address is not None and address.is_loopback)
 

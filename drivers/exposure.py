@@ -111,6 +111,22 @@ def exposure(listing: str, arrives: str, host_port: int, packet: Packet) -> Expo
     return found
 
 
+def arrival(listing: str, arrives: str, packet: Packet) -> Exposure:
+    """What becomes of a packet to a port of the host itself.
+
+    Args:
+        arrives: The link it comes by.
+    """
+    seen = replace(packet, arrives=arrives)
+    found = Exposure("open")
+    for table in read(listing):
+        for chain in table.chains.values():
+            hook = chain.hook
+            if hook is not None and hook.name in ("prerouting", "input") and hook.type != "nat" and _sees(table, seen):
+                found = _worse(found, _judge(table, chain, seen))
+    return found
+
+
 def way_out(listing: str, bridge: str, leaves: str) -> Exposure:
     """What becomes of a packet that a container sends to the world."""
     packet = Packet(version=4, protocol="tcp", port=443, arrives=bridge, leaves=leaves)

@@ -20,7 +20,7 @@ from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-from drivers.api import IPAddress, Protocol_
+from drivers.api import IPAddress, Pair, Protocol_
 from drivers.kernel.errors import KernelError
 from drivers.kernel.nft import NftWorker
 from drivers.kernel.nft_rules import Rules
@@ -133,27 +133,25 @@ class Opening:
         return f"{self.target} . {_NUMBERS[self.protocol]} . {self.target_port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """A port of a container that another one of its network may reach, though that network keeps them apart."""
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """Two containers of a network that keeps its containers apart: one reaches a port of the other."""
 
-    source: IPAddress
-    protocol: Protocol_
-    target: IPAddress
-    target_port: int
+    pair: Pair
 
     @property
     def where(self) -> str:
         """The set it is in."""
-        return f"linked{self.target.version}"
+        return f"linked{self.pair.target.version}"
 
     @property
     def element(self) -> str:
-        return f"{self.source} . {self.target} . {_NUMBERS[self.protocol]} . {self.target_port}"
+        pair = self.pair
+        return f"{pair.source} . {pair.target} . {_NUMBERS[pair.protocol]} . {pair.port}"
 
 
 Port = Publication | Opening
-Element = Port | Pair
+Element = Port | Linked
 
 
 _ALL_BITS = 0xFFFFFFFF
@@ -336,6 +334,11 @@ class Firewall:
         """The bridges that the kernel's sets know as ours."""
         listing = self.nft.run(f"list set {self.table} bridges\n")
         return frozenset(element.strip('"') for element in _elements_of(listing))
+
+    def is_internal(self, bridge: str) -> bool:
+        """Whether a link is the bridge of an internal network."""
+        network = self._networks.get(bridge)
+        return network is not None and network.internal
 
     # --- ports --------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Host ports that are published: held by a bound socket, so that nobody else can take them.
 
 The kernel's rules carry the packets; the socket only keeps the port. It does not listen, so that
-what no rule catches (to [::1], say) is refused as if the port were free.
+what no rule catches is refused as if the port were free. Where there is no rule, the relay serves it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ _KINDS = {
     "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
     "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
 }
-_TIME_WAIT = 6  # Linux include/net/tcp_states.h
 
 Key = tuple[str, IPAddress | None, int]
 
@@ -71,6 +70,12 @@ class HeldPorts:
                 _, held = self._held.pop(_key(binding))
             if held is not None:
                 held.close()
+
+    def socket_of(self, owner: str, binding: PortBinding) -> socket.socket | None:
+        """What holds a port for this owner; None if nothing does, or no socket."""
+        with self._lock:
+            held_for, held = self._held.get(_key(binding), ("", None))
+            return held if held_for == owner else None
 
     def close(self) -> None:
         """Give all of them back."""
@@ -165,7 +170,7 @@ def holder(binding: PortBinding) -> str:
 
     Looks at every descriptor of every process, so only when a port was refused.
     """
-    inodes = {f"socket:[{inode}]" for inode, state in _sockets(binding) if state != _TIME_WAIT}
+    inodes = {f"socket:[{inode}]" for inode in _sockets(binding) if inode}
     if not inodes:
         return ""
     for process in Path("/proc").iterdir():
@@ -211,9 +216,10 @@ def _bind(binding: PortBinding) -> socket.socket:
     except OSError as error:
         if error.errno != errno.EADDRINUSE or binding.protocol != "tcp" or not binding.host_port:
             raise
-        # Connections of a server that has ended linger for a minute and hold nothing but the name.
+        # Connections of a server that has ended linger for a minute (TIME_WAIT), or until the other
+        # side ends them, too (FIN_WAIT_2), and hold nothing but the name. They are nobody's: inode 0.
         # Not with SO_REUSEADDR at once: two engines that both said so would both get the port.
-        if any(state != _TIME_WAIT for _inode, state in _sockets(binding)):
+        if any(_sockets(binding)):
             raise
         return _bind_once(binding, reuse=True)
 
@@ -222,7 +228,7 @@ def _bind_once(binding: PortBinding, reuse: bool) -> socket.socket:
     kind, protocol = _KINDS[binding.protocol]
     address = binding.host_address
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
-    if address is None and not _has_dual_stack():
+    if address is None and not has_dual_stack():
         family = socket.AF_INET
     held = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
     try:
@@ -242,12 +248,13 @@ def _bind_once(binding: PortBinding, reuse: bool) -> socket.socket:
 
 
 @cache
-def _has_dual_stack() -> bool:
+def has_dual_stack() -> bool:
+    """Whether one socket holds a port in both families."""
     return socket.has_dualstack_ipv6()  # makes a socket to find out
 
 
-def _sockets(binding: PortBinding) -> Iterator[tuple[int, int]]:
-    """Inode and state of every socket bound to the port (proc_net_tcp(5)).
+def _sockets(binding: PortBinding) -> Iterator[int]:
+    """The inode of every socket that uses the port (proc_net_tcp(5)); 0 where no process has it any more.
 
     Of the calling thread's namespace: /proc/net would be that of the process's first thread.
     """
@@ -259,4 +266,4 @@ def _sockets(binding: PortBinding) -> Iterator[tuple[int, int]]:
         for line in lines:
             fields = line.split()
             if int(fields[1].rpartition(":")[2], 16) == binding.host_port:
-                yield int(fields[9]), int(fields[3], 16)
+                yield int(fields[9])

@@ -1,21 +1,25 @@
-"""Publishing ports of an endpoint: the host's port is held, the firewall sends it, old conversations end."""
+"""Publishing ports of an endpoint: the host's port is held, the firewall sends it, old conversations end.
+
+What the firewall cannot send is relayed by the socket that holds the port.
+"""
 
 from __future__ import annotations
 
 import errno
+import os
+import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
 
-from drivers.api import Endpoint, IPAddress, PortBinding
-from drivers.errors import CannotPublish, DriverError, PortInUse
-from drivers.firewall import Firewall, NetworkRules, Opening, Port, Publication
+from drivers.api import Endpoint, PortBinding
+from drivers.errors import DriverError, PortInUse
+from drivers.firewall import Firewall, NetworkRules, Port, Publication
 from drivers.forgetter import Forgetter
 from drivers.kernel.errors import KernelError
 from drivers.ports import HeldPorts, show
-
-_EVERYWHERE: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
+from drivers.relay import Relay
+from drivers.ways import ways_of
 
 
 class Publisher:
@@ -25,6 +29,7 @@ class Publisher:
         self._firewall = firewall
         self._forgetter = Forgetter()
         self._ports = HeldPorts()
+        self._relay = Relay(leads_nowhere=firewall.is_internal)
 
     def publish(
         self, network: NetworkRules, endpoint: Endpoint, bindings: Sequence[PortBinding]
@@ -39,6 +44,7 @@ class Publisher:
         with ExitStack() as undo:
             published = self._hold(network, endpoint, bindings, undo)
             ports = ports_of(network, endpoint, published)
+            self._begin_relaying(network, endpoint, published, undo)
             try:
                 self._firewall.publish(ports)
             except KernelError as error:
@@ -53,7 +59,9 @@ class Publisher:
         """Withdraw ports. Conversations through them end soon after, see settle()."""
         ports = ports_of(network, endpoint, bindings)
         self._firewall.unpublish(ports)
-        self._ports.release(endpoint.id, [one for one in _to_hold(network, endpoint, bindings) if one])
+        held = [one for one in _to_hold(network, endpoint, bindings) if one]
+        self._relay.end(self._sockets_of(endpoint, held))
+        self._ports.release(endpoint.id, held)
         self._forgetter.withdraw(ports)
 
     def shut(self, ports: Sequence[Port]) -> None:
@@ -66,15 +74,25 @@ class Publisher:
     def hold_again(
         self, network: NetworkRules, endpoint: Endpoint, bindings: Sequence[PortBinding]
     ) -> list[DriverError]:
-        """Hold ports that are published already; those held already stay so. Returns what somebody else took."""
+        """Hold, and relay, ports that are published already; those held already stay so.
+
+        Returns:
+            What somebody else took.
+        """
         failures = []
-        for one in _to_hold(network, endpoint, bindings):
+        held = []
+        for binding, one in zip(bindings, _to_hold(network, endpoint, bindings), strict=True):
             if one is None:
                 continue
             try:
                 self._ports.hold(endpoint.id, [one])
+                held.append(binding)
             except DriverError as error:
                 failures.append(error)
+        try:
+            self._begin_relaying(network, endpoint, held)
+        except DriverError as error:
+            failures.append(error)
         return failures
 
     def settle(self) -> None:
@@ -83,6 +101,7 @@ class Publisher:
 
     def close(self) -> None:
         """Let go of the ports; what is published stays so."""
+        self._relay.close()
         self._ports.close()
         self._forgetter.close()
 
@@ -96,6 +115,31 @@ class Publisher:
             for binding, one in zip(bindings, wanted, strict=True)
         )
 
+    def _begin_relaying(
+        self,
+        network: NetworkRules,
+        endpoint: Endpoint,
+        bindings: Sequence[PortBinding],
+        undo: ExitStack | None = None,
+    ) -> None:
+        ways = [ways_of(network, endpoint, binding) for binding in bindings]
+        ports = [
+            (held, way.relayed)
+            for way in ways
+            if way.relayed and way.held and (held := self._ports.socket_of(endpoint.id, way.held))
+        ]
+        if undo is not None:
+            undo.callback(self._relay.end, [held for held, _ in ports])
+        try:
+            self._relay.begin(ports)
+        except OSError as error:
+            refused = f"cannot relay the published ports: {os.strerror(error.errno or 0)}"
+            raise DriverError(refused, kind="unavailable") from error
+
+    def _sockets_of(self, endpoint: Endpoint, bindings: Sequence[PortBinding]) -> list[socket.socket]:
+        found = [self._ports.socket_of(endpoint.id, binding) for binding in bindings]
+        return [one for one in found if one is not None]
+
     def _contradiction(self, published: Sequence[PortBinding], ports: Sequence[Port]) -> PortInUse:
         """Which port the firewall sends elsewhere already, or would send to two places."""
         taken = {(one.where, one.key): one for one in self._firewall.published()}
@@ -107,68 +151,14 @@ class Publisher:
 
 
 def ports_of(network: NetworkRules, endpoint: Endpoint, bindings: Sequence[PortBinding]) -> list[Port]:
-    """Each binding in each family that both its host address and the endpoint have.
+    """What the firewall does for bindings, which may be nothing where all is relayed.
 
     Raises:
-        CannotPublish: A binding has none.
+        CannotPublish: No way leads from one of them to the endpoint.
     """
-    return [one for binding in bindings for one in _ports(network, endpoint, binding)]
-
-
-def _ports(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> list[Port]:
-    wanted = binding.host_address
-    if wanted is not None and wanted.version == 6 and wanted.is_loopback:
-        raise CannotPublish(
-            f"cannot publish {show(binding)}: the kernel does not translate what is sent to ::1",
-            hint="publish on 127.0.0.1, or on another IPv6 address of the host",
-        )
-    families = _families(endpoint, binding)
-    if not families:
-        family = "address" if wanted is None else f"IPv{wanted.version} address"
-        raise CannotPublish(
-            f"cannot publish {show(binding)}: the endpoint has no {family}",
-            hint="" if wanted is None else f"publish on an IPv{10 - wanted.version} address of the host",
-        )
-    found: list[Port] = []
-    for address in endpoint.addresses:
-        if address.version not in families:
-            continue
-        if address.version not in network.routed:
-            found.append(
-                Publication(
-                    protocol=binding.protocol,
-                    host_port=binding.host_port,
-                    target=address.ip,
-                    target_port=binding.container_port,
-                    host_address=None if wanted is None or wanted.is_unspecified else wanted,
-                )
-            )
-        elif wanted is not None and wanted.is_loopback:
-            raise CannotPublish(
-                f"cannot publish {show(binding)}: the network is routed to, so no port of the host leads there",
-                hint="leave the host's address out",
-            )
-        direct = network.trusted or network.open_to_all
-        if address.version in network.routed or (direct and not (wanted and wanted.is_loopback)):
-            found.append(Opening(protocol=binding.protocol, target=address.ip, target_port=binding.container_port))
-    return found
+    return [port for binding in bindings for port in ways_of(network, endpoint, binding).ports]
 
 
 def _to_hold(network: NetworkRules, endpoint: Endpoint, bindings: Sequence[PortBinding]) -> list[PortBinding | None]:
     """For each binding what of the host it takes: None where it is routed to, and no port of the host leads there."""
-    return [_part_to_hold(network, endpoint, binding) for binding in bindings]
-
-
-def _part_to_hold(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> PortBinding | None:
-    families = _families(endpoint, binding)
-    translated = [family for family in families if family not in network.routed]
-    if not translated:
-        return None
-    if binding.host_address is None and len(translated) < len(families):
-        return replace(binding, host_address=_EVERYWHERE[translated[0]])
-    return binding
-
-
-def _families(endpoint: Endpoint, binding: PortBinding) -> list[int]:
-    wanted = binding.host_address
-    return [one.version for one in endpoint.addresses if wanted is None or wanted.version == one.version]
+    return [ways_of(network, endpoint, binding).held for binding in bindings]

@@ -7,13 +7,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
-from drivers.exposure import Exposure, Packet, exposure, tables_of_others, way_out
+from drivers.exposure import Exposure, Packet, arrival, exposure, tables_of_others, way_out
 from drivers.firewall import Opening, Port
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import get_link, read_link
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.nft import NftWorker
 from drivers.kernel.route import get_way, read_way
+from drivers.relayed import Relayed
 
 # Addresses for documentation (RFC 5737, RFC 3849): nobody has a route to them but the default one.
 OUTSIDE = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8:ffff::1")}
@@ -58,8 +59,10 @@ class Surroundings:
     ways: dict[int, str]
     legacy: tuple[int, ...] = ()
 
-    def of_port(self, bridge: str, port: Port) -> Exposure:
+    def of_port(self, bridge: str, port: Port | Relayed) -> Exposure:
         """How far the world reaches a port that is published, or open at its own address."""
+        if isinstance(port, Relayed):
+            return self._of_relayed(port)
         version = port.target.version
         packet = Packet(
             version=version,
@@ -71,6 +74,14 @@ class Surroundings:
         )
         host_port = 0 if isinstance(port, Opening) else port.host_port
         return self._with_legacy(exposure(self.listing, self.ways[version], host_port, packet), version)
+
+    def _of_relayed(self, port: Relayed) -> Exposure:
+        """It ends at the host, whose own packets to the container nobody asks about."""
+        version = port.family or 6
+        packet = Packet(
+            version=version, protocol=port.protocol, port=port.host_port, destination=port.host_address, local=True
+        )
+        return self._with_legacy(arrival(self.listing, self.ways[version], packet), version)
 
     def of_any_port(self) -> Exposure:
         """How far the world reaches published ports in general."""

@@ -157,6 +157,8 @@ def port(session: Session, container: str, port: str | None) -> None:
         where = f"[{one['Address']}]" if ":" in one["Address"] else one["Address"]
         line = f"{where}:{one['Number']}"
         print(line if wanted else f"{one['Port']} -> {line}")
+        if one["Relayed"]:
+            note(f"{line} is relayed: the container sees its gateway's address, not the client's")
         if one["State"] == "blocked":
             note(f"warning: {line} is not reached from outside: blocked by {one['Why']}")
         elif one["State"] == "partly":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from drivers.bridge import ANY, Bridge
 from drivers.exposure import Exposure
 from drivers.firewall import Opening, Port
+from drivers.relayed import Relayed
 from netmodel.engine.attach import Attachments, binding_of
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import as_driver
@@ -38,9 +39,18 @@ class Exposures:
         ]
 
 
-def _exposure(port: PortConfig, reached: Port, exposure: Exposure) -> PortExposure:
+def _exposure(port: PortConfig, reached: Port | Relayed, exposure: Exposure) -> PortExposure:
     if isinstance(reached, Opening):
         address, number = reached.target, reached.target_port
+    elif isinstance(reached, Relayed):
+        address, number = reached.host_address or ANY[reached.family or 6], reached.host_port
     else:
         address, number = reached.host_address or ANY[reached.target.version], reached.host_port
-    return PortExposure(port=port, address=address, number=number, state=exposure.state, why=exposure.why)
+    return PortExposure(
+        port=port,
+        address=address,
+        number=number,
+        state=exposure.state,
+        why=exposure.why,
+        relayed=isinstance(reached, Relayed),
+    )

@@ -76,7 +76,7 @@ class Event:
     """Something that happened, in Docker's words.
 
     Args:
-        type: "container", "network", "volume".
+        type: "container", "network", "volume", "image", "daemon".
         action: "create", "start", "die", "oom", "stop", "kill", "destroy", "connect", ...
         attributes: Among them "name"; a container's labels too.
     """
@@ -148,6 +148,8 @@ class PortExposure:
         address: Where it is reached: of the host, or the container's own on a network that is routed to.
         state: "partly" is to some only, and rules decide to whom that cannot be judged from here.
         why: Whose rules block it.
+        relayed: The engine carries it, where the kernel's translation cannot: the container sees its
+            gateway's address instead of the client's.
     """
 
     port: PortConfig
@@ -155,6 +157,7 @@ class PortExposure:
     number: int
     state: Literal["open", "partly", "blocked", "host"]
     why: str = ""
+    relayed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

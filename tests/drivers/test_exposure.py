@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from drivers.exposure import Exposure
+from drivers.relayed import Relayed
 from drivers.ruleset import read
 from tests.drivers.wires import DROPPED_S, Stack, anywhere, ask, loopback, route, serving
 from tests.support.box import Box
@@ -130,7 +131,7 @@ def test_what_is_said_is_what_packets_find(stack: Stack, host: Box, remote: Box,
     stack.bridge.publish(network, endpoint, [anywhere(8080)])
     host.run("nft", "-f", "-", text=rules)
 
-    [(port, found)] = stack.bridge.exposures(stack.bridge.look_around(), network, endpoint, anywhere(8080))
+    [(port, found), _relayed] = stack.bridge.exposures(stack.bridge.look_around(), network, endpoint, anywhere(8080))
 
     assert (found.state, found.why.endswith(why)) == (state, True), found
     assert port.target_port == 80
@@ -159,7 +160,7 @@ def test_ufw(stack: Stack, host: Box, remote: Box, box: Boxes, rules: str, state
     host.run("iptables-restore", text=UFW.format(rules=rules))
 
     seen = stack.bridge.look_around()
-    [(_, found)] = stack.bridge.exposures(seen, network, endpoint, anywhere(8080))
+    [(_, found), _relayed] = stack.bridge.exposures(seen, network, endpoint, anywhere(8080))
 
     assert (found.state, found.why.endswith(why)) == (state, True), found
     with serving(a), serving(remote, 443):
@@ -173,7 +174,7 @@ def test_rules_that_we_cannot_judge_are_said_to_be_such(stack: Stack, host: Box,
     network = stack.network("n", "10.1.0.0/24")
     endpoint = stack.attach(network, box("a"), "10.1.0.2/24")
     host.run("nft", "-f", "-", text=plain("ip saddr 192.0.2.0/24 accept"))
-    [(_, found)] = stack.bridge.exposures(stack.bridge.look_around(), network, endpoint, anywhere(8080))
+    [(_, found), _relayed] = stack.bridge.exposures(stack.bridge.look_around(), network, endpoint, anywhere(8080))
     assert found == Exposure("partly", "table inet filter chain forward (policy drop)")
     assert str(found) == "open to some only, by table inet filter chain forward (policy drop)"
 
@@ -190,6 +191,39 @@ def test_the_administrators_own_chain_counts(stack: Stack, host: Box, remote: Bo
     assert found == {4: "blocked", 6: "open"}
 
 
+@pytest.mark.parametrize(
+    ("hook", "accepted", "state", "why"),
+    [
+        ("input", "8080", "open", ""),
+        ("input", "80", "blocked", "table inet others chain c (policy drop)"),
+        ("forward", "80", "open", ""),  # what the relay sends on is not forwarded
+    ],
+)
+def test_a_relayed_port_is_reached_as_far_as_the_host_itself(
+    stack: Stack, host: Box, remote: Box, box: Boxes, hook: str, accepted: str, state: str, why: str
+) -> None:
+    a = box("a")
+    network = stack.network("n", "10.1.0.0/24")
+    endpoint = stack.attach(network, a, "10.1.0.2/24")
+    route(host, "::/0", "2001:db8:2::2")
+    stack.bridge.publish(network, endpoint, [anywhere(8080)])
+    rules = (
+        f"type filter hook {hook} priority 0; policy drop;",
+        "ct state established accept",
+        "meta l4proto ipv6-icmp accept",  # how the host is found at all
+        f"tcp dport {accepted} accept",
+    )
+    host.run("nft", "-f", "-", text="\n".join(("table inet others {", "chain c {", *rules, "}", "}", "")))
+
+    [_translated, (port, found)] = stack.bridge.exposures(stack.bridge.look_around(), network, endpoint, anywhere(8080))
+
+    assert isinstance(port, Relayed)
+    assert (found.state, found.why) == (state, why)
+    with serving(a):
+        answer = ask(remote, "2001:db8:2::1", 8080, timeout_s=3 if state == "open" else DROPPED_S)
+    assert (answer == "a heard 10.1.0.1") is (state == "open")
+
+
 def test_ports_for_the_host_alone(stack: Stack, host: Box, box: Boxes) -> None:
     network = stack.network("n", "10.1.0.0/24")
     inside = stack.network("inside", "10.2.0.0/24", internal=True, **{"netmodel.bridge.publish_to_host": "true"})
@@ -197,7 +231,7 @@ def test_ports_for_the_host_alone(stack: Stack, host: Box, box: Boxes) -> None:
     seen = stack.bridge.look_around()
 
     for where, endpoint, port in ((network, one, loopback(8080)), (inside, two, anywhere(8080))):
-        assert [found.state for _, found in stack.bridge.exposures(seen, where, endpoint, port)] == ["host"]
+        assert {found.state for _, found in stack.bridge.exposures(seen, where, endpoint, port)} == {"host"}
 
 
 def test_a_listing_is_read_whole() -> None:

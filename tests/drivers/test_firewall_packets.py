@@ -10,7 +10,6 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from drivers.bridge import bridge_name
-from drivers.errors import CannotPublish
 from drivers.kernel.sysctl import read_sysctl
 from tests.drivers.wires import DROPPED_S, Stack, anywhere, ask, loopback, ping, route, serving
 from tests.support.box import Box
@@ -136,8 +135,7 @@ def test_the_host_reaches_published_ports_at_each_of_its_addresses(stack: Stack,
             assert ask(host, "10.1.0.1", 8080, udp=udp) == "a heard 10.1.0.1"
             assert ask(host, "192.0.2.1", 8080, udp=udp) == "a heard 192.0.2.1"
             assert ask(host, "2001:db8:2::1", 8080, udp=udp) == "a heard 2001:db8:2::1"
-        # The one place that the kernel cannot translate: as if nobody listened, not a black hole.
-        assert ask(host, "::1", 8080) == "refused"
+            assert ask(host, "::1", 8080, udp=udp) == "a heard fd01::1"  # relayed
 
 
 def test_a_port_published_on_the_loopback_is_the_hosts_alone(stack: Stack, host: Box, remote: Box, box: Boxes) -> None:
@@ -230,13 +228,3 @@ def test_publishing_turns_forwarding_on_and_says_so(stack: Stack, host: Box) -> 
     assert stack.bridge.forwarding_changed == ("net.ipv4.ip_forward",)
     assert read_sysctl("net/ipv4/ip_forward") == "1"
     assert read_sysctl("net/ipv6/conf/all/forwarding") == "0"
-
-
-def test_the_ipv6_loopback_cannot_be_published(stack: Stack, box: Boxes) -> None:
-    network = stack.network("n", "fd01::/64")
-    endpoint = stack.attach(network, box("a"), "fd01::2/64")
-
-    with pytest.raises(CannotPublish, match=r"\[::1\]:8080/tcp: the kernel does not translate"):
-        stack.bridge.publish(network, endpoint, [loopback(8080, at="::1")])
-    with pytest.raises(CannotPublish, match="no IPv4 address"):
-        stack.bridge.publish(network, endpoint, [loopback(8080)])

@@ -217,7 +217,7 @@ def test_an_ipv6_only_network_reaches_out_and_is_published(stack: Stack, host: B
         assert ask(a, "2001:db8:2::2") == "remote heard 2001:db8:2::1"
         assert ask(remote, "2001:db8:2::1", 8080) == "a heard 2001:db8:2::2"
         assert ask(host, "2001:db8:2::1", 8080) == "a heard 2001:db8:2::1"
-        assert ask(remote, "192.0.2.1", 8080) == "refused"
+        assert ask(remote, "192.0.2.1", 8080) == "a heard fd01::1"  # relayed
 
 
 def test_a_networks_host_binding_may_be_an_ipv6_address(stack: Stack, remote: Box, box: Boxes) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from netmodel.daemon.wire.decode import Body, address
 from netmodel.engine.values import PortExposure
 from netmodel.errors import Invalid
 from netmodel.model import NetworkProtocol, PortConfig
+
+_HOST_HAS_BOTH = Path("/proc/sys/net/ipv6").exists()
 
 
 class PortBinding(Body):
@@ -111,13 +114,19 @@ def exposure(one: PortExposure) -> dict[str, Any]:
         "Number": one.number,
         "State": one.state,
         "Why": one.why,
+        "Relayed": one.relayed,
     }
 
 
 def _host_addresses(port: PortConfig, families: Collection[int]) -> tuple[str, ...]:
-    """Where it is reached: of all the host's addresses, those of a family that the container has."""
+    """Where it is reached: of all the host's addresses, those of a family that the container has.
+
+    Those of the other, too, where it has one family: they are relayed to it.
+    """
     if port.host_address:
         return (str(port.host_address),)
+    if port.host_port and port.protocol != "sctp" and families and _HOST_HAS_BOTH:
+        families = (4, 6)
     return tuple(anywhere for family, anywhere in ((4, "0.0.0.0"), (6, "::")) if family in families)
 
 

@@ -228,14 +228,18 @@ def test_port_says_what_keeps_the_world_from_it(daemon: Daemon) -> None:
     )
     try:
         done = daemon.netmodel("port", "walled")
-        [web, local] = json.loads(daemon.ok("inspect", "walled"))[0]["Netmodel"]["Exposure"]
+        [web, relayed, local] = json.loads(daemon.ok("inspect", "walled"))[0]["Netmodel"]["Exposure"]
     finally:
         daemon.run("nft", "delete table inet strict")
         daemon.ok("rm", "-f", "walled")
 
-    assert done.stdout == "80/tcp -> 0.0.0.0:8096\n81/tcp -> 127.0.0.1:8097\n"
+    assert done.stdout == "80/tcp -> 0.0.0.0:8096\n80/tcp -> [::]:8096\n81/tcp -> 127.0.0.1:8097\n"
     why = "table inet strict chain c (policy drop)"
-    assert done.stderr == f"warning: 0.0.0.0:8096 is not reached from outside: blocked by {why}\n"
+    assert done.stderr.splitlines() == [
+        f"warning: 0.0.0.0:8096 is not reached from outside: blocked by {why}",
+        "[::]:8096 is relayed: the container sees its gateway's address, not the client's",
+    ]
+    assert (web["Relayed"], relayed["Relayed"], relayed["State"]) == (False, True, "open")
     assert (web["State"], web["Why"], local["State"]) == ("blocked", why, "host")
 
 

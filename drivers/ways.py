@@ -1,0 +1,132 @@
+"""Which ways lead from a port of the host to a container: translated by the kernel, relayed, or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal, cast
+
+from drivers.api import Endpoint, IPAddress, PortBinding
+from drivers.errors import CannotPublish
+from drivers.firewall import NetworkRules, Opening, Port, Publication
+from drivers.ports import has_dual_stack, show
+from drivers.relayed import Relayed
+
+_EVERYWHERE: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """What becomes of one binding.
+
+    Args:
+        ports: What the firewall translates, or opens at the endpoint's own address.
+        relayed: What the firewall cannot.
+        held: What of the host it takes; None where no port of the host leads there.
+    """
+
+    ports: tuple[Port, ...]
+    relayed: Relayed | None
+    held: PortBinding | None
+
+
+def ways_of(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> Ways:
+    """Each way in each family of the host's addresses that the binding speaks of.
+
+    Raises:
+        CannotPublish: There is none.
+    """
+    ports = _ports(network, endpoint, binding)
+    relayed = _relayed(network, endpoint, binding)
+    if not ports and relayed is None:
+        raise _refusal(network, endpoint, binding)
+    return Ways(ports=ports, relayed=relayed, held=_held(network, endpoint, binding, relayed))
+
+
+def _ports(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> tuple[Port, ...]:
+    wanted = binding.host_address
+    loopback = wanted is not None and wanted.is_loopback
+    found: list[Port] = []
+    for address in _of_the_same_family(endpoint, binding):
+        routed = address.version in network.routed
+        if not routed and not _is_loopback6(binding):
+            found.append(
+                Publication(
+                    protocol=binding.protocol,
+                    host_port=binding.host_port,
+                    target=address,
+                    target_port=binding.container_port,
+                    host_address=None if wanted is None or wanted.is_unspecified else wanted,
+                )
+            )
+        if not loopback and (routed or network.trusted or network.open_to_all):
+            found.append(Opening(protocol=binding.protocol, target=address, target_port=binding.container_port))
+    return tuple(found)
+
+
+def _relayed(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> Relayed | None:
+    targets = {one.version: one.ip for one in endpoint.addresses if one.version not in network.routed}
+    if not targets or binding.protocol == "sctp":
+        return None
+    wanted = binding.host_address
+    asked = [wanted.version] if wanted is not None else [4, 6] if has_dual_stack() else [4]
+    # A family that the endpoint has is translated or routed to, and no other way leads there.
+    family = next((one for one in asked if all(one != address.version for address in endpoint.addresses)), None)
+    # Where all of the host's IPv6 addresses are asked for, ::1 is one of them.
+    loopback = 6 in asked and (wanted is None or wanted.is_unspecified) and (6 in targets or family == 6)
+    if _is_loopback6(binding):
+        family, loopback = None, True
+    if network.internal and (family == 6 or not (wanted is None or wanted.is_unspecified or wanted.is_loopback)):
+        family = None  # the host's loopback addresses are all that the host alone can ask at
+    if family is None and not loopback:
+        return None
+    target = targets.get(6) or targets[4]
+    return Relayed(
+        protocol=binding.protocol,
+        host_port=binding.host_port,
+        target=target,
+        target_port=binding.container_port,
+        family=cast(Literal[4, 6] | None, family),
+        host_address=None if wanted is None or wanted.is_unspecified else wanted,
+        host_only=network.internal,
+    )
+
+
+def _held(
+    network: NetworkRules, endpoint: Endpoint, binding: PortBinding, relayed: Relayed | None
+) -> PortBinding | None:
+    families = [one.version for one in _of_the_same_family(endpoint, binding)]
+    translated = [family for family in families if family not in network.routed]
+    if not translated:
+        return binding if relayed is not None else None
+    if binding.host_address is None and len(translated) < len(families):
+        return replace(binding, host_address=_EVERYWHERE[translated[0]])
+    return binding
+
+
+def _of_the_same_family(endpoint: Endpoint, binding: PortBinding) -> list[IPAddress]:
+    wanted = binding.host_address
+    return [one.ip for one in endpoint.addresses if wanted is None or wanted.version == one.version]
+
+
+def _is_loopback6(binding: PortBinding) -> bool:
+    return binding.host_address is not None and binding.host_address.version == 6 and binding.host_address.is_loopback
+
+
+def _refusal(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> CannotPublish:
+    wanted = binding.host_address
+    if any(one.version in network.routed for one in _of_the_same_family(endpoint, binding)):
+        return CannotPublish(
+            f"cannot publish {show(binding)}: the network is routed to, so no port of the host leads there",
+            hint="leave the host's address out",
+        )
+    if _is_loopback6(binding) and binding.protocol == "sctp":
+        return CannotPublish(
+            f"cannot publish {show(binding)}: the kernel does not translate what is sent to ::1, and we relay no SCTP",
+            hint="publish on 127.0.0.1, or on another IPv6 address of the host",
+        )
+    family = "address" if wanted is None else f"IPv{wanted.version} address"
+    return CannotPublish(
+        f"cannot publish {show(binding)}: the endpoint has no {family}",
+        hint="" if wanted is None else f"publish on an IPv{10 - wanted.version} address of the host",
+    )
