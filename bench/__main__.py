@@ -4,9 +4,9 @@
     --quick                 few repetitions, small topologies
     --json                  JSON to stdout instead of the table
 
-Every column is measured alone, the others stopped. Peers are installed with apt-get if they are
-missing, started privately and removed; one that is missing or fails says so in the table. Results
-are also written to bench/results/.
+Every column is measured alone, the others stopped; then what is best compared turn by turn, together
+(together.py). Peers are installed with apt-get if they are missing, started privately and removed; one
+that is missing or fails says so in the table. Results are also written to bench/results/.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from pathlib import Path
 from bench import dockerd, machine, mininet, ours, podman, table
 from bench.measure import Clock, Samples
 from bench.rows import COLUMNS, FLOOR, OURS, rows
+from bench.together import measure_together
 
 RESULTS = Path(__file__).with_name("results")
 NEEDS = {
-    "dockerd": ["dockerd", "runc"],
-    "podman": ["podman", "runc", "netavark", "aardvark"],
+    OURS: ["registry"],
+    "dockerd": ["dockerd", "runc", "registry"],
+    "podman": ["podman", "runc", "netavark", "aardvark", "registry"],
     "Mininet": ["mininet", "brctl"],
 }
 
@@ -42,18 +44,24 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped then, too
     machine.install(["busybox", *(name for column in options.only for name in NEEDS.get(column, ()))])
     machine.go_private()
-    results: dict[str, dict[str, Samples]] = {}
+    clocks: dict[str, Clock] = {}
     missing: dict[str, str] = {}
     with machine.workshop() as directory:
         for column, measure in _measures(directory, options).items():
             if column in options.only:
                 print(f"measuring {column}", file=sys.stderr, flush=True)
-                clock = Clock()
+                clocks[column] = Clock()
                 try:
-                    measure(clock)
+                    measure(clocks[column])
                 except Exception as error:
                     missing[column] = " ".join(str(error).split())[:300] or repr(error)
-                results[column] = clock.samples
+        print("measuring all of them together", file=sys.stderr, flush=True)
+        there = {column: clock for column, clock in clocks.items() if column not in missing}
+        try:
+            measure_together(directory, there, options.repetitions)
+        except Exception as error:
+            missing["the rest of what is measured together"] = " ".join(str(error).split())[:300] or repr(error)
+    results = {column: clock.samples for column, clock in clocks.items()}
     found = rows(options.sizes)
     told: dict[str, object] = {"machine": _machine(), "options": {"repetitions": options.repetitions}}
     told |= table.as_json(found, results, missing)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from time import perf_counter
 
+from bench import machine
 from bench.docker_api import DockerApi, Refused
+from bench.engine import Engine
 from bench.measure import Clock
 
 PORTS = list(range(20000, 20200, 2))  # no range that a peer could make one rule of
@@ -33,23 +35,23 @@ def measure_api(api: DockerApi, image: str, clock: Clock, repetitions: int) -> N
     with clock.guarded("connect", "disconnect"):
         _measure_connect(api, image, clock, repetitions)
     with clock.guarded("publish 100 ports", "remove them"):
-        _measure_ports(api, image, clock, max(2, repetitions // 4))
+        _measure_ports(api, image, clock, max(1, repetitions // 4))
 
 
-def measure_memory(api: DockerApi, image: str, clock: Clock, containers: int, total_mb: Callable[[], float]) -> None:
+def measure_memory(engine: Engine, clock: Clock, containers: int) -> None:
     """Memory of the engine's own processes, for each container that runs.
 
     To be called first: an engine that has had many containers finds room for new ones in what it has.
     """
     with clock.guarded("memory"):
-        _warm_up(api, image)
-        before = total_mb()
-        made = [api.run(f"mem{index}", image) for index in range(containers)]
+        _warm_up(engine.api, engine.image)
+        before = machine.memory_mb(engine.processes())
+        made = [engine.api.run(f"mem{index}", engine.image) for index in range(containers)]
         try:
-            clock.add("memory", (total_mb() - before) / containers)
+            clock.add("memory", (machine.memory_mb(engine.processes()) - before) / containers)
         finally:
             for container in made:
-                api.remove(container)
+                engine.api.remove(container)
 
 
 def measure_cli(clock: Clock, cli: Sequence[str], image: str, api: DockerApi, repetitions: int) -> None:
@@ -112,13 +114,13 @@ def _measure_connect(api: DockerApi, image: str, clock: Clock, repetitions: int)
 def _measure_ports(api: DockerApi, image: str, clock: Clock, repetitions: int) -> None:
     """What 100 published ports add to starting and removing a container."""
     for index in range(repetitions):
-        plain_up, plain_down = _up_down(api, image, f"plain{index}", None)
+        plain_up, plain_down = _up_down(api, image, f"plain{index}", ())
         ports_up, ports_down = _up_down(api, image, f"ports{index}", PORTS)
         clock.add("publish 100 ports", (ports_up - plain_up) * 1000)
         clock.add("remove them", (ports_down - plain_down) * 1000)
 
 
-def _up_down(api: DockerApi, image: str, name: str, ports: list[int] | None) -> tuple[float, float]:
+def _up_down(api: DockerApi, image: str, name: str, ports: Sequence[int]) -> tuple[float, float]:
     began = perf_counter()
     container = api.run(name, image, ports)
     running = perf_counter()

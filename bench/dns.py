@@ -1,7 +1,7 @@
 """How fast a container's own name server is: one name of its network, asked over and over from inside.
 
 The asker keeps some questions under way, so that what counts is the server's time and not the way there
-and back. It runs beside the server; with two processors each has one.
+and back. The server has one processor, and the asker another where there are two.
 """
 
 from __future__ import annotations
@@ -10,34 +10,58 @@ import ctypes
 import os
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from time import perf_counter
 
-from bench.docker_api import DockerApi
+from bench.engine import Engine
 from bench.measure import Clock
 
-ROW = "DNS answer, local name"
+ROW = "DNS answers, local names, one core"
 QUESTIONS = 10_000
 UNDER_WAY = 32
 _CLONE_NEWNET = 0x40000000
 
 
-def measure_dns(api: DockerApi, image: str, clock: Clock, rounds: int) -> None:
-    """Microseconds an answer: the same question to every engine that answers at 127.0.0.11."""
+def measure_dns(engine: Engine, clock: Clock, rounds: int) -> None:
+    """Answers a second: the same question to every engine that answers at 127.0.0.11, on one processor."""
+    api = engine.api
     with clock.guarded(ROW):
         network = api.create_network("names")
-        container = api.run("asked", image)
+        container = api.run("asked", engine.image)
         try:
             api.connect(network, container)
             pid = api.ask("GET", f"/containers/{container}/json")["State"]["Pid"]
-            with _asker(pid) as asker:
+            with _asker(pid) as asker, _one_processor(engine):
                 _ask(asker, 500)
                 for _ in range(rounds):
                     began = perf_counter()
                     _ask(asker, QUESTIONS)
-                    clock.add(ROW, (perf_counter() - began) * 1e6 / QUESTIONS)
+                    clock.add(ROW, QUESTIONS / (perf_counter() - began))
         finally:
             api.remove(container)
             api.remove_network(network)
+
+
+@contextmanager
+def _one_processor(engine: Engine) -> Iterator[None]:
+    """The last one for all threads of the engine; the asker goes to the first, another where there are two."""
+    usual = os.sched_getaffinity(0)
+    _pin(engine.processes(), {max(usual)})
+    os.sched_setaffinity(0, {min(usual)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usual)
+        _pin(engine.processes(), usual)
+
+
+def _pin(pids: list[int], processors: set[int]) -> None:
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").glob("*"):
+            with suppress(OSError):  # it has ended meanwhile
+                os.sched_setaffinity(int(thread.name), processors)
 
 
 def _asker(pid: int) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,20 @@ class DockerApi:
             return False
         return True
 
-    def run(self, name: str, image: str, ports: list[int] | None = None) -> str:
-        """Create and start a container that sleeps, on the default bridge, ports published as themselves."""
-        body: dict[str, Any] = {"Image": image, "Cmd": ["/bin/sleep", "100000"], "HostConfig": {}}
-        if ports:
-            body["ExposedPorts"] = {f"{port}/tcp": {} for port in ports}
-            body["HostConfig"]["PortBindings"] = {f"{port}/tcp": [{"HostPort": str(port)}] for port in ports}
+    def run(self, name: str, image: str, ports: Sequence[int] = (), **host: object) -> str:
+        """Create and start a container that sleeps, on the default bridge, ports published as themselves.
+
+        Args:
+            host: More of HostConfig, in Docker's words.
+        """
+        exposed: dict[str, object] = {f"{port}/tcp": {} for port in ports}
+        bindings = {f"{port}/tcp": [{"HostPort": str(port)}] for port in ports}
+        body = {
+            "Image": image,
+            "Cmd": ["/bin/sleep", "100000"],
+            "ExposedPorts": exposed,
+            "HostConfig": {"PortBindings": bindings, **host},
+        }
         container: str = self.ask("POST", f"/containers/create?name={name}", body)["Id"]
         self.ask("POST", f"/containers/{container}/start")
         return container

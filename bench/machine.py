@@ -22,6 +22,7 @@ from time import monotonic, sleep
 CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 PR_SET_CHILD_SUBREAPER = 36
+_MNT_DETACH = 2
 
 PACKAGES = {
     "dockerd": ("docker.io", "/usr/sbin/dockerd"),
@@ -31,11 +32,10 @@ PACKAGES = {
     "aardvark": ("aardvark-dns", "/usr/lib/podman/aardvark-dns"),
     "mininet": ("mininet", "/usr/bin/mn"),
     "brctl": ("bridge-utils", "/usr/sbin/brctl"),
+    "registry": ("docker-registry", "/usr/bin/docker-registry"),
     "busybox": ("busybox-static", "/bin/busybox"),
 }
 COMMANDS = ("sh", "sleep", "true", "cat", "ls")
-
-_HELD = ("Pss_Anon:", "Pss_Shmem:")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -112,7 +112,16 @@ def workshop() -> Iterator[Path]:
         _make_image(directory / "image")
         yield directory
     finally:
+        _unmount_below(directory)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _unmount_below(directory: Path) -> None:
+    """What a peer that was killed has left mounted; in our own mount namespace, as it lived there."""
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for mount in reversed(mounts):
+        if mount.startswith(f"{directory}/"):
+            _libc.umount2(os.fsencode(mount), _MNT_DETACH)
 
 
 def _make_image(tree: Path) -> None:
@@ -158,32 +167,48 @@ def runs(pid: int, module: str) -> bool:
     return False
 
 
+def pss_mb(pids: list[int]) -> float:
+    """Memory of processes, their programs' files included; each page as the share of those that have it."""
+    return _rollup_mb(pids, ("Pss:",))
+
+
 def memory_mb(pids: list[int]) -> float:
     """Memory that processes hold for themselves; what they share by fork is counted once.
 
     Not the pages of their programs' files: how much of those a process is charged depends on who else
     on the machine runs the same program.
     """
+    return _rollup_mb(pids, ("Pss_Anon:", "Pss_Shmem:"))
+
+
+def _rollup_mb(pids: list[int], fields: tuple[str, ...]) -> float:
     total = 0
     for pid in pids:
         with suppress(OSError):
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(_HELD))
+            total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(fields))
     return total / 1024
 
 
-def end_all(mark: str, timeout_s: float = 10) -> None:
-    """End what a peer left running, by process id, and reap it."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        pids = processes(mark)
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+def end_all(mark: str, *signals: signal.Signals, timeout_s: float = 10) -> None:
+    """End what a peer left running, by process id, and reap it.
+
+    Args:
+        signals: Tried in turn; SIGTERM, then SIGKILL, without.
+    """
+    for number in signals or (signal.SIGTERM, signal.SIGKILL):
+        _kill(processes(mark), number)
         deadline = monotonic() + timeout_s
         while monotonic() < deadline and (reap() or processes(mark)):
             sleep(0.02)
         if not processes(mark):
             return
+
+
+def _kill(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def reap() -> bool:
@@ -194,13 +219,20 @@ def reap() -> bool:
         return False
 
 
-def remove_cgroups(name: str) -> None:
-    """Remove a peer's parent group and what is below it from every hierarchy."""
-    for root in Path("/sys/fs/cgroup").glob(f"*/{name}"):
-        for directory in sorted(root.rglob("*/"), reverse=True):
+def remove_cgroups(name: str, timeout_s: float = 10) -> None:
+    """Remove a peer's parent group and what is below it from every hierarchy; what runs in there is killed."""
+    deadline = monotonic() + timeout_s
+    while (groups := _groups(name)) and monotonic() < deadline:
+        for group in reversed(groups):
             with suppress(OSError):
-                directory.rmdir()
-        with suppress(OSError):
-            root.rmdir()
-    with suppress(OSError):
-        Path("/sys/fs/cgroup", name).rmdir()
+                _kill([int(pid) for pid in (group / "cgroup.procs").read_text().split()], signal.SIGKILL)
+                group.rmdir()
+        reap()
+        sleep(0.01)
+
+
+def _groups(name: str) -> list[Path]:
+    """In every hierarchy the group, then what is below it; os.walk() forgives what vanishes meanwhile."""
+    hierarchies = Path("/sys/fs/cgroup")
+    tops = (hierarchies / name, *hierarchies.glob(f"*/{name}"))
+    return [Path(at) for top in tops for at, _, _ in os.walk(top)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -11,10 +11,15 @@ from time import perf_counter
 
 @dataclass(slots=True)
 class Samples:
-    """Repetitions of one operation, in the unit of its row; or why there are none."""
+    """Repetitions of one operation, in the unit of its row; or why there are none.
+
+    Args:
+        asked: False where the bench gave up before, because it would have taken too long.
+    """
 
     values: list[float] = field(default_factory=list)
     failure: str = ""
+    asked: bool = True
 
     @property
     def median(self) -> float | None:
@@ -46,7 +51,6 @@ class Clock:
             for operation in operations:
                 self.samples[operation] = Samples(failure=" ".join(str(error).split())[:300] or repr(error))
 
-
-def repeat(times: int, work: Callable[[int], None]) -> None:
-    for index in range(times):
-        work(index)
+    def give_up(self, reason: str, *operations: str) -> None:
+        for operation in operations:
+            self.samples[operation] = Samples(failure=reason, asked=False)

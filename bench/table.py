@@ -62,7 +62,7 @@ def _cell(results: Results, missing: Mapping[str, str], column: str, row: Row) -
     if samples is None:
         return Text("")
     if samples.failure:
-        return Text("failed", style="bold red")
+        return Text("failed", style="bold red") if samples.asked else Text("too slow", style="yellow")
     return Text(number(samples.median))
 
 
@@ -85,19 +85,21 @@ def _judged(row: Row, found: Mapping[str, float | None]) -> tuple[Text, Text, Te
 
 
 def number(value: float | None) -> str:
+    """To three digits or so."""
     if value is None:
         return ""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 1 else f"{value:.2f}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def _failures(rows: list[Row], results: Results, missing: Mapping[str, str]) -> list[str]:
     lines = [f"{column} is missing: {reason}" for column, reason in missing.items()]
     for column, found in results.items():
-        lines += [
-            f"{column}, {row.name}, failed: {found[row.name].failure}"
-            for row in rows
-            if row.name in found and found[row.name].failure
-        ]
+        reasons: dict[str, list[str]] = {}
+        for row in rows:
+            if (samples := found.get(row.name)) and samples.failure:
+                word = "failed" if samples.asked else "too slow"
+                reasons.setdefault(f"{word}: {samples.failure}", []).append(row.name)
+        lines += [f"{column}, {'; '.join(names)}: {reason}" for reason, names in reasons.items()]
     return lines
 
 
