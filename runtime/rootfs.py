@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from runtime.trash import Trash
+from runtime.volumes.tree import usage
 
 
 class Layers:
@@ -46,6 +47,18 @@ class Layers:
         if not container or "/" in container or container.startswith("."):
             raise ValueError(f"{container!r} is not the id of a container")
         return self._directory / container / "upper", self._directory / container / "work"
+
+    def size(self, container: str) -> int:
+        """Bytes on the disk of what it has written; 0 where there is no layer."""
+        upper, _ = self.paths(container)
+        try:
+            directory = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return 0
+        try:
+            return usage(directory)
+        finally:
+            os.close(directory)
 
     def delete(self, container: str) -> None:
         """Remove a layer, at once for the caller, whatever its size; one that is gone is no error."""

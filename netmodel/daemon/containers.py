@@ -26,10 +26,17 @@ def _ref(request: web.Request) -> str:
 async def listing(request: web.Request) -> web.Response:
     wanted, limit = filters(request), max(number(request, "limit") or 0, 0)  # Docker's SDK says -1 for all
     every = flag(request, "all") or "status" in wanted or bool(limit)
+    if flag(request, "size"):
+        return to_json(await call_long(_listing, request.app[ENGINE], every, wanted, limit, True))
     return to_json(await call(request, _listing, request.app[ENGINE], every, wanted, limit))
 
 
-def _listing(engine: Engine, every: bool, wanted: Any, limit: int) -> list[dict[str, Any]]:
+def usage(engine: Engine) -> list[dict[str, Any]]:
+    """All of them with what they take, for `GET /system/df`."""
+    return _listing(engine, True, {}, 0, True)
+
+
+def _listing(engine: Engine, every: bool, wanted: Any, limit: int, sized: bool = False) -> list[dict[str, Any]]:
     found = engine.containers(all=every, filters=wanted)[: limit or None]
     networks = {network.id: network for network in engine.networks()}
     endpoints: dict[str, list[Endpoint]] = {}
@@ -45,12 +52,20 @@ def _listing(engine: Engine, every: bool, wanted: Any, limit: int) -> list[dict[
             argv=argv,
             image_id=image_id,
         )
-        answer.append(shapes.line(seen))
+        answer.append({**shapes.line(seen), **(_sizes(engine, container) if sized else {})})
     return answer
 
 
+def _sizes(engine: Engine, container: Container) -> dict[str, int]:
+    written, whole = engine.container_sizes(container.id)
+    return {"SizeRw": written, "SizeRootFs": whole}
+
+
 async def inspect(request: web.Request) -> web.Response:
-    return to_json(shapes.inspect(await call(request, see, request.app[ENGINE], _ref(request))))
+    engine = request.app[ENGINE]
+    seen = await call(request, see, engine, _ref(request))
+    sizes = await call_long(_sizes, engine, seen.container) if flag(request, "size") else {}
+    return to_json({**shapes.inspect(seen), **sizes})
 
 
 def see(engine: Engine, ref: str) -> shapes.Seen:
@@ -165,11 +180,8 @@ async def prune(request: web.Request) -> web.Response:
 
 
 def _prune(engine: Engine, wanted: Any) -> dict[str, Any]:
-    removed = []
-    for container in engine.containers(filters={**wanted, "status": ["created", "exited", "dead"]}):
-        engine.remove(container.id)
-        removed.append(container.id)
-    return {"ContainersDeleted": removed, "SpaceReclaimed": 0}
+    removed, freed = engine.prune_containers(wanted)
+    return {"ContainersDeleted": removed, "SpaceReclaimed": freed}
 
 
 def _argv(engine: Engine, container: Container) -> tuple[tuple[str, ...], str]:

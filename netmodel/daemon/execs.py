@@ -15,6 +15,7 @@ from netmodel.daemon.descriptors import feed, pump
 from netmodel.daemon.query import number
 from netmodel.daemon.streams import MULTIPLEXED, RAW, Hijacked, Taken, frame, hijacked
 from netmodel.daemon.wire import execution as shapes
+from netmodel.engine.values import ExecState
 from netmodel.errors import StartRefused
 from runtime.client import ExecHandle
 
@@ -54,16 +55,17 @@ async def start(request: web.Request) -> web.StreamResponse:
         return nothing(200)
     with streaming(request):
         async with hijacked(request, kind, HEADERS) as connection:
-            await _carry(connection, handle, state.config.attach_stdin)
+            await _carry(request, connection, handle, state)
     return Taken()
 
 
-async def _carry(connection: Hijacked, handle: ExecHandle, wants_input: bool) -> None:
+async def _carry(request: web.Request, connection: Hijacked, handle: ExecHandle, state: ExecState) -> None:
     """Carry input and output until the program has ended and all that it printed is sent."""
+    wants_input = state.config.attach_stdin
     # Shielded: the engine waits for the same future.
     ended = asyncio.ensure_future(asyncio.shield(asyncio.wrap_future(handle.ended)))
     outputs = [asyncio.ensure_future(pump(source, write, ended)) for source, write in _outputs(connection, handle)]
-    feeding = [asyncio.ensure_future(feed(connection.read, _input(handle)))] if wants_input else []
+    feeding = [asyncio.ensure_future(_feed(request, connection, handle, state))] if wants_input else []
     if not wants_input:
         handle.close_stdin()
     try:
@@ -75,6 +77,12 @@ async def _carry(connection: Hijacked, handle: ExecHandle, wants_input: bool) ->
         # Not before they let go of their descriptors: a number is given out again at once.
         await asyncio.gather(*outputs, *feeding, return_exceptions=True)
         handle.close()
+
+
+async def _feed(request: web.Request, connection: Hijacked, handle: ExecHandle, state: ExecState) -> None:
+    await feed(connection.read, _input(handle))
+    if state.config.tty:  # who leaves a terminal has detached from it
+        await call(request, request.app[ENGINE].exec_detached, state.id)
 
 
 def _outputs(connection: Hijacked, handle: ExecHandle) -> Iterator[tuple[int, Callable[[bytes], Awaitable[None]]]]:

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from netmodel import codec
-from netmodel.daemon import volumes
+from netmodel.daemon import containers, volumes
 from netmodel.daemon.answers import nothing, streaming, to_json, told
 from netmodel.daemon.calls import ENGINE, call, call_long, iterate
 from netmodel.daemon.query import filters, flag
@@ -150,7 +150,8 @@ async def prune(request: web.Request) -> web.Response:
 async def usage(request: web.Request) -> web.Response:
     engine = request.app[ENGINE]
     found, of_volumes = await call_long(engine.images.usage), await call_long(volumes.usage, engine)
-    return to_json({**shapes.usage(found), "Containers": [], "Volumes": of_volumes, "BuildCache": []})
+    of_containers = await call_long(containers.usage, engine)
+    return to_json({**shapes.usage(found), "Containers": of_containers, "Volumes": of_volumes, "BuildCache": []})
 
 
 def _tagged(name: str, tag: str) -> str:

@@ -91,6 +91,7 @@ async def _attached(
     feeding = asyncio.ensure_future(_feed(request, connection, container)) if wants_input else None
     stream, lines = flag(request, "stream"), _Lines(container)
     since = attached if stream and not flag(request, "logs") else None
+    await call(request, engine.attached, container.id)
     try:
         read = partial(engine.logs, follow=stream, since=since, stdout=stdout, stderr=stderr)
         async with aclosing(iterate(lambda stop: read(container.id, stop=stop))) as output:
@@ -108,9 +109,11 @@ async def _feed(request: web.Request, connection: Hijacked, container: Container
     descriptor = await call(request, engine.input, container.id)
     await feed(connection.read, descriptor)
     # Who leaves a terminal has detached from it; what runs there goes on.
-    if not container.config.tty:
-        # As with Docker's StdinOnce: the first client to come is the last.
-        await call(request, engine.close_input, container.id)
+    if container.config.tty:
+        await call(request, engine.detached, container.id)
+        return
+    # As with Docker's StdinOnce: the first client to come is the last.
+    await call(request, engine.close_input, container.id)
 
 
 async def _started(container_id: str, subscription: Subscription, woken: asyncio.Event) -> bool:

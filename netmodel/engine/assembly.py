@@ -165,6 +165,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
     root = Root(path)
     opened.callback(root.close)
     root.open()
+    events.keep_in(root.events)
     settings = read_settings(root.settings).overridden_by(settings)
     store = SqliteStore(root.database)
     opened.callback(store.close)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from netmodel.errors import Conflict, Forbidden, Invalid, NotFound
 from netmodel.model import Container, ContainerConfig, Endpoint, EndpointConfig, Network
 from netmodel.userns import maps_of
 from runtime.changes import Change, changes
+from runtime.errors import RuntimeFault
 from runtime.images import Image, host
 
 _HOST_IMAGE_S = 1.0
@@ -217,6 +218,15 @@ class Containers:
         image = self.image_of(container)
         places = {mount.target.rstrip("/") for mount in (*image.mounts, *container.config.mounts)}
         return [one for one in changes(str(upper), image.layers) if one.path not in places]
+
+    def sizes(self, container: Container) -> tuple[int, int]:
+        """Bytes on the disk of what it has written, and of that with its image; the machine itself is not counted."""
+        written = self._core.layers.size(container.id)
+        image = 0
+        if container.image_id:
+            with suppress(RuntimeFault):  # the image is gone
+                image = sum(size for _, size in self._core.images.details(container.image_id).layers)
+        return written, written + image
 
     # --- remove -------------------------------------------------------------------------------
 

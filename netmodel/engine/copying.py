@@ -30,8 +30,10 @@ class Copying:
     def read(self, ref: str, path: str) -> Iterator[bytes]:
         """A tar stream. To be iterated over in one thread, which keeps the container as it is meanwhile."""
         try:
-            with self._place(self._containers.find(ref)) as place:
+            container = self._containers.find(ref)
+            with self._place(container) as place:
                 yield from archive.read(place, path)
+            self._containers.event("archive-path", container)
         except RuntimeFault as fault:  # it comes while somebody iterates, past the engine's own border
             raise translate(fault) from fault
 
@@ -41,6 +43,7 @@ class Copying:
             raise Forbidden(f"the root of container {container.name} is read-only", "copy to one of its volumes")
         with self._place(container) as place:
             archive.write(place, path, source, keep_owners=keep_owners, replace_kinds=replace_kinds)
+        self._containers.event("extract-to-dir", container)
 
     @contextmanager
     def _place(self, container: Container) -> Iterator[Place]:

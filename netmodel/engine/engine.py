@@ -196,6 +196,11 @@ class Engine:
         return queries.containers(self._core, all, filters)
 
     @translated
+    def prune_containers(self, filters: Filters | None = None) -> tuple[list[str], int]:
+        """Remove those that do not run; their ids, and the bytes that this frees. Filters: label, label!, until."""
+        return queries.prune_containers(self._core, self._parts.lifecycle, filters)
+
+    @translated
     def wait(self, ref: str, condition: WaitCondition = "not-running") -> Future[int]:
         """The exit code, once the condition holds."""
         return self._parts.lifecycle.wait(ref, condition)
@@ -208,12 +213,20 @@ class Engine:
     @translated
     def top(self, ref: str, ps_args: str = "") -> Processes:
         """Its processes, as ps tells of them."""
-        return processes(self._parts.lifecycle, self._core.records.containers.find(ref), ps_args)
+        container = self._core.records.containers.find(ref)
+        found = processes(self._parts.lifecycle, container, ps_args)
+        self._parts.containers.event("top", container)
+        return found
 
     @translated
     def changes(self, ref: str) -> list[Change]:
         """What it has changed of its image."""
         return self._parts.containers.changes(self._core.records.containers.find(ref))
+
+    @translated
+    def container_sizes(self, ref: str) -> tuple[int, int]:
+        """Bytes on the disk of what it has written, and of that with its image."""
+        return self._parts.containers.sizes(self._core.records.containers.find(ref))
 
     @translated
     def stat_path(self, ref: str, path: str) -> PathStat:
@@ -312,13 +325,30 @@ class Engine:
         return self._parts.execs.inspect(exec_id)
 
     @translated
+    def exec_detached(self, exec_id: str) -> None:
+        """Tell who listens that who was at its terminal has left, and it runs on."""
+        self._parts.execs.detached(exec_id)
+
+    @translated
     def exec_resize(self, exec_id: str, rows: int, columns: int) -> None:
         self._parts.execs.resize(exec_id, rows, columns)
 
     @translated
     def resize(self, ref: str, rows: int, columns: int) -> None:
         """The size of the container's own terminal."""
-        self._core.spawner.resize(self._core.records.containers.find(ref).id, rows, columns)
+        container = self._core.records.containers.find(ref)
+        self._core.spawner.resize(container.id, rows, columns)
+        self._parts.containers.event("resize", container, height=str(rows), width=str(columns))
+
+    @translated
+    def attached(self, ref: str) -> None:
+        """Tell who listens that somebody reads and writes what its first process does."""
+        self._parts.containers.event("attach", self._core.records.containers.find(ref))
+
+    @translated
+    def detached(self, ref: str) -> None:
+        """Tell who listens that who was at its terminal has left, and it runs on."""
+        self._parts.containers.event("detach", self._core.records.containers.find(ref))
 
     @translated
     def input(self, ref: str) -> int:

@@ -1,4 +1,4 @@
-"""The engine's events: published once, seen by whoever subscribed before."""
+"""The engine's events: published once, seen by whoever subscribed before; the latest are kept."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
+from netmodel.engine.eventlog import EventLog
 from netmodel.engine.values import Event
 
-_HISTORY = 512  # for "events --since"
+_HISTORY = 1000  # for "events --since"
 _BACKLOG = 10_000  # a subscriber that falls further behind than this loses the oldest
 
 
@@ -66,6 +68,14 @@ class EventBus:
         self._lock = threading.Lock()
         self._subscribers: list[Subscription] = []
         self._history: deque[Event] = deque(maxlen=_HISTORY)
+        self._log: EventLog | None = None
+
+    def keep_in(self, file: Path) -> None:
+        """Go on where an earlier engine ended, and let a later one do so."""
+        log = EventLog(file, _HISTORY)
+        with self._lock:
+            self._log = log
+            self._history.extend(log.events())
 
     def subscribe(self, wake: Callable[[], None] | None = None) -> Subscription:
         """Receive the events from now on.
@@ -80,7 +90,7 @@ class EventBus:
         return subscription
 
     def history(self) -> list[Event]:
-        """The latest few hundred, oldest first."""
+        """The latest thousand, oldest first; also those of an earlier engine."""
         with self._lock:
             return list(self._history)
 
@@ -88,6 +98,8 @@ class EventBus:
         event = Event(type=kind, action=action, id=object_id, attributes=attributes, time=datetime.now(UTC))
         with self._lock:
             self._history.append(event)
+            if self._log is not None:
+                self._log.append(event)
             subscribers = tuple(self._subscribers)
         for subscription in subscribers:
             subscription.put(event)
@@ -96,6 +108,9 @@ class EventBus:
         """End every subscription."""
         with self._lock:
             subscribers = tuple(self._subscribers)
+            log, self._log = self._log, None
+        if log is not None:
+            log.close()
         for subscription in subscribers:
             subscription.close()
 

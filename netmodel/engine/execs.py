@@ -49,6 +49,7 @@ class Execs:
         with self._lock:
             self._execs[exec_id] = _Exec(ExecState(id=exec_id, container_id=container.id, config=config))
             self._forget_old()
+        self._event("create", container, exec_id, config)
         return exec_id
 
     def start(self, exec_id: str, stdio: Any = None) -> ExecHandle:
@@ -60,9 +61,26 @@ class Execs:
         handle = self._core.spawner.exec(container.id, process, stdio)
         found.handle = handle
         found.state = replace(found.state, running=True, pid=handle.pid)
+        self._event("start", container, exec_id, found.state.config)
         # Noted in any case: the API may ask how it ended without anybody having waited.
-        handle.ended.add_done_callback(lambda ended: _note_end(found, ended))
+        handle.ended.add_done_callback(lambda ended: self._note_end(container, found, ended))
         return handle
+
+    def detached(self, exec_id: str) -> None:
+        """Who was at its terminal has left, and it runs on."""
+        state = self._find(exec_id).state
+        container = self._core.records.containers.get(state.container_id)
+        if state.running and container is not None:
+            self._containers.event("exec_detach", container, execID=exec_id)
+
+    def _event(self, action: str, container: Container, exec_id: str, config: ExecConfig) -> None:
+        self._containers.event(f"exec_{action}: {' '.join(config.command)}", container, execID=exec_id)
+
+    def _note_end(self, container: Container, found: _Exec, ended: Future[int]) -> None:
+        # Without an exit code the spawner died, and everything with it.
+        code = ended.result() if ended.exception() is None else 137
+        found.state = replace(found.state, running=False, exit_code=code, pid=0)
+        self._containers.event("exec_die", container, execID=found.state.id, exitCode=str(code))
 
     def inspect(self, exec_id: str) -> ExecState:
         return self._find(exec_id).state
@@ -106,9 +124,3 @@ def process_in(core: Core, containers: Containers, container: Container, wanted:
         user=wanted.user or base.user,
         capabilities=capabilities_of(replace(config, privileged=True)) if wanted.privileged else base.capabilities,
     )
-
-
-def _note_end(found: _Exec, ended: Future[int]) -> None:
-    # Without an exit code the spawner died, and everything with it.
-    code = ended.result() if ended.exception() is None else 137
-    found.state = replace(found.state, running=False, exit_code=code, pid=0)

@@ -161,7 +161,10 @@ class Exits:
                     self.retire_sandbox(container)
             if oom:
                 self._containers.event("oom", container)
-            self._containers.event("die", container, exitCode=str(news.exit_code))
+            started = state.started_at.timestamp() if state.started_at else news.at
+            self._containers.event(
+                "die", container, exitCode=str(news.exit_code), execDuration=str(int(max(news.at - started, 0)))
+            )
             self._runs.tell_exit(container.id, news.exit_code)
             if wait_s is not None:
                 self._restarts.schedule(container.id, wait_s)

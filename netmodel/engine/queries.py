@@ -7,18 +7,20 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 from drivers.bridge import Bridge
 from drivers.kernel.sysctl import read_sysctl
 from netmodel import __version__
 from netmodel.engine.core import Core
 from netmodel.engine.filters import Filters, apply, has_label, matches, moment, one_of, truth
+from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.networks import PREDEFINED, Networks
 from netmodel.engine.settings import said
 from netmodel.engine.values import Info
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, Invalid, NotFound
-from netmodel.model import Container, Endpoint, Network, PortConfig, Volume
+from netmodel.model import Container, Endpoint, Network, PortConfig, Status, Volume
 
 _TYPES = ("builtin", "custom")
 _FORWARDING = "net/ipv4/ip_forward"
@@ -92,7 +94,8 @@ def containers(core: Core, everything: bool, filters: Filters | None) -> list[Co
         "label!": lambda container, wanted: not has_label(container.config.labels, wanted),
         "name": lambda container, wanted: _named(container, wanted),
         "network": on_network,
-        "status": lambda container, wanted: container.state.status == wanted,
+        "is-task": lambda container, wanted: not truth(wanted),  # those are a swarm's
+        "status": lambda container, wanted: container.state.status == one_of(wanted, get_args(Status)),
         "volume": lambda container, wanted: any(wanted in (m.source, m.target) for m in container.config.mounts),
         "until": lambda container, wanted: container.created_at < moment(wanted),
     }
@@ -122,6 +125,21 @@ def _has_port(ports: Sequence[PortConfig], wanted: str) -> bool:
         raise Invalid(f"port filter {wanted!r} is no port", "80, 80/udp or 8000-8010/tcp")
     low, high = int(first), int(last or first)
     return any(low <= port.container_port <= high and port.protocol == (protocol or "tcp") for port in ports)
+
+
+def prune_containers(core: Core, lifecycle: Lifecycle, filters: Filters | None) -> tuple[list[str], int]:
+    """Those that do not run, and have; or never did."""
+    if unknown := sorted(set(filters or {}).difference(("label", "label!", "until"))):
+        raise Invalid(f"invalid filter {unknown[0]!r}", "there are: label, label!, until")
+    removed, freed = [], 0
+    for container in containers(core, True, {**(filters or {}), "status": ["created", "exited", "dead"]}):
+        size = core.layers.size(container.id)
+        with suppress(Conflict, NotFound):  # somebody started or removed it meanwhile
+            lifecycle.remove(container.id, force=False, volumes=False)
+            removed.append(container.id)
+            freed += size
+    core.events.publish("container", "prune", "", {"reclaimed": str(freed)})
+    return removed, freed
 
 
 def volumes(core: Core, parts: EngineVolumes, filters: Filters | None) -> list[Volume]:

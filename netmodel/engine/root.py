@@ -35,6 +35,10 @@ class Root:
         return self.path / "engine.json"
 
     @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
     def containers(self) -> Path:
         return self.path / "containers"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -82,6 +83,7 @@ def test_one_detaches_and_attaches_again(daemon: Daemon) -> None:
     with terminal(daemon, "attach", "shell") as (master, process):
         os.write(master, b"second\r")
         assert process.wait(10) == 3
+    assert _told(daemon, "shell", "attach", "detach", "die") == ["attach", "detach", "attach", "die"]
     daemon.ok("rm", "shell")
 
 
@@ -95,7 +97,14 @@ def test_an_exec_runs_on_when_one_detaches(daemon: Daemon) -> None:
         assert process.wait(10) == 0
 
     assert "sleep 4712" in daemon.ok("top", "busy")
+    assert _told(daemon, "busy", "exec_start", "exec_detach", "exec_die")[1:] == ["exec_detach"]
     daemon.ok("rm", "-f", "busy")
+
+
+def _told(daemon: Daemon, name: str, *actions: str) -> list[str]:
+    chosen = [word for action in actions for word in ("--filter", f"event={action}")]
+    lines = daemon.ok("events", "--since", "10m", "--until", "0s", "--json", "--filter", f"container={name}", *chosen)
+    return [json.loads(line)["Action"] for line in lines.splitlines()]
 
 
 @pytest.mark.kernel

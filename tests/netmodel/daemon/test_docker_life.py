@@ -109,3 +109,15 @@ def test_our_own_words(daemon: Daemon, tmp_path: Path) -> None:
     assert json.loads(daemon.ok("top", "--json", "ours"))[0]["UID"] == "root"
     daemon.ok("update", "--restart", "no", "ours")
     daemon.ok("rm", "-f", "ours")
+
+
+def test_what_containers_take_on_the_disk(daemon: Daemon) -> None:
+    docker(daemon, "run", "--name", "writer", "host", "sh", "-c", "head -c 3000000 /dev/zero > /big")
+
+    (line,) = [one for one in daemon.client.get("/system/df")["Containers"] if one["Names"] == ["/writer"]]
+    assert line["SizeRw"] >= 3000000
+    assert docker(daemon, "ps", "-as", "-f", "name=writer", "--format", "{{.Size}}").startswith("3MB")
+    assert json.loads(docker(daemon, "inspect", "-s", "writer"))[0]["SizeRw"] == line["SizeRw"]
+    assert "2.86" in daemon.ok("ps", "-as", "-f", "name=writer")
+    assert "Containers" in docker(daemon, "system", "df")
+    docker(daemon, "rm", "writer")

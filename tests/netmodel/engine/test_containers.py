@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tarfile
+from pathlib import Path
+
 import pytest
 
 from netmodel.engine import Engine, ExecConfig
@@ -254,6 +257,69 @@ def test_events_tell_what_happened(engine: Engine, run: Run) -> None:
     assert told[3].attributes["exitCode"] == "137"
     assert told[0].attributes["name"] == "web"
     assert told[0].attributes["tier"] == "front"
+
+
+def test_events_of_what_is_done_to_one_that_runs(engine: Engine, run: Run, tmp_path: Path) -> None:
+    run("web", tty=True)
+    listening = engine.events.subscribe()
+
+    engine.rename("web", "site")
+    engine.pause("site")
+    engine.unpause("site")
+    engine.update("site", {"pids_limit": 100})
+    engine.top("site")
+    engine.resize("site", 40, 100)
+    assert execute(engine, "site", "sh", "-c", "exit 3")[0] == 3
+    b"".join(engine.copy_out("site", "/etc/hostname"))
+    with tarfile.open(tmp_path / "empty.tar", "w"):
+        pass
+    with (tmp_path / "empty.tar").open("rb") as archive:
+        engine.copy_in("site", "/tmp", archive.fileno())
+    engine.restart("site", 0)
+
+    told = [listening.get(5) for _ in range(15)]
+    assert [event.action for event in told if event.type == "container"] == [
+        "rename",
+        "pause",
+        "unpause",
+        "update",
+        "top",
+        "resize",
+        "exec_create: sh -c exit 3",
+        "exec_start: sh -c exit 3",
+        "exec_die",
+        "archive-path",
+        "extract-to-dir",
+        "kill",
+        "die",
+        "start",
+        "restart",
+    ]
+    by_action = {event.action.partition(":")[0]: event.attributes for event in told}
+    assert by_action["rename"]["oldName"] == "/web"
+    assert (by_action["resize"]["height"], by_action["resize"]["width"]) == ("40", "100")
+    assert by_action["exec_die"]["exitCode"] == "3"
+    assert by_action["exec_die"]["execID"] == by_action["exec_start"]["execID"]
+    assert by_action["die"]["execDuration"].isdigit()
+
+
+def test_prune_takes_what_does_not_run_and_says_what_that_freed(engine: Engine, run: Run) -> None:
+    run("up")
+    run("down", command=("sh", "-c", "head -c 1000000 /dev/zero > /big"), labels={"keep": "no"})
+    engine.wait("down").result(20)
+    engine.create_container(ContainerConfig(image="host", labels={"keep": "yes"}), "new")
+    written, whole = engine.container_sizes("down")
+    assert written == whole >= 1000000
+    listening = engine.events.subscribe()
+
+    with pytest.raises(Invalid, match="invalid filter 'name'"):
+        engine.prune_containers({"name": ["down"]})
+    removed, freed = engine.prune_containers({"label!": ["keep=yes"]})
+
+    assert (len(removed), freed) == (1, written)
+    assert {container.name for container in engine.containers()} == {"up", "new"}
+    told = [listening.get(5) for _ in range(2)]
+    assert (told[0].action, told[1].action, told[1].attributes) == ("destroy", "prune", {"reclaimed": str(written)})
 
 
 def test_out_of_memory_is_told(engine: Engine) -> None:

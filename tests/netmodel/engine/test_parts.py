@@ -265,6 +265,30 @@ def test_events_reach_every_subscriber_in_order_and_closing_ends_the_wait() -> N
     assert woken == [1, 1]
 
 
+def test_events_outlive_their_engine(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    first = EventBus()
+    first.keep_in(file)
+    for number in range(2500):
+        first.publish("container", "start", str(number), {"name": "web"})
+    before = first.history()
+    first.close()
+    assert file.stat().st_size < 2500 * len(file.read_bytes().splitlines()[0])
+    with file.open("ab") as torn:
+        torn.write(b'{"type": "cont')
+
+    second = EventBus()
+    second.keep_in(file)
+    second.publish("container", "die", "last", {})
+
+    assert second.history() == [*before[1:], second.history()[-1]]
+    third = EventBus()
+    third.keep_in(file)
+    assert third.history() == second.history()
+    second.close()
+    third.close()
+
+
 def test_errors_speak_one_language() -> None:
     class Refusal(Exception):
         kind = "conflict"
