@@ -48,8 +48,11 @@ class Clock:
         try:
             yield
         except Exception as error:
-            for operation in operations:
-                self.samples[operation] = Samples(failure=" ".join(str(error).split())[:300] or repr(error))
+            self.fail(" ".join(str(error).split())[:300] or repr(error), *operations)
+
+    def fail(self, reason: str, *operations: str) -> None:
+        for operation in operations:
+            self.samples[operation] = Samples(failure=reason)
 
     def give_up(self, reason: str, *operations: str) -> None:
         for operation in operations:

@@ -19,7 +19,7 @@ from bench.plain import Route, outside
 from bench.senders import PORT, netns_of, new_connections
 
 NEXT_PORTS = list(range(31_000, 31_020, 2))
-_A_STEP = 50
+_STEPS = 20
 _SLOW_S = 0.5
 
 Start = Callable[[str, Path], AbstractContextManager[Engine]]
@@ -119,9 +119,9 @@ def measure_twins(kind: Kind, starts: Mapping[str, Start], clocks: Mapping[str, 
             with clocks[column].guarded(*everything):
                 all_twins.append(stack.enter_context(_twins(kind, column, start, clocks[column])))
         for level in kind.levels:
-            there = [twins for twins in all_twins if _bring_to(twins, kind, level, limit_s)]
+            all_twins = [twins for twins in all_twins if _bring_to(twins, kind, level, limit_s)]
             for turn in range(rounds):
-                for twins in there:
+                for twins in all_twins:
                     with twins.clock.guarded(*kind.rows(level)):
                         _take_turn(twins, kind, level, turn, seconds)
 
@@ -148,9 +148,10 @@ def _bring_to(twins: Twins, kind: Kind, level: int, limit_s: float) -> bool:
         while twins.count < level:
             if monotonic() > deadline:
                 told = f"after {limit_s:g} s it had {kind.of(twins.count)}"
-                twins.clock.give_up(told, *kind.rows(level))
+                higher = (row for one in kind.levels if one >= level for row in kind.rows(one))
+                twins.clock.give_up(told, *higher)
                 return False
-            to = min(level, twins.count + _A_STEP)
+            to = min(level, twins.count + max(50, level // _STEPS))
             kind.add(twins.many.engine, twins.count, to)
             twins.count = to
         return True
