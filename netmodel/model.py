@@ -370,6 +370,7 @@ class ContainerConfig:
     cpuset_mems: str = ""
     blkio_weight: int | None = None
     blkio: tuple[BlkioConfig, ...] = ()
+    hugetlb_bytes: Mapping[str, int] = field(default_factory=dict)  # by page size, "2MB"
     network_mode: str = "bridge"
     networks: tuple[EndpointConfig, ...] = ()
     ports: tuple[PortConfig, ...] = ()

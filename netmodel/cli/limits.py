@@ -30,6 +30,7 @@ _LIMITS = (
     click.option("--cpuset-mems", default="", help="Memory nodes it may use: 0,1"),
     click.option("--pids-limit", type=int, default=0, help="Number of processes and threads; -1 is no limit"),
     click.option("--blkio-weight", type=int, default=0, help="Weight of its block I/O, 10 to 1000"),
+    click.option("--hugetlb-limit", multiple=True, help="Most bytes in huge pages of a size: 2MB=64m"),
 )
 _LIMITS_AT_CREATION = (
     click.option("--memory-swappiness", type=int, default=-1, help="How readily it is swapped out, 0 to 100"),
@@ -73,6 +74,7 @@ def limits_body(o: dict[str, Any]) -> dict[str, Any]:
         "CpusetMems": o["cpuset_mems"],
         "PidsLimit": o["pids_limit"],
         "BlkioWeight": o["blkio_weight"],
+        "HugetlbLimits": [_huge(text) for text in o["hugetlb_limit"]],
         "OomKillDisable": o.get("oom_kill_disable"),
         "BlkioWeightDevice": [
             {"Path": path, "Weight": weight} for path, weight in map(_on_device, o.get("blkio_weight_device", ()))
@@ -84,6 +86,13 @@ def limits_body(o: dict[str, Any]) -> dict[str, Any]:
     if o.get("memory_swappiness", -1) != -1:  # 0 is a wish, too
         wanted["MemorySwappiness"] = o["memory_swappiness"]
     return wanted
+
+
+def _huge(text: str) -> dict[str, Any]:
+    page, _, most = text.partition("=")
+    if not page or not most:
+        raise click.UsageError(f"{text!r} is not of the form PAGE-SIZE=BYTES, such as 2MB=64m")
+    return {"PageSize": page, "Limit": Size().convert(most, None, None)}
 
 
 def _swap(text: str) -> int:

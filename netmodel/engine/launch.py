@@ -229,6 +229,7 @@ def resources_of(config: ContainerConfig, default_pids: int | None = None) -> Re
         cpuset_mems=config.cpuset_mems or None,
         pids_max=pids,
         io_weight=config.blkio_weight,
+        hugetlb_bytes=tuple(config.hugetlb_bytes.items()),
         io_limits=tuple(IoLimit(kind=one.kind, device=one.device, value=one.value) for one in config.blkio),
     )
 

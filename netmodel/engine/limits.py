@@ -19,7 +19,7 @@ from netmodel.model import Container
 CHANGEABLE: Final = (
     "memory_bytes", "memory_swap_bytes", "memory_reservation_bytes", "memory_swappiness", "oom_kill_disable",
     "cpus", "cpu_quota_us", "cpu_period_us", "cpu_shares", "cpuset_cpus", "cpuset_mems", "pids_limit",
-    "blkio_weight", "blkio", "restart",
+    "blkio_weight", "blkio", "hugetlb_bytes", "restart",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from netmodel.model import ContainerConfig, PortConfig
 from netmodel.userns import check_userns
 from runtime.cgroups.blocks import block_device
 from runtime.cgroups.devices import checked, rule_of
+from runtime.cgroups.hugepages import page_sizes
 from runtime.kernel.prctl import has_capability
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_-]{0,62})(\.[a-zA-Z0-9][a-zA-Z0-9_-]{0,62})*")
@@ -152,6 +153,13 @@ def _check_limits(config: ContainerConfig) -> None:
             raise Invalid(f"a block I/O weight of {value} is out of range", "from 10 to 1000; 500 is everybody's")
     for one in config.blkio:
         block_device(one.device)
+    for page, most in config.hugetlb_bytes.items():
+        if page not in page_sizes():
+            raise Invalid(
+                f"this machine has no huge pages of {page}", f"there are: {', '.join(page_sizes()) or 'none at all'}"
+            )
+        if most < 0:
+            raise Invalid(f"a limit of {most} bytes of huge pages is none", "0 lets it have none")
     if config.pids_limit is not None and config.pids_limit != -1 and config.pids_limit < 1:
         raise Invalid(f"a limit of {config.pids_limit} processes lets nothing start", "at least 1, or -1 for none")
     for limit in config.ulimits:

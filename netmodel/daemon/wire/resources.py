@@ -24,8 +24,18 @@ class ThrottleDevice(Body):
     rate: int
 
 
+class HugetlbLimit(Body):
+    """As the OCI's runtime specification has it."""
+
+    page_size: str
+    limit: int
+
+
 class Resources(Body):
-    """0, "" and null mean: not limited; in an update: left as it is."""
+    """0, "" and null mean: not limited; in an update: left as it is.
+
+    HugetlbLimits is ours, Docker has none.
+    """
 
     memory: int | None = None
     memory_swap: int | None = None
@@ -45,6 +55,7 @@ class Resources(Body):
     blkio_device_write_bps: list[ThrottleDevice] | None = None
     blkio_device_read_iops: list[ThrottleDevice] | None = field(default=None, name="BlkioDeviceReadIOps")
     blkio_device_write_iops: list[ThrottleDevice] | None = field(default=None, name="BlkioDeviceWriteIOps")
+    hugetlb_limits: list[HugetlbLimit] | None = None
     cpu_realtime_period: int | None = None
     cpu_realtime_runtime: int | None = None
     kernel_memory: int | None = None
@@ -79,6 +90,7 @@ def limits(wanted: Resources) -> dict[str, Any]:
         "pids_limit": wanted.pids_limit,
         "blkio_weight": wanted.blkio_weight,
         "blkio": tuple(_blkio(wanted)),
+        "hugetlb_bytes": {one.page_size: one.limit for one in wanted.hugetlb_limits or ()},
     }
     given = {name: value for name, value in found.items() if value}
     if wanted.memory_swappiness is not None and wanted.memory_swappiness != -1:  # 0 is a wish, too
@@ -105,6 +117,7 @@ def shape(config: ContainerConfig) -> dict[str, Any]:
         "BlkioWeightDevice": [
             {"Path": one.device, "Weight": one.value} for one in config.blkio if one.kind == "weight"
         ],
+        "HugetlbLimits": [{"PageSize": page, "Limit": most} for page, most in config.hugetlb_bytes.items()],
         "BlkioDeviceReadBps": _throttles(config, "read_bps"),
         "BlkioDeviceWriteBps": _throttles(config, "write_bps"),
         "BlkioDeviceReadIOps": _throttles(config, "read_iops"),

@@ -120,6 +120,8 @@ def test_limits() -> None:
     assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (64 << 20, 1_500_000_000, -1)
     assert host["Ulimits"] == [{"Name": "nofile", "Soft": 10, "Hard": 20}]
     assert (host["ShmSize"], host["MemorySwap"]) == (1 << 30, -1)
+    huge = body("--hugetlb-limit", "2MB=64m", "--hugetlb-limit", "1GB=0", "host")["HostConfig"]["HugetlbLimits"]
+    assert huge == [{"PageSize": "2MB", "Limit": 64 << 20}, {"PageSize": "1GB", "Limit": 0}]
 
 
 def test_maps_of_ids() -> None:
@@ -158,6 +160,7 @@ def test_environment_from_files_and_from_ours(tmp_path: Path, monkeypatch: pytes
         (("--mount", "type=bind,src=/a", "host"), "has no target"),
         (("--mount", "target=/a,frobnicate", "host"), "'frobnicate' is not known"),
         (("--ulimit", "nofile", "host"), "ulimit 'nofile'"),
+        (("--hugetlb-limit", "2MB", "host"), "'2MB' is not of the form"),
         (("--userns", "host", "--uidmap", "0:1:1", "host"), "exclude each other"),
         (("-e", "=x", "host"), "has no name"),
         (("--env-file", "/nonexistent", "host"), "/nonexistent"),

@@ -229,7 +229,7 @@ def test_short_forms_come_back_as_they_were(text: str) -> None:
         ({"RestartPolicy": {"Name": "allways"}}, "allways"),
         ({"VolumesFrom": ["x"]}, "VolumesFrom"),
         ({"SecurityOpt": ["nonsense"]}, "nonsense"),
-        ({"UsernsMode": "private"}, "private"),
+        ({"UsernsMode": "nomap"}, "nomap"),
         ({"Binds": ["a:b"]}, "'a:b'"),
         ({"Binds": ["/a:/b", "/c:/b"]}, "/b"),
         ({"Mounts": [{"Type": "npipe", "Target": "/x"}]}, "npipe"),

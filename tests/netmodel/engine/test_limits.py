@@ -10,6 +10,7 @@ from netmodel.engine import Engine
 from netmodel.engine.confinement import apparmor_label
 from netmodel.errors import Invalid, NetmodelError
 from netmodel.model import BlkioConfig
+from runtime.cgroups.hugepages import page_sizes
 from tests.netmodel.engine.conftest import Run, execute
 from tests.support import apparmor
 
@@ -51,6 +52,25 @@ def test_what_is_no_limit_or_contradicts_is_refused(engine: Engine, run: Run) ->
     ):
         with pytest.raises(NetmodelError, match=said):
             engine.update("web", changes)
+
+
+def test_huge_pages_are_limited_or_refused_by_name(engine: Engine, run: Run) -> None:
+    with pytest.raises(Invalid, match="no huge pages of 3MB"):
+        run("web", hugetlb_bytes={"3MB": 1})
+    sizes = page_sizes()
+    if not sizes:
+        return
+    wanted = {sizes[0]: 64 * MIB}
+    if not engine._core.cgroups.supports("hugetlb"):
+        with pytest.raises(NetmodelError, match="hugetlb"):
+            run("web", hugetlb_bytes=wanted)
+        return
+    run("web", hugetlb_bytes=wanted)
+    engine.update("web", {"hugetlb_bytes": {sizes[0]: 32 * MIB}})
+    directories = engine._parts.lifecycle.runs.of(engine.container("web")).cgroup.directories
+    files = [file for name in directories for file in Path(name).glob(f"hugetlb.{sizes[0]}.*")]
+    kept = [file.read_text() for file in files if file.name.endswith((".max", ".limit_in_bytes"))]
+    assert str(32 * MIB) in "".join(kept)
 
 
 def test_quota_takes_the_place_of_cpus(engine: Engine, run: Run) -> None:

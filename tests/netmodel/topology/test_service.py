@@ -43,6 +43,7 @@ from tests.netmodel.topology.support import config, load_text, project, told
         ("read_only: true", "read_only", True),
         ("security_opt: ['no-new-privileges:true']", "no_new_privileges", True),
         ("userns_mode: host", "userns_mode", "host"),
+        ("userns_mode: auto:size=4096", "userns_mode", "auto:size=4096"),
         ("cap_add: [NET_ADMIN, CAP_SYS_TIME, all]", "cap_add", ("NET_ADMIN", "SYS_TIME", "ALL")),
         ("cap_drop: [NET_RAW]", "cap_drop", ("NET_RAW",)),
         ("sysctls: {net.ipv4.ip_forward: 1}", "sysctls", {"net.ipv4.ip_forward": "1"}),
