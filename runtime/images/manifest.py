@@ -22,6 +22,8 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 ACCEPTED = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST)
+_ATTESTS = "vnd.docker.reference.type"  # Source: moby/buildkit docs/attestations/attestation-storage.md.
+_ELSEWHERE = ("foreign", "nondistributable")
 _INDEXES = (OCI_INDEX, DOCKER_LIST)
 _MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 _SUFFIXES = {"gzip": "+gzip", "zstd": "+zstd", "": ""}
@@ -36,6 +38,7 @@ class Descriptor:
     media_type: str = ""
     platform: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    artifact_type: str = ""
 
     def to_json(self) -> dict[str, Any]:
         value: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
@@ -68,9 +71,11 @@ class Index:
         Raises:
             BadImage: There is none; says which there are.
         """
-        fits = [one for one in self.manifests if platform.fits(one.platform)]
+        # What proves or describes an image is listed beside it, and is none.
+        images = [one for one in self.manifests if _ATTESTS not in one.annotations and not one.artifact_type]
+        fits = [one for one in images if platform.fits(one.platform)]
         if not fits:
-            known = sorted({_platform_text(one.platform) for one in self.manifests} - {"", "unknown/unknown"})
+            known = sorted({_platform_text(one.platform) for one in images} - {"", "unknown/unknown"})
             raise BadImage(
                 name, f"it has nothing for {platform}", f"it has: {', '.join(known)}; choose with --platform"
             )
@@ -143,11 +148,23 @@ def parse(content: bytes, media_type: str, name: str) -> Manifest | Index:
             return Index(media_type=kind, manifests=tuple(map(_descriptor, value["manifests"])))
         if kind in _INDEXES:
             raise BadImage(name, "its manifest says that it is an index, and lists no manifests")
-        return Manifest(
-            media_type=kind, config=_descriptor(value["config"]), layers=tuple(map(_descriptor, value["layers"]))
-        )
+        layers = tuple(map(_descriptor, value["layers"]))
+        _check_layers(layers, name)
+        return Manifest(media_type=kind, config=_descriptor(value["config"]), layers=layers)
     except (KeyError, TypeError, AttributeError) as error:
         raise BadImage(name, f"its manifest lacks what it must have ({error})") from error
+
+
+def _check_layers(layers: Sequence[Descriptor], name: str) -> None:
+    for layer in layers:
+        if any(word in layer.media_type for word in _ELSEWHERE):
+            raise BadImage(
+                name,
+                f"its layer {layer.digest} is foreign: registries do not have it, its maker has",
+                "take an image all of whose layers are in its registry",
+            )
+        if layer.media_type.endswith("+encrypted"):
+            raise BadImage(name, f"its layer {layer.digest} is encrypted", "decrypt it first, as with skopeo copy")
 
 
 def build(config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
@@ -177,6 +194,7 @@ def _descriptor(value: Any) -> Descriptor:
         media_type=str(value.get("mediaType") or ""),
         platform={str(key): str(text) for key, text in (value.get("platform") or {}).items() if isinstance(text, str)},
         annotations={str(key): str(text) for key, text in (value.get("annotations") or {}).items()},
+        artifact_type=str(value.get("artifactType") or ""),
     )
 
 

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from runtime.images import Images
 from tests.runtime.lab import Lab, lab_in
+from tests.support import apparmor
 from tests.support.box import Box
+from tests.support.registry import Server, registry
+
+# A skip would be a failure on a kernel that has it not; `make test-kernels` runs these on one that has.
+collect_ignore = [] if apparmor.enabled() else ["test_apparmor.py"]
 
 
 @pytest.fixture
@@ -16,3 +22,30 @@ def lab(tmp_path: Path, host: Box) -> Iterator[Lab]:
     """A spawner that works in the test's own network; what it started ends with it."""
     with lab_in(tmp_path) as lab:
         yield lab
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Images:
+    return Images(tmp_path / "root/images")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Images:
+    """The store of somebody else."""
+    return Images(tmp_path / "other/images")
+
+
+@pytest.fixture(scope="module")
+def lan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Box, Server]]:
+    """A registry for all tests of a module, in a box."""
+    box = Box("host")
+    with box.entered(), registry(tmp_path_factory.mktemp("registry")) as running:
+        yield box, running
+    box.close()
+
+
+@pytest.fixture
+def server(lan: tuple[Box, Server]) -> Iterator[Server]:
+    """The registry; the test is in its box."""
+    with lan[0].entered():
+        yield lan[1]

@@ -10,7 +10,6 @@ import shutil
 import stat
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from runtime.images import (
 )
 from runtime.kernel import mount
 from runtime.kernel.overlay import view
+from tests.support.podman import needs_podman, podman
 from tests.support.tars import (
     Member,
     config_of,
@@ -264,7 +264,6 @@ def test_an_archive_used_by_its_path_is_not_kept_and_says_so(store: Images, tmp_
 
 
 needs_skopeo = pytest.mark.skipif(shutil.which("skopeo") is None, reason="missing: skopeo")
-needs_podman = pytest.mark.skipif(shutil.which("podman") is None, reason="missing: podman")
 
 
 def skopeo(*arguments: str) -> str:
@@ -297,18 +296,11 @@ def test_podman_reads_what_we_write_and_we_read_what_it_writes(store: Images, tm
     (image,) = store.load(docker_archive(STACK))
     ours, theirs = tmp_path / "ours.tar", tmp_path / "theirs.tar"
     ours.write_bytes(b"".join(store.save(["lab/app:1"])))
-    short = tempfile.mkdtemp(prefix="pm")  # podman refuses a path of more than 50 characters
-    place = [f"--{name}={short}/{name}" for name in ("root", "runroot", "tmpdir")]
-
-    def podman(*arguments: str) -> str:
-        argv = ["podman", *place, "--storage-driver=vfs", "--events-backend=none", *arguments]
-        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
-
-    podman("load", "-i", str(ours))
-    podman("tag", "docker.io/lab/app:1", "localhost/again:1")
-    podman("save", f"--format={form}", "-o", str(theirs), "localhost/again:1")
+    with podman() as run:
+        run("load", "-i", str(ours))
+        run("tag", "docker.io/lab/app:1", "localhost/again:1")
+        run("save", f"--format={form}", "-o", str(theirs), "localhost/again:1")
     store.remove("lab/app:1")
-    shutil.rmtree(short)
     with theirs.open("rb") as archive:
         (again,) = store.load(archive)
 

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def registry(directory: Path, authorization: str = "") -> Iterator[Server]:
     configuration = directory / "config.yml"
     configuration.write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {storage}}}}}\n"
-        f"http: {{addr: '{address}'}}\n{authorization}"
+        f"http: {{addr: '{address}', relativeurls: true}}\n{authorization}"
     )
     with open(directory / "log", "w") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(configuration)], stdout=log, stderr=log)
@@ -105,7 +106,7 @@ def in_between(address: str, handle: Handle) -> Iterator[str]:
     """A server before the registry that may answer itself, or go wrong; yields its address.
 
     Args:
-        handle: Given each GET; True if it has answered.
+        handle: Given each request; True if it has answered.
     """
 
     class Between(BaseHTTPRequestHandler):
@@ -114,6 +115,8 @@ def in_between(address: str, handle: Handle) -> Iterator[str]:
         def do_GET(self) -> None:
             if not handle(self):
                 forward(self, address)
+
+        do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815 - http.server's names
 
         def log_message(self, *_: object) -> None: ...
 
@@ -129,21 +132,39 @@ def in_between(address: str, handle: Handle) -> Iterator[str]:
         server.server_close()
 
 
-def forward(asked: BaseHTTPRequestHandler, address: str, cut_after: int = -1) -> int:
-    """Ask the registry the same and pass on what it says, or as much of it; returns the bytes passed on."""
+def ask(asked: BaseHTTPRequestHandler, address: str, body: bytes | None = None) -> tuple[int, Message, bytes]:
+    """Ask the registry the same.
+
+    Args:
+        body: In place of the request's own.
+    """
     headers = {name: value for name, value in asked.headers.items() if name.lower() not in ("host", "connection")}
-    request = urllib.request.Request(f"http://{address}{asked.path}", headers=headers)
+    content = body_of(asked) if body is None else body
+    if content or asked.command in ("POST", "PATCH", "PUT"):
+        headers["Content-Length"] = str(len(content))
+    path = asked.path[asked.path.index("/", 8) :] if asked.path.startswith("http://") else asked.path
+    request = urllib.request.Request(f"http://{address}{path}", content or None, headers, method=asked.command)
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
-            status, told, content = response.status, response.headers, response.read()
+            return response.status, response.headers, response.read()
     except urllib.error.HTTPError as error:
         with error:
-            status, told, content = error.code, error.headers, error.read()
+            return error.code, error.headers, error.read()
+
+
+def body_of(asked: BaseHTTPRequestHandler) -> bytes:
+    return asked.rfile.read(int(asked.headers.get("Content-Length") or 0))
+
+
+def forward(asked: BaseHTTPRequestHandler, address: str, cut_after: int = -1) -> int:
+    """Ask the registry the same and pass on what it says, or as much of it; returns the bytes passed on."""
+    status, told, content = ask(asked, address)
     asked.send_response(status)
-    for name in ("Content-Type", "Docker-Content-Digest", "Content-Range", "WWW-Authenticate"):
+    for name in ("Content-Type", "Docker-Content-Digest", "Content-Range", "WWW-Authenticate", "Location", "Range"):
         if told.get(name):
             asked.send_header(name, told[name])
-    asked.send_header("Content-Length", str(len(content)))
+    length = told.get("Content-Length", "0") if asked.command == "HEAD" else str(len(content))
+    asked.send_header("Content-Length", length)
     asked.end_headers()
     if cut_after >= 0 and len(content) > cut_after:
         asked.wfile.write(content[:cut_after])

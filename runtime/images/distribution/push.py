@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from io import BufferedReader
 from typing import BinaryIO
 
 from runtime.errors import RuntimeFault
@@ -14,11 +14,11 @@ from runtime.images.catalog import ImageRecord, LayerRecord
 from runtime.images.distribution.attempts import persist
 from runtime.images.distribution.transfer import Transfer
 from runtime.images.manifest import OCI_LAYER, layer_type
-from runtime.images.progress import Silent, Tell
+from runtime.images.progress import Silent
 from runtime.images.reference import Reference
-from runtime.images.registry import RegistryFailed, Repository
+from runtime.images.registry import RegistryFailed, Repository, Upload
 from runtime.images.save import manifest_of
-from runtime.images.store import Images, short
+from runtime.images.store import short
 from runtime.images.stream import CHUNK, Joined
 
 _PARALLEL = 3
@@ -73,11 +73,25 @@ class Push(Transfer):
             return
         size = self._images.blobs.size(blob)
 
-        def content() -> BinaryIO:
-            return _Counted(self._images, blob, size, told_as, tell, self._given_up)  # type: ignore[return-value]
+        def content(offset: int, length: int) -> BinaryIO:
+            return _Counted(self, blob, offset, length, told_as)  # type: ignore[return-value]
 
-        persist(lambda: target.upload(blob, content, size), self._given_up)
+        upload = Upload(target, blob, content, size)
+        persist(upload.go_on, self._given_up, lambda: upload.reached)
         tell(status="Pushed", id=told_as)
+
+    def opened(self, blob: str) -> BufferedReader:
+        return self._images.blobs.open(blob)
+
+    def size_of(self, blob: str) -> int:
+        return self._images.blobs.size(blob)
+
+    def sent(self, told_as: str, done: int, size: int) -> None:
+        """Raises: RegistryFailed: Nobody wants it any more."""
+        if self._given_up.is_set():
+            raise RegistryFailed("", "the push was given up")
+        if told_as:
+            self._tell(status="Pushing", id=told_as, current=done, total=size)
 
     def _mounted(self, target: Repository, blob: str, source: str) -> bool:
         try:
@@ -126,22 +140,21 @@ def _gzip(plain: BinaryIO) -> Iterator[bytes]:
 
 
 class _Counted:
-    """A blob that tells how far it has been read."""
+    """A part of a blob that tells how far the blob has been read."""
 
-    def __init__(
-        self, images: Images, blob: str, size: int, told_as: str, tell: Tell, given_up: threading.Event
-    ) -> None:
-        self._file = images.blobs.open(blob)
-        self._size, self._told_as, self._tell, self._given_up = size, told_as, tell, given_up
-        self._done = 0
+    def __init__(self, push: Push, blob: str, offset: int, length: int, told_as: str) -> None:
+        self._push = push
+        self._told_as = told_as
+        self._size = push.size_of(blob)
+        self._done, self._end = offset, offset + length
+        self._file = push.opened(blob)
+        self._file.seek(offset)
 
     def read(self, size: int = CHUNK, /) -> bytes:
-        if self._given_up.is_set():
-            raise RegistryFailed("", "the push was given up")
-        piece = self._file.read(size)
+        piece = self._file.read(min(size, self._end - self._done))
         self._done += len(piece)
         if piece:
-            self._tell(status="Pushing", id=self._told_as, current=self._done, total=self._size)
+            self._push.sent(self._told_as, self._done, self._size)
         return piece
 
     def __enter__(self) -> _Counted:

@@ -5,6 +5,7 @@ from runtime.images.registry.client import Repository
 from runtime.images.registry.errors import NotAuthorized, NotInRegistry, RegistryFailed
 from runtime.images.registry.settings import Registries
 from runtime.images.registry.transport import Transport
+from runtime.images.registry.upload import Upload
 
 __all__ = [
     "Credentials",
@@ -14,4 +15,5 @@ __all__ = [
     "RegistryFailed",
     "Repository",
     "Transport",
+    "Upload",
 ]

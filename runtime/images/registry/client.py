@@ -6,9 +6,8 @@ Source: OCI distribution-spec spec.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import BinaryIO
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from runtime.images.blobs import digest_of
@@ -20,6 +19,7 @@ from runtime.images.registry.transport import Body, Response, Transport
 
 LARGEST_MANIFEST = 4 << 20
 _LARGEST_ERROR = 1 << 16
+_PASSING = (408, 416)  # too slow; a piece of an upload that does not fit what is there
 _OFFICIAL = {"docker.io": "registry-1.docker.io"}
 
 
@@ -60,7 +60,7 @@ class Repository:
             BlobDamaged: It is not what its digest says.
         """
         what = f"{self.path}{'@' if reference.startswith('sha256:') else ':'}{reference}"
-        with self._request("GET", f"manifests/{reference}", what, {"Accept": ", ".join(ACCEPTED)}) as response:
+        with self.request("GET", f"manifests/{reference}", what, {"Accept": ", ".join(ACCEPTED)}) as response:
             content = response.whole(LARGEST_MANIFEST)
             media_type = response.headers.get("content-type", "")
             told = response.headers.get("docker-content-digest", "")
@@ -73,13 +73,13 @@ class Repository:
     def blob(self, digest: str, offset: int = 0) -> Response:
         """The content of a blob; status 206 if it begins at the offset, 200 if at its beginning."""
         headers = {"Range": f"bytes={offset}-"} if offset else {}
-        return self._request("GET", f"blobs/{digest}", f"{self.path}@{digest}", headers, accepted=(200, 206, 416))
+        return self.request("GET", f"blobs/{digest}", f"{self.path}@{digest}", headers, accepted=(200, 206, 416))
 
     # --- push -----------------------------------------------------------------------------------
 
     def has_blob(self, digest: str) -> bool:
         try:
-            self._request("HEAD", f"blobs/{digest}", digest).close()
+            self.request("HEAD", f"blobs/{digest}", digest).close()
         except NotInRegistry:
             return False
         return True
@@ -87,30 +87,17 @@ class Repository:
     def mount(self, digest: str, source: str) -> bool:
         """Have the registry take a blob from another repository of its own; False if it would not."""
         query = urlencode({"mount": digest, "from": source})
-        with self._request("POST", f"blobs/uploads/?{query}", digest, accepted=(201, 202)) as response:
+        with self.request("POST", f"blobs/uploads/?{query}", digest, accepted=(201, 202)) as response:
             if response.status == 201:
                 return True
             location = response.headers.get("location", "")
         if location:
             with suppress(RegistryFailed, NotInRegistry, NotAuthorized):
-                self._request("DELETE", self._absolute(location), digest, accepted=(200, 202, 204)).close()
+                self.request("DELETE", self.absolute(location), digest, accepted=(200, 202, 204)).close()
         return False
 
-    def upload(self, digest: str, content: Callable[[], BinaryIO], size: int) -> None:
-        """Send a blob.
-
-        Args:
-            content: Opens it from its beginning.
-        """
-        with self._request("POST", "blobs/uploads/", digest, accepted=(202,)) as response:
-            location = self._absolute(response.headers.get("location", ""))
-        separator = "&" if urlsplit(location).query else "?"
-        target = f"{location}{separator}{urlencode({'digest': digest})}"
-        headers = {"Content-Type": "application/octet-stream"}
-        self._request("PUT", target, digest, headers, content, size, accepted=(201, 204)).close()
-
     def put_manifest(self, reference: str, content: bytes, media_type: str) -> None:
-        self._request(
+        self.request(
             "PUT",
             f"manifests/{reference}",
             f"{self.path}:{reference}",
@@ -121,7 +108,7 @@ class Repository:
 
     # --- both -----------------------------------------------------------------------------------
 
-    def _request(
+    def request(
         self,
         method: str,
         path: str,
@@ -131,7 +118,15 @@ class Repository:
         size: int = 0,
         accepted: tuple[int, ...] = (200,),
     ) -> Response:
-        """Ask; who asks who we are is told once."""
+        """Ask; who asks who we are is told once.
+
+        Args:
+            path: Below the repository, or a whole URL.
+            what: Is asked for, for messages.
+
+        Raises:
+            NotInRegistry, NotAuthorized, RegistryFailed: The answer is none that is accepted.
+        """
         url = path if "://" in path else self._url(path)
         asked = False
         while True:
@@ -164,13 +159,16 @@ class Repository:
                 after_s=_seconds(response.headers.get("retry-after", "")),
             )
         told = f": {why}" if why else ""
-        return RegistryFailed(self.host, f"it answers HTTP {status} to {what}{told}", again=status >= 500)
+        return RegistryFailed(
+            self.host, f"it answers HTTP {status} to {what}{told}", again=status >= 500 or status in _PASSING
+        )
 
     def _url(self, path: str) -> str:
         base = self._base or f"{self._transport.scheme(self.host)}://{self.host}"
         return f"{base}/v2/{quote(self.path)}/{path}"
 
-    def _absolute(self, location: str) -> str:
+    def absolute(self, location: str) -> str:
+        """Raises: RegistryFailed: There is none."""
         if not location:
             raise RegistryFailed(self.host, "it does not say where to send a blob")
         return urljoin(self._url(""), location)

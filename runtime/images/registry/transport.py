@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import os
 import socket
 import ssl
 import threading
@@ -16,6 +17,7 @@ from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 from runtime.images.registry.errors import PlainRefused, RegistryFailed
+from runtime.images.registry.proxy import Proxies
 from runtime.images.registry.settings import Registries
 from runtime.images.stream import CHUNK
 
@@ -24,6 +26,7 @@ _REDIRECTS = 5
 _IDLE = 8  # connections kept for each host
 _CERTIFICATES = Path("/etc/docker/certs.d")  # as Docker's: a directory for each registry
 _AGENT = "netmodel"
+_NO_TUNNEL = "Tunnel connection failed"  # http.client's words
 
 Body = bytes | Callable[[], BinaryIO] | None
 
@@ -80,10 +83,18 @@ class Response:
 
 
 class Transport:
-    """Usable by several threads at once. Close it when done."""
+    """Usable by several threads at once. Close it when done.
 
-    def __init__(self, registries: Registries, timeout_s: float = TIMEOUT_S) -> None:
+    Args:
+        proxies: By default those that the environment names.
+
+    Raises:
+        InvalidSpec: It names one that cannot be used.
+    """
+
+    def __init__(self, registries: Registries, timeout_s: float = TIMEOUT_S, proxies: Proxies | None = None) -> None:
         self.registries = registries
+        self._proxies = Proxies.read(os.environ) if proxies is None else proxies
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
@@ -145,16 +156,21 @@ class Transport:
             raise RegistryFailed(parts.netloc or "?", f"{url!r} is no address")
         if parts.scheme == "http" and not self.registries.is_insecure(parts.netloc):
             raise PlainRefused(parts.netloc, "would be spoken to in the clear")
-        key, target = (parts.scheme, parts.netloc), parts.path + (f"?{parts.query}" if parts.query else "")
+        key, target = (parts.scheme, parts.netloc), (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        proxy = self._proxies.for_host(*key)
+        if proxy is not None and parts.scheme == "http":  # with TLS there is a tunnel through it
+            target, headers = f"http://{parts.netloc}{target}", {**headers, **proxy.headers}
         while True:
             connection, fresh = self._connection(*key)
             try:
-                raw = self._send(connection, method, target or "/", headers, body, size)
+                raw = self._send(connection, method, target, headers, body, size)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                if not fresh:
-                    continue  # it had been closed by the other side while it was idle
-                raise self._failed(parts.netloc, error) from error
+                if not fresh and not callable(body):
+                    # It had been closed by the other side while it was idle. Of a blob, part may have arrived: whoever
+                    # sends it asks how much.
+                    continue
+                raise self._failed(*key, error) from error
             lowered = {name.lower(): value for name, value in raw.getheaders()}
             return Response(raw.status, lowered, url, raw, partial(self._give_back, key, connection))
 
@@ -179,10 +195,16 @@ class Transport:
         with self._lock:
             if idle := self._idle.get((scheme, host)):
                 return idle.pop(), False
+        proxy = self._proxies.for_host(scheme, host)
         if scheme == "http":
-            return http.client.HTTPConnection(host, timeout=self._timeout_s, blocksize=CHUNK), True
+            place = host if proxy is None else proxy.place
+            return http.client.HTTPConnection(place, timeout=self._timeout_s, blocksize=CHUNK), True
         context = self._context(host)
-        return http.client.HTTPSConnection(host, timeout=self._timeout_s, blocksize=CHUNK, context=context), True
+        place = host if proxy is None else proxy.place
+        secure = http.client.HTTPSConnection(place, timeout=self._timeout_s, blocksize=CHUNK, context=context)
+        if proxy is not None:
+            secure.set_tunnel(host, headers=dict(proxy.headers))
+        return secure, True
 
     def _give_back(self, key: tuple[str, str], connection: http.client.HTTPConnection, reusable: bool) -> None:
         with self._lock:
@@ -204,21 +226,23 @@ class Transport:
         return context
 
     def _try_schemes(self, host: str) -> str:
-        """HTTPS first: who speaks both is not spoken to in the clear."""
+        """HTTPS first: who speaks both is not spoken to in the clear. A proxy may let nobody through to such a port."""
         connection, _ = self._connection("https", host)
         try:
             connection.connect()
         except (ssl.SSLError, ConnectionResetError):
             return "http"
         except OSError as error:
-            raise self._failed(host, error) from error
+            if _NO_TUNNEL in str(error) and self._proxies.for_host("http", host) is not None:
+                return "http"
+            raise self._failed("https", host, error) from error
         finally:
             with suppress(OSError):
                 connection.close()
         return "https"
 
-    def _failed(self, host: str, error: Exception) -> RegistryFailed:
-        hint = ""
+    def _failed(self, scheme: str, host: str, error: Exception) -> RegistryFailed:
+        proxy, hint = self._proxies.for_host(scheme, host), ""
         if isinstance(error, ssl.SSLCertVerificationError):
             why, hint = (
                 f"its certificate is not to be trusted ({error.verify_message})",
@@ -228,7 +252,8 @@ class Transport:
             refused = PlainRefused(host, "")
             why, hint = f"it does not speak TLS ({error.reason})", refused.hint
         else:
-            why = f"it cannot be reached ({_why(error)})"
+            through = f" through the proxy {proxy.place}" if proxy is not None else ""
+            why = f"it cannot be reached{through} ({_why(error)})"
         return RegistryFailed(host, why, hint, again=_may_pass(error))
 
 
