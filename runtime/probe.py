@@ -26,6 +26,7 @@ NAMESPACES = {
     "mount": clone.CLONE_NEWNS,
     "uts": clone.CLONE_NEWUTS,
     "ipc": clone.CLONE_NEWIPC,
+    "time": clone.CLONE_NEWTIME,
     "user": clone.CLONE_NEWUSER,
     "cgroup": clone.CLONE_NEWCGROUP,
 }

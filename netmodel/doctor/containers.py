@@ -18,6 +18,7 @@ _USERNS_COST = (
     "containers are refused unless they accept the host's root (userns_mode: host): "
     "sysctl -w user.max_user_namespaces=15000"
 )
+_COSTS = {"user": _USERNS_COST, "time": "containers have the machine's own offsets of its clocks"}
 _STORAGE = (
     ("overlay", True, "no container can have a root: put the state root on ext4, xfs or btrfs"),
     ("overlay over the root", False, "the image `host` does not work: use a directory or an archive"),
@@ -47,8 +48,8 @@ def namespaces_and_storage(directory: Path) -> Iterator[Finding]:
     for feature, why in results.items():
         if feature.startswith("namespace "):
             kind = feature.removeprefix("namespace ")
-            cost = _USERNS_COST if kind == "user" else _NAMESPACE_COST
-            yield tried("namespaces", kind, why, cost, needed=kind != "user")
+            cost = _COSTS.get(kind, _NAMESPACE_COST)
+            yield tried("namespaces", kind, why, cost, needed=kind not in _COSTS)
     for feature, needed, cost in _STORAGE:
         why = results.get(feature, results.get("storage", "not tried"))
         yield tried("storage", feature, why, cost, needed)

@@ -20,6 +20,7 @@ NAMESPACES = {
     "mnt": clone.CLONE_NEWNS,
     "net": clone.CLONE_NEWNET,
     "pid": clone.CLONE_NEWPID,
+    "time": clone.CLONE_NEWTIME,
     "user": clone.CLONE_NEWUSER,
     "uts": clone.CLONE_NEWUTS,
 }

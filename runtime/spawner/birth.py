@@ -23,6 +23,9 @@ from runtime.spawner.overlay import MountMaker, Scratch
 from runtime.spawner.record import Ipc, Pin
 from runtime.spec import BindMount, ContainerSpec, IdMap, LayersMount
 
+# Of the kernel that runs; most have them since Linux 5.6.
+_TIME_NAMESPACES = os.path.exists("/proc/self/ns/time")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
@@ -162,6 +165,7 @@ def _namespaces_of(spec: ContainerSpec) -> int:
     found |= clone.CLONE_NEWIPC if spec.ipc != "host" else 0
     found |= clone.CLONE_NEWCGROUP if spec.private_cgroup else 0
     found |= clone.CLONE_NEWUSER if spec.idmap is not None else 0
+    found |= clone.CLONE_NEWTIME if _TIME_NAMESPACES else 0
     return found | (clone.CLONE_NEWNET if spec.sandbox != "host" else 0)
 
 

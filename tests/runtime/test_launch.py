@@ -16,7 +16,8 @@ from tests.support.wait import eventually
 
 pytestmark = pytest.mark.kernel
 
-KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+_TIME = ("time",) if Path("/proc/self/ns/time").exists() else ()
+KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts", *_TIME)
 
 
 def test_every_namespace_is_its_own(lab: Lab) -> None:
@@ -25,6 +26,14 @@ def test_every_namespace_is_its_own(lab: Lab) -> None:
     host = [os.readlink(f"/proc/{lab.spawner.pid}/ns/{kind}") for kind in KINDS]
     assert len(inside) == len(KINDS)
     assert not set(inside) & set(host)
+
+
+def test_a_further_process_is_in_them(lab: Lab) -> None:
+    spec = lab.sleeper()
+
+    printed = lab.exec(spec, "readlink " + " ".join(f"/proc/self/ns/{kind}" for kind in KINDS))[1]
+
+    assert printed.split() == [os.readlink(f"/proc/{lab.status(spec).pid}/ns/{kind}") for kind in KINDS]
 
 
 def test_ids_are_mapped_to_a_private_range(lab: Lab) -> None:
