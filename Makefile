@@ -8,7 +8,7 @@ WORKERS ?= $(shell nproc)
 
 # What the engine itself needs, and what only the tests and examples run.
 SYSTEM_PACKAGES := libnftables1 libseccomp2 iproute2 python3-venv
-TEST_PACKAGES   := nginx-light redis-server curl iputils-ping docker-registry skopeo podman zstd busybox-static openssl
+TEST_PACKAGES   := nginx-light redis-server curl iputils-ping docker-registry skopeo podman zstd busybox-static dnsmasq-base openssl
 
 # Docker's own clients, from Debian only where nobody else's are: installing one may remove the other.
 TEST_PACKAGES   += $(shell command -v docker >/dev/null || echo docker.io)
@@ -28,7 +28,7 @@ demo: install  ## A topology stands up, packets prove it, all is removed again
 test: install $(VENV)/.test-packages  ## All tests: real namespaces, real packets (root)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
-test-kernels: install $(VENV)/.kernel-packages  ## What this kernel lacks (cgroup v2 controllers, ...), on user-mode Linux
+test-kernels: install $(VENV)/.kernel-packages $(VENV)/.test-packages  ## What this kernel lacks (cgroup v2 controllers, ...), on user-mode Linux
 	$(BIN)/python -m tests.kernels.uml
 
 check: install  ## ruff, strict mypy, import-linter

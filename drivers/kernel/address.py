@@ -14,10 +14,11 @@ IPInterface = IPv4Interface | IPv6Interface
 
 # Source: Linux include/uapi/linux/rtnetlink.h and if_addr.h.
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS, IFA_PROTO = 1, 2, 4, 8, 11
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_CACHEINFO, IFA_FLAGS, IFA_PROTO = 1, 2, 4, 6, 8, 11
 IFA_F_NODAD, IFA_F_NOPREFIXROUTE = 0x02, 0x200
 _AF_INET, _AF_INET6 = 2, 10
 _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+_CACHEINFO = struct.Struct("=IIII")  # preferred and valid for so many seconds; when it was made and changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,13 @@ class Address:
 
 
 def add_address(
-    ifindex: int, address: IPInterface, *, nodad: bool = True, prefix_route: bool = True, origin: int = 0
+    ifindex: int,
+    address: IPInterface,
+    *,
+    nodad: bool = True,
+    prefix_route: bool = True,
+    origin: int = 0,
+    valid_s: int | None = None,
 ) -> Request:
     """Give a link an address; one it already has is left alone.
 
@@ -42,12 +49,15 @@ def add_address(
     Args:
         nodad: IPv6: use it at once, for whoever gave it out has made sure that it is unique.
         origin: Who gave it, a number that addresses() tells again; 0 is nobody.
+        valid_s: After so many seconds the kernel takes it away, unless it is told another time; None is never.
     """
     # Source: Linux net/ipv6/addrconf.c, addrconf_add_dev().
     flags = (IFA_F_NODAD if nodad and address.version == 6 else 0) | (0 if prefix_route else IFA_F_NOPREFIXROUTE)
     body = _message(ifindex, address) + wire.u32(IFA_FLAGS, flags)
     if origin:
         body += wire.u8(IFA_PROTO, origin)
+    if valid_s is not None:
+        body += wire.attribute(IFA_CACHEINFO, _CACHEINFO.pack(valid_s, valid_s, 0, 0))
     if address.version == 4 and address.network.prefixlen < 31:
         body += wire.attribute(IFA_BROADCAST, address.network.broadcast_address.packed)
     return Request(RTM_NEWADDR, f"add {address} to link {ifindex}", wire.CREATE_OR_REPLACE, body)

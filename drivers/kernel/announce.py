@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
+from drivers.kernel.checksum import checksum
 from drivers.kernel.namespace import open_in
 
 IPInterface = IPv4Interface | IPv6Interface
@@ -46,15 +47,7 @@ def frame(mac: bytes, address: IPInterface) -> bytes:
     # RFC 4861, section 7.2.6: unsolicited, with the override flag.
     advert = struct.pack("!BBHI16sBB6s", 136, 0, 0, 0x20000000, address.ip.packed, 2, 1, mac)
     pseudo = address.ip.packed + _ALL_NODES + struct.pack("!I3xB", len(advert), socket.IPPROTO_ICMPV6)
-    advert = advert[:2] + struct.pack("!H", _checksum(pseudo + advert)) + advert[4:]
+    advert = advert[:2] + struct.pack("!H", checksum(pseudo + advert)) + advert[4:]
     header = struct.pack("!IHBB", 0x60000000, len(advert), socket.IPPROTO_ICMPV6, 255)
     packet = header + address.ip.packed + _ALL_NODES + advert
     return _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_P_IPV6) + packet
-
-
-def _checksum(data: bytes) -> int:
-    """RFC 1071; data has an even length."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

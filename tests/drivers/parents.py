@@ -15,10 +15,10 @@ from tests.drivers.wires import an_endpoint, an_id, configure, ping
 from tests.support.box import Box
 
 
-def stand_outside(host: Box, outside: Box) -> None:
-    """A neighbour at 10.5.0.254 behind the host's link "parent", which has no address itself."""
+def stand_outside(host: Box, outside: Box, parent: str = "parent") -> None:
+    """A neighbour at 10.5.0.254 behind a link of the host's, which has no address itself."""
     with Netlink(host.path) as here, Netlink(outside.path) as there:
-        here.apply([add_veth("parent", "wan", outside.fd, up=True)])
+        here.apply([add_veth(parent, "wan", outside.fd, up=True)])
         there.apply([add_address(there.index("wan"), ip_interface("10.5.0.254/24")), set_up("wan")])
 
 

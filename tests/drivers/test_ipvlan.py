@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
 
 import pytest
 
 from drivers.api import Route, Traits
+from drivers.dhcp import Client, Stop, acquire, renew
 from drivers.ipvlan import Ipvlan
 from drivers.kernel.address import add_address
+from drivers.kernel.link import set_up
 from drivers.kernel.netlink import Netlink
 from tests.drivers.parents import a_network, attach, links, reaches
 from tests.drivers.wires import ROOT, an_endpoint, route
 from tests.support.box import Box
+from tests.support.dhcp import Dnsmasq, serving
 
 pytestmark = pytest.mark.kernel
 
@@ -111,3 +116,23 @@ def test_it_keeps_an_address_for_a_gateway_where_it_switches(driver: Ipvlan, mod
     traits = driver.traits(driver.parse({"parent": "eth0", "ipvlan_mode": mode}), internal=False)
 
     assert traits == Traits(claim="eth0", on_host=False, own_macs=False, gateway=gateway)
+
+
+def test_a_dhcp_server_tells_endpoints_of_one_mac_apart(
+    driver: Ipvlan, outside: Box, a: Box, b: Box, netlink: Netlink, tmp_path: Path
+) -> None:
+    """By their client ids; its answers reach them as broadcasts, for no address tells the link whose they are."""
+    netlink.apply([set_up("parent")])
+    network = a_network(driver, parent="parent")
+    stop = Stop()
+    with closing(stop), serving(Dnsmasq(outside, tmp_path, "10.5.0.10", "10.5.0.60")) as server:
+        for box in (a, b):
+            link = driver.join(network, an_endpoint(network, box, "10.5.0.1/24"), box.path).link
+            with Netlink(box.path) as inside:
+                inside.apply([set_up(link)])
+            client = Client(netns=box.path, link=link, mac="", client_id=b"\x00" + box.name.encode())
+            lease = acquire(client, stop, 10)
+            box.run("ip", "address", "add", str(lease.address), "dev", link)
+            assert renew(client, lease, stop, 4).address == lease.address
+        assert len(server.leases()) == 2
+    assert reaches(a, "10.5.0.254")
