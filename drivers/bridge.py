@@ -20,7 +20,7 @@ from typing import Literal
 
 from drivers.api import Attachment, Endpoint, IPAddress, Network, Pair, Pool, PortBinding
 from drivers.bridge_options import GATEWAY_MODE, NAME, PUBLISH_TO_HOST, Options, parse
-from drivers.errors import BridgeGone, DriverError, InvalidOption, LinkTaken, NetworkFull
+from drivers.errors import BridgeGone, DriverError, InvalidOption, LinkTaken, NetworkFull, NoServer
 from drivers.exposure import HOST_ONLY, Exposure
 from drivers.firewall import Element, Firewall, Linked, NetworkRules, Opening, Port
 from drivers.kernel.address import IPInterface, add_address, delete_address, link_local
@@ -235,6 +235,15 @@ class Bridge:
             return 0
         ways = [find_way_out(self._host, pool.subnet.version) for pool in network.pools]
         return min((way.mtu for way in ways if way is not None), default=0)
+
+    def segment(self, options: Options) -> str:
+        """A bridge that somebody else has put a segment on; on one of ours are containers alone."""
+        link = self._host.link(options.name) if options.name else None
+        if link is None or link.alias.startswith("netmodel:"):
+            missing = link is None and options.name
+            why = f"there is no bridge {options.name}" if missing else "on a bridge of ours are containers alone"
+            raise NoServer(why, f"name a bridge that a segment is on: -o {NAME}=LINK")
+        return options.name
 
     # --- endpoints ----------------------------------------------------------------------------
 

@@ -45,6 +45,15 @@ class MissingLinkKind(DriverError):
         self.hint = f"it would need {option}; `netmodel doctor` shows what it has"
 
 
+class NoServer(DriverError):
+    """A network on which no DHCP server could be reached."""
+
+    kind = "invalid"
+
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(f"no DHCP server could be reached: {why}", hint=hint)
+
+
 class BridgeGone(DriverError):
     """The link that is a network, which nobody but us should delete."""
 

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from drivers import options as read
 from drivers.api import Endpoint, IPAddress, IPNetwork, Network, Route, Traits
+from drivers.errors import NoServer
 from drivers.kernel.sublink import IPVLAN_FLAGS, IPVLAN_MODES, add_ipvlan
 from drivers.kernel.wire import Request
 from drivers.sublinks import INTERFACE_PREFIX, MTU, PARENT, Place, SubLinks
@@ -59,6 +60,13 @@ class Ipvlan(SubLinks[Options]):
             claim=options.parent,
             own_macs=False,
         )
+
+    def segment(self, options: Options) -> str:
+        if not options.parent:
+            raise NoServer("without a parent the network leads nowhere", f"name the segment's link: -o {PARENT}=LINK")
+        if options.mode != "l2":
+            raise NoServer(f"{_MODE}={options.mode} carries no broadcasts", f"{_MODE}=l2 does")
+        return options.parent
 
     def _request(self, options: Options, endpoint: Endpoint, place: Place) -> Request:
         return add_ipvlan(place.name, place.parent, options.mode, options.flag, place.netns_fd, options.mtu)

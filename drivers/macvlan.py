@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from drivers import options as read
 from drivers.api import Endpoint, Traits
+from drivers.errors import NoServer
 from drivers.kernel.sublink import MACVLAN_MODES, add_macvlan
 from drivers.kernel.wire import Request
 from drivers.sublinks import INTERFACE_PREFIX, MTU, PARENT, Place, SubLinks
@@ -55,6 +56,11 @@ class Macvlan(SubLinks[Options]):
             # Source: Linux drivers/net/macvlan.c, macvlan_common_newlink(), macvlan_set_mac_address().
             own_macs=options.mode != "passthru",
         )
+
+    def segment(self, options: Options) -> str:
+        if not options.parent:
+            raise NoServer("without a parent the network leads nowhere", f"name the segment's link: -o {PARENT}=LINK")
+        return options.parent
 
     def _request(self, options: Options, endpoint: Endpoint, place: Place) -> Request:
         return add_macvlan(place.name, place.parent, options.mode, place.netns_fd, endpoint.mac, options.mtu)

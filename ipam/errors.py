@@ -100,6 +100,15 @@ class UnknownOption(IpamError):
         super().__init__(f"the IPAM driver {driver} has no option {option!r}")
 
 
+class AddressesLent(IpamError):
+    """What a DHCP server decides was asked for."""
+
+    hint = "leave it out: the subnet and the gateway come with each address"
+
+    def __init__(self, chosen: object) -> None:
+        super().__init__(f"the IPAM driver dhcp takes no {chosen or 'subnet'}")
+
+
 class NoAddresses(IpamError):
     """The driver manages no addresses at all."""
 

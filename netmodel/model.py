@@ -13,6 +13,8 @@ from datetime import datetime
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Literal
 
+from drivers.lease import Lease
+
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
@@ -72,6 +74,11 @@ class NetworkConfig:
     pools: tuple[PoolConfig, ...] = ()
     config_only: bool = False
     config_from: str = ""
+
+    @property
+    def leased(self) -> bool:
+        """Its endpoints have the addresses that a DHCP server lends them."""
+        return self.ipam_driver == "dhcp"
 
 
 # Docker's names of an auxiliary address that is more than one not to give out.
@@ -140,6 +147,7 @@ class Endpoint:
     Args:
         addresses: At most one of each family, each with its subnet's prefix length.
         interface: The link's name in the sandbox ("eth0").
+        lease: That its address comes from, where a DHCP server lends it.
     """
 
     id: str
@@ -149,6 +157,7 @@ class Endpoint:
     mac: str
     interface: str
     addresses: tuple[IPInterface, ...] = ()
+    lease: Lease | None = None
 
 
 # --- containers -------------------------------------------------------------------------------

@@ -96,7 +96,8 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def start(request: web.Request) -> web.Response:
-    await call(request, _start, request.app[ENGINE], _ref(request))
+    # A DHCP server may have to be waited for.
+    await call_long(_start, request.app[ENGINE], _ref(request))
     return nothing()
 
 

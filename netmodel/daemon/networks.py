@@ -55,7 +55,8 @@ async def remove(request: web.Request) -> web.Response:
 
 async def connect(request: web.Request) -> web.Response:
     container, config = shapes.read_connect(_ref(request), await request.read())
-    await call(request, request.app[ENGINE].connect, _ref(request), container, config)
+    # A DHCP server may have to be waited for.
+    await call_long(request.app[ENGINE].connect, _ref(request), container, config)
     return nothing(200)
 
 

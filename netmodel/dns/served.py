@@ -35,7 +35,7 @@ class Served:
     """The name service of one sandbox.
 
     Attributes:
-        view: May be replaced at any time, by any thread.
+        view, forwarder: May be replaced at any time, by any thread.
         tasks: Its queries and connections that are under way.
     """
 

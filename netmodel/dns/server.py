@@ -86,7 +86,7 @@ class DnsServer:
             forward_single_labels: Ask others for the addresses of names without a dot, too. A resolver whose
                 ndots is above 0 tries its search list first and asks for such a name only to be sure.
         """
-        forwarder = self._host if upstreams is None else Forwarder(lambda: upstreams, open_socket)
+        forwarder = self._forwarder(upstreams, open_socket)
         view = View(tuple(networks), forward, forward_single_labels)
         served = Served(self._zone, udp, tcp, view, forwarder)
         udp.setblocking(False)
@@ -108,6 +108,16 @@ class DnsServer:
                     networks=view.networks if networks is None else tuple(networks),
                     forward=view.forward if forward is None else forward,
                 )
+
+    def ask(self, sandbox: str, upstreams: Sequence[str] | None, open_socket: OpenSocket | None = None) -> None:
+        """Ask other servers from the next query on, as serve() says; an unknown sandbox is no error."""
+        with self._lock:
+            served = self._served.get(sandbox)
+            if served is not None:
+                served.forwarder = self._forwarder(upstreams, open_socket)
+
+    def _forwarder(self, upstreams: Sequence[str] | None, open_socket: OpenSocket | None) -> Forwarder:
+        return self._host if upstreams is None else Forwarder(lambda: upstreams, open_socket)
 
     def forget(self, sandbox: str) -> None:
         """Stop serving a sandbox and close its sockets, which else keep its namespace alive."""

@@ -21,7 +21,7 @@ from drivers.kernel.reaper import Reaper
 from drivers.macvlan import Macvlan
 from drivers.null import Null
 from drivers.p2p import P2p
-from ipam import DefaultIpam, NullIpam
+from ipam import DefaultIpam, DhcpIpam, NullIpam
 from ipam.api import IpamDriver
 from ipam.subnets import DEFAULT_V4, ula_pool
 from netmodel.dns import DnsServer, Zone
@@ -41,6 +41,7 @@ from netmodel.engine.files import read_text
 from netmodel.engine.hostroutes import HostRoutes
 from netmodel.engine.idranges import IdRanges
 from netmodel.engine.images import EngineImages
+from netmodel.engine.leases import Leases
 from netmodel.engine.leaving import leave, pack_up
 from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.limits import Limits
@@ -48,6 +49,7 @@ from netmodel.engine.locks import Locks
 from netmodel.engine.logs import Logs
 from netmodel.engine.networks import Networks
 from netmodel.engine.projects import Projects
+from netmodel.engine.readdressing import Readdressing
 from netmodel.engine.records import Records
 from netmodel.engine.recover import Recovery
 from netmodel.engine.root import Root
@@ -102,13 +104,15 @@ def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settin
         routes = HostRoutes()
         opened.callback(routes.close)
         networks = Networks(core, routes)
-        endpoints = Endpoints(core, networks)
+        leases = Leases(core)
+        opened.callback(leases.close)
+        endpoints = Endpoints(core, networks, leases)
         volumes = EngineVolumes(core)
         sandboxes = Sandboxes(core)
         opened.callback(sandboxes.close_all)
         announcer = Announcer()
         opened.callback(announcer.close)
-        attachments = Attachments(core, networks, endpoints, sandboxes, announcer)
+        attachments = Attachments(core, networks, endpoints, sandboxes, announcer, leases)
         containers = Containers(core, endpoints, volumes)
         lifecycle = Lifecycle(core, containers, volumes, attachments, sandboxes)
         Recovery(
@@ -128,6 +132,8 @@ def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settin
         opened.callback(events.close)
         opened.callback(lifecycle.close)
         lifecycle.open()
+        opened.callback(leases.stop)
+        leases.open(Readdressing(core, endpoints, attachments, sandboxes, lifecycle))
         projects = Projects(core, networks, containers, volumes, lifecycle)
         try:
             projects.recover()
@@ -200,7 +206,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
     drivers = {driver.name: driver for driver in known}
     seed = read_text(Path("/etc/machine-id")).strip() or read_text(Path("/proc/sys/kernel/hostname"))
     pools = DefaultIpam(settings.pools_of(4, DEFAULT_V4), settings.pools_of(6, (ula_pool(seed + root.id),)))
-    ipam: dict[str, IpamDriver] = {driver.name: driver for driver in (pools, NullIpam())}
+    ipam: dict[str, IpamDriver] = {driver.name: driver for driver in (pools, NullIpam(), DhcpIpam())}
     zone = Zone()
     dns = DnsServer(zone)
     opened.callback(dns.stop)

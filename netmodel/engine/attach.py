@@ -15,6 +15,7 @@ from drivers.errors import PortInUse
 from netmodel.engine.announcer import Announcer
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints, as_driver, needs_announcement
+from netmodel.engine.leases import Leases
 from netmodel.engine.link_options import announcements
 from netmodel.engine.networks import Networks
 from netmodel.engine.routing import Joined, publishing_endpoint
@@ -28,13 +29,20 @@ class Attachments:
     """Joins and leaves whole sandboxes, and publishes their ports. The caller holds the container's lock."""
 
     def __init__(
-        self, core: Core, networks: Networks, endpoints: Endpoints, sandboxes: Sandboxes, announcer: Announcer
+        self,
+        core: Core,
+        networks: Networks,
+        endpoints: Endpoints,
+        sandboxes: Sandboxes,
+        announcer: Announcer,
+        leases: Leases,
     ) -> None:
         self._announcer = announcer
         self._core = core
         self._networks = networks
         self._endpoints = endpoints
         self._sandboxes = sandboxes
+        self._leases = leases
 
     # --- links --------------------------------------------------------------------------------
 
@@ -57,9 +65,12 @@ class Attachments:
         undo.callback(self.leave, container)
         for endpoint in sorted(endpoints, key=lambda one: -one.config.priority):
             joined[endpoint.id] = self._join_one(endpoint, netns)
+        for key, link in joined.items():
+            if link.network.config.leased:
+                joined[key] = self._with_address(container, sandbox, link)
         self._sandboxes.configure(sandbox, [joined[one.id] for one in endpoints], container.config, fresh)
-        for endpoint in endpoints:
-            self._endpoints.resolvable(container, endpoint)
+        for link in joined.values():
+            self._endpoints.resolvable(container, link.endpoint)
         for link in joined.values():
             self._networks.event("connect", link.network, container)
 
@@ -68,16 +79,26 @@ class Attachments:
         sandbox = self._sandboxes.get(container.sandbox)
         if sandbox is not None:
             for link in sandbox.links.values():
-                self._wait_for(link, sandbox)
+                self.carry(link, sandbox)
 
-    def _wait_for(self, link: Joined, sandbox: Sandbox) -> None:
-        driver = self._core.driver(link.network.config.driver)
-        if isinstance(driver, Carries):
-            driver.wait_until_carried(self._networks.as_driver(link.network), as_driver(link.endpoint))
+    def carry(self, link: Joined, sandbox: Sandbox) -> None:
+        """Do that for one link."""
+        self._wait_for(link)
         wish = announcements(link.network.config.options)
         if wish.asked_for or needs_announcement(link.endpoint):
             endpoint_id = link.endpoint.id
             self._announcer.announce(sandbox.netns, link.endpoint, wish, lambda: endpoint_id in sandbox.links)
+
+    def _wait_for(self, link: Joined) -> None:
+        driver = self._core.driver(link.network.config.driver)
+        if isinstance(driver, Carries):
+            driver.wait_until_carried(self._networks.as_driver(link.network), as_driver(link.endpoint))
+
+    def _with_address(self, container: Container, sandbox: Sandbox, link: Joined) -> Joined:
+        """Have a server lend an address to a link."""
+        self._sandboxes.prepare(sandbox, link)
+        self._wait_for(link)
+        return self._leases.obtain(container, link, sandbox.netns)
 
     def _join_one(self, endpoint: Endpoint, netns: Path) -> Joined:
         attachment = self._endpoints.join(endpoint, netns)
@@ -95,6 +116,7 @@ class Attachments:
         links = self._links(container)
         with every_step(f"cannot take {container.name} off all its networks") as step:
             for endpoint in endpoints:
+                self._leases.forget(endpoint.id)
                 with step:
                     self._endpoints.unresolvable(endpoint)
                 with step:
@@ -127,6 +149,8 @@ class Attachments:
             attachment = self._endpoints.adopt_link(endpoint, netns)
             sandbox.links[endpoint.id] = Joined(endpoint=endpoint, network=network, attachment=attachment)
             self._endpoints.resolvable(container, endpoint)
+            if network.config.leased:
+                self._leases.keep(endpoint, netns)
         if endpoints or container.config.network_mode == "bridge":  # it may have been disconnected from all
             self._sandboxes.serve_dns(sandbox, container.config)
         for endpoint in missing:
@@ -136,22 +160,30 @@ class Attachments:
 
     # --- one network of a running container -----------------------------------------------------
 
-    def plug(self, container: Container, endpoint: Endpoint, sandbox: Sandbox, undo: ExitStack) -> None:
-        """Bring one more network into a running sandbox."""
+    def plug(self, container: Container, endpoint: Endpoint, sandbox: Sandbox, undo: ExitStack) -> Endpoint:
+        """Bring one more network into a running sandbox; returns the endpoint with the addresses that it has there."""
         undo.callback(self._endpoints.leave, endpoint, sandbox.netns)
         joined = self._join_one(endpoint, sandbox.netns)
+        if joined.network.config.leased:
+            undo.callback(self._leases.forget, endpoint.id)
+            joined = self._with_address(container, sandbox, joined)
+            if endpoint.lease is None:
+                undo.callback(self._leases.release, joined.endpoint, joined.network)
+        endpoint = joined.endpoint
         undo.callback(self._sandboxes.remove, sandbox, endpoint.id)
         self._sandboxes.add(sandbox, joined, container.config)
-        self._wait_for(joined, sandbox)
+        self.carry(joined, sandbox)
         undo.callback(self._shut, joined, container.ports)
         self._open(joined, container.ports)
         undo.callback(self._endpoints.unresolvable, endpoint)
         self._endpoints.resolvable(container, endpoint)
+        return endpoint
 
     def unplug(self, endpoint: Endpoint, sandbox: Sandbox) -> None:
         """Take one network out of a running sandbox."""
         container = self._core.records.containers.get(endpoint.container_id)
         link = sandbox.links.get(endpoint.id)
+        self._leases.forget(endpoint.id)
         with every_step("cannot disconnect cleanly") as step:
             if link is not None and container is not None:
                 with step:

@@ -55,7 +55,7 @@ class Connections:
                 undo.callback(core.records.delete, endpoint)
                 sandbox = self._in_service(container)
                 if sandbox is not None:
-                    self._attachments.plug(container, endpoint, sandbox, undo)
+                    endpoint = self._attachments.plug(container, endpoint, sandbox, undo)
                     now = [*present, endpoint]
                     undo.callback(self._lifecycle.name_files.follow, container, now, present)
                     self._lifecycle.name_files.follow(container, present, now)

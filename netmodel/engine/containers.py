@@ -186,7 +186,8 @@ class Containers:
             endpoint = self._endpoints.reserve(container.id, wish, network, interface)
             failed.callback(self._endpoints.give_back, endpoint)
             endpoints.append(endpoint)
-        check_routes(container.config.routes, endpoints)
+        if not any(network.config.leased for network in networks):  # else who knows what it will reach
+            check_routes(container.config.routes, endpoints)
         return endpoints
 
     def _make(self, container: Container, image: Image, failed: ExitStack) -> None:

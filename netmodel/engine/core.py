@@ -12,6 +12,7 @@ from drivers.firewall import Firewall
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.nft import NftWorker
 from drivers.kernel.reaper import Reaper
+from drivers.lease import OnSegment
 from ipam.api import IpamDriver
 from netmodel.dns import DnsServer, Zone
 from netmodel.engine.confinement import Confinement
@@ -93,6 +94,18 @@ class Core:
             return None
         announcements(config.options)
         return self.driver(config.driver).parse(of_driver(config.options))
+
+    def segment(self, config: NetworkConfig, options: Any) -> str:
+        """The host's link by which a network is on the segment whose server lends its addresses.
+
+        Raises:
+            Invalid, DriverError: No server can be reached on such a network.
+        """
+        driver = self.driver(config.driver)
+        if not isinstance(driver, OnSegment):
+            able = ", ".join(sorted(name for name, one in self.drivers.items() if isinstance(one, OnSegment)))
+            raise Invalid(f"no DHCP server could be reached on a network of driver {config.driver}", f"use {able}")
+        return driver.segment(options)
 
     def ipam_driver(self, name: str) -> IpamDriver:
         return _known("IPAM driver", name, self.ipam)

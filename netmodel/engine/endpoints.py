@@ -16,6 +16,7 @@ from ipam.api import Pool
 from ipam.errors import AddressTaken
 from netmodel.dns.zone import Port
 from netmodel.engine.core import Core
+from netmodel.engine.leases import Leases, with_lease
 from netmodel.engine.link_options import IFNAME, check_endpoint
 from netmodel.engine.names import new_id
 from netmodel.engine.networks import Networks
@@ -31,8 +32,9 @@ _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # Linux net/core/dev.c, dev_valid_nam
 class Endpoints:
     """Reserves, joins, leaves and gives back. Whoever calls holds the container's lock and shares the network's."""
 
-    def __init__(self, core: Core, networks: Networks) -> None:
+    def __init__(self, core: Core, networks: Networks, leases: Leases) -> None:
         self._core = core
+        self._leases = leases
         self._networks = networks
 
     # --- what is held without a sandbox ---------------------------------------------------------
@@ -89,6 +91,11 @@ class Endpoints:
             undo.callback(ipam.release_address, pool.id, address.ip)
             addresses.append(address)
         for family, address_left in wanted.items():
+            if address_left is not None and network.config.leased:
+                raise Invalid(
+                    f"the addresses of network {network.name} are a DHCP server's to give, and so is {address_left}",
+                    "have it keep that address for a MAC address, and ask for that MAC address here",
+                )
             if address_left is not None:
                 raise Invalid(
                     f"network {network.name} has no IPv{family} subnet for {address_left}",
@@ -133,6 +140,9 @@ class Endpoints:
         with every_step(f"cannot give back endpoint {endpoint.id[:12]}") as step:
             with step:
                 driver.delete_endpoint(self._networks.as_driver(network), as_driver(endpoint))
+            if endpoint.lease is not None:
+                with step:
+                    self._leases.release(endpoint, network)
             for pool in self._networks.pools(network):
                 if pool.subnet.version in by_family:
                     with step:
@@ -152,9 +162,11 @@ class Endpoints:
         driver = self._core.driver(network.config.driver)
         if isinstance(driver, driver_api.Inside):
             attachment = driver.adopt(self._networks.as_driver(network), as_driver(endpoint), netns)
-            return replace(attachment, link=endpoint.interface)
-        gateways = tuple(pool.way_out for pool in network.pools if pool.way_out is not None)
-        return driver_api.Attachment(link=endpoint.interface, gateways=gateways)
+            attachment = replace(attachment, link=endpoint.interface)
+        else:
+            gateways = tuple(pool.way_out for pool in network.pools if pool.way_out is not None)
+            attachment = driver_api.Attachment(link=endpoint.interface, gateways=gateways)
+        return with_lease(attachment, endpoint.lease, network.config.internal)
 
     def leave(self, endpoint: Endpoint, netns: Path | None) -> None:
         """Take the link out of service.

@@ -103,8 +103,15 @@ class Exits:
 
     def _settle_news(self) -> None:
         while (news := self._news.get()) is not None:
-            with suppress(Exception):  # told in the record and by an event; there is no caller here
-                self.settle_exit(news)
+            if self._core.locks.is_held(news.id):
+                # That may take long (a network it is being connected to has a slow DHCP server): others go on.
+                threading.Thread(target=self._settle_quietly, args=(news,), name="exit-late", daemon=True).start()
+            else:
+                self._settle_quietly(news)
+
+    def _settle_quietly(self, news: Exited) -> None:
+        with suppress(Exception):  # told in the record and by an event; there is no caller here
+            self.settle_exit(news)
 
     def settle_exit(self, news: Exited) -> None:
         """Do what has to be done when a container ended by itself."""

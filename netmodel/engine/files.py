@@ -81,9 +81,13 @@ def extra_hosts_text(extra: Mapping[str, str], gateways: Sequence[IPAddress]) ->
     return "".join(lines)
 
 
-def resolv_text(config: ContainerConfig, host: str) -> str:
-    """What /etc/resolv.conf says: our server; search list and options as asked for, or else the host's."""
-    search = list(config.dns_search) or _last(host, "search", "domain")
+def resolv_text(config: ContainerConfig, host: str, lent: Sequence[str] = ()) -> str:
+    """What /etc/resolv.conf says: our server; search list and options as asked for, or else the host's.
+
+    Args:
+        lent: The search list that came with its addresses, which goes before the host's.
+    """
+    search = list(config.dns_search or lent) or _last(host, "search", "domain")
     options = resolver_options(config, host)
     # Names with no dot are ours to answer first; without this, resolvers of some C libraries
     # would append the search list even to them.

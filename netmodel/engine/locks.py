@@ -66,6 +66,14 @@ class Locks:
                 held.enter_context(lock)
             yield
 
+    def is_held(self, container_id: str) -> bool:
+        """Whether somebody else is at work on a container."""
+        lock = self._containers.get(container_id)
+        if lock is None or not lock.acquire(blocking=False):
+            return lock is not None
+        lock.release()
+        return False
+
     @contextmanager
     def sharing(self, ids: Iterable[str]) -> Iterator[None]:
         """Keep these networks from being removed while endpoints are put on them."""

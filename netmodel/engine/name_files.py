@@ -44,7 +44,7 @@ class NameFiles:
             resolv = read_text(Path("/etc/resolv.conf"))
             hostname = container.config.hostname or read_text(Path("/proc/sys/kernel/hostname")).strip()
         else:
-            hosts, resolv = self._hosts(container, endpoints), self._resolv(container, bool(endpoints))
+            hosts, resolv = self._hosts(container, endpoints), self._resolv(container, endpoints)
             hostname = hostname_of(container)
         write_in_place(files.hosts, hosts)
         write_in_place(files.resolv_conf, resolv)
@@ -54,7 +54,7 @@ class NameFiles:
         """Bring a running container's files from one set of attachments to another."""
         files = self._containers.files(container.id)
         edit_in_place(files.hosts, self._hosts(container, before), self._hosts(container, after))
-        edit_in_place(files.resolv_conf, self._resolv(container, bool(before)), self._resolv(container, bool(after)))
+        edit_in_place(files.resolv_conf, self._resolv(container, before), self._resolv(container, after))
 
     def repair(self, container: Container, endpoints: Sequence[Endpoint]) -> None:
         """Bring a running container's files to its attachments from those that a crash may have left them with."""
@@ -65,18 +65,20 @@ class NameFiles:
         lines = read_text(files.hosts).splitlines()
         before = "\n".join(line for line in lines if line.partition("\t")[2] in moving)
         edit_in_place(files.hosts, before, self._hosts(container, endpoints))
-        before = self._resolv(container, not endpoints)
-        edit_in_place(files.resolv_conf, before, self._resolv(container, bool(endpoints)))
+        before = _NO_NAME_SERVER if endpoints else self._connected_resolv(container, ())
+        edit_in_place(files.resolv_conf, before, self._resolv(container, endpoints))
 
     def _hosts(self, container: Container, endpoints: Sequence[Endpoint]) -> str:
         config = container.config
         gateways = self._gateways(endpoints)
         return hosts_text(hostname_of(container), config.domainname, endpoints, config.extra_hosts, gateways)
 
-    def _resolv(self, container: Container, connected: bool) -> str:
-        if not connected:
-            return _NO_NAME_SERVER
-        return resolv_text(container.config, read_text(Path("/etc/resolv.conf")))
+    def _resolv(self, container: Container, endpoints: Sequence[Endpoint]) -> str:
+        return self._connected_resolv(container, endpoints) if endpoints else _NO_NAME_SERVER
+
+    def _connected_resolv(self, container: Container, endpoints: Sequence[Endpoint]) -> str:
+        search = dict.fromkeys(name for one in endpoints if one.lease is not None for name in one.lease.search)
+        return resolv_text(container.config, read_text(Path("/etc/resolv.conf")), tuple(search))
 
     def _gateways(self, endpoints: Sequence[Endpoint]) -> Sequence[IPAddress]:
         """The host as the container reaches it: at most one address of each family."""

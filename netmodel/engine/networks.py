@@ -72,7 +72,9 @@ class Networks:
     def _create(self, config: NetworkConfig) -> Network:
         core = self._core
         driver = core.driver(config.driver)
-        core.options(config)  # a wrong option costs nothing yet
+        options = core.options(config)  # a wrong option costs nothing yet
+        if config.leased and not config.config_only:
+            core.segment(config, options)
         traits = core.traits(config)
         network = Network(id=new_id(), config=config, created_at=datetime.now(UTC), state="creating")
         with core.locks.alone(network.id), Undo() as undo:
@@ -198,19 +200,23 @@ class Networks:
         network = core.records.networks.find(ref)
         if network.name in PREDEFINED:
             raise Forbidden(f"{network.name} is a predefined network and cannot be removed")
+        self._check_nobody_on(network)  # a first time: while we waited to be alone, nobody else could come onto it
         with core.locks.alone(network.id):
             network = core.records.networks.find(network.id)
             check_unused(core, network)
-            users = core.records.endpoints_on(network.id)
-            if users:
-                names = sorted(self._container_name(endpoint.container_id) for endpoint in users)
-                listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-                raise Conflict(
-                    f"network {network.name} has active endpoints: {listed}",
-                    "disconnect or remove these containers first",
-                )
+            self._check_nobody_on(network)
             self.destroy(network)
         self.event("destroy", network)
+
+    def _check_nobody_on(self, network: Network) -> None:
+        users = self._core.records.endpoints_on(network.id)
+        if users:
+            names = sorted(self._container_name(endpoint.container_id) for endpoint in users)
+            listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            raise Conflict(
+                f"network {network.name} has active endpoints: {listed}",
+                "disconnect or remove these containers first",
+            )
 
     def destroy(self, network: Network) -> None:
         """Take a network away, every step of it; what failed is told together."""

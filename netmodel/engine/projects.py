@@ -41,6 +41,7 @@ _PROJECT, _UP, _DOWN = "project/", "up/", "down/"
 _ROOM_BYTES = 256 * 1024
 # More do not help: the work is Python's, under one lock, and the kernel's, under another.
 _STARTERS = 2
+_LEASING = 16  # that wait for a DHCP server, most of their time
 _STOPPERS = 4
 
 
@@ -311,7 +312,7 @@ class _Up:
                 if step.action == "keep":
                     return
                 self._wait_for_conditions(step.name, records)
-                with starters:
+                with at_server if container_id in leasing else starters:
                     if step.action == "restart":
                         self._projects._lifecycle.restart(container_id)
                     else:
@@ -319,8 +320,16 @@ class _Up:
 
         # Who waits for a condition keeps nobody else from starting.
         waiting = sum(any(one.condition != "service_started" for one in self._conditions(name)) for name in steps)
-        starters = threading.Semaphore(_STARTERS)
-        run_in_order(list(by_id), needs, start, _STARTERS + waiting)
+        starters, at_server = threading.Semaphore(_STARTERS), threading.Semaphore(_LEASING)
+        leasing = {record.id for record in records if self._is_leased(record)}
+        run_in_order(list(by_id), needs, start, _STARTERS + waiting + min(len(leasing), _LEASING))
+
+    def _is_leased(self, container: Container) -> bool:
+        """Whether it has to wait for an address when it starts."""
+        networks = (
+            self._core.records.networks.get(one.network_id) for one in self._core.records.endpoints_of(container.id)
+        )
+        return any(network is not None and network.config.leased for network in networks)
 
     def _conditions(self, name: str) -> Sequence[Dependency]:
         return self._declared[name].conditions

@@ -15,18 +15,21 @@ import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
-from ipaddress import IPv6Interface, ip_interface
+from ipaddress import ip_interface
+from math import ceil
 from pathlib import Path
 
 from drivers.dns_redirect import redirect_dns
-from drivers.kernel.address import add_address
+from drivers.kernel.address import add_address, delete_address
 from drivers.kernel.link import no_link_local, rename, set_down, set_mtu, set_up
 from drivers.kernel.namespace import open_in
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.route import add_blackhole, add_route, delete_route
 from drivers.kernel.sysctl import write_sysctl
 from drivers.kernel.wire import Request
+from netmodel.dns.upstream import OpenSocket
 from netmodel.engine.core import Core
 from netmodel.engine.files import DNS_ADDRESS, ndots_of, read_text, resolver_options
 from netmodel.engine.link_options import sysctls
@@ -51,7 +54,7 @@ class Sandbox:
         fresh: The netlink socket that a new one is configured by, so that its namespace is entered once.
         links: By endpoint id, in the order they joined.
         routes: Those declared with x-routes.
-        own_servers: It names the servers that its queries are forwarded to.
+        servers: That it names for its queries to be forwarded to.
         redirected: Queries for port 53 go to our sockets.
     """
 
@@ -62,7 +65,7 @@ class Sandbox:
     fresh: Netlink | None = None
     redirected: bool = False
     routes: tuple[RouteConfig, ...] = ()
-    own_servers: bool = False
+    servers: tuple[str, ...] = ()
     links: dict[str, Joined] = field(default_factory=dict)
 
     def index(self, link: str) -> int | None:
@@ -114,7 +117,7 @@ class Sandboxes:
             tcp=tcp,
             fresh=netlink,
             routes=config.routes,
-            own_servers=bool(config.dns),
+            servers=tuple(str(server) for server in config.dns),
         )
         with self._lock:
             self._open[name] = sandbox
@@ -141,9 +144,7 @@ class Sandboxes:
             sandbox.tcp,
             self._networks(sandbox),
             self._forwards(sandbox),
-            [str(server) for server in config.dns] or None,
-            # Its own servers are asked from inside: they may be nodes of the topology.
-            partial(open_in, sandbox.netns) if config.dns else None,
+            *self._upstreams(sandbox),
             forward_single_labels=not ndots_of(resolver_options(config, read_text(Path("/etc/resolv.conf")))),
         )
         if sandbox.redirected:
@@ -178,7 +179,35 @@ class Sandboxes:
         if not sandbox.redirected:  # the first one of a container that started with none
             self.serve_dns(sandbox, config)
             return
-        self._core.dns.update(sandbox.name, networks=self._networks(sandbox), forward=self._forwards(sandbox))
+        self._tell_dns(sandbox, link)
+
+    def prepare(self, sandbox: Sandbox, link: Joined) -> None:
+        """Name a link and bring it up without addresses: they are asked for by it."""
+        with sandbox.netlink() as netlink:
+            naming = self._named(sandbox, [link], netlink)
+            netlink.apply([*naming, set_up(self._index_of(sandbox, link))])
+
+    def readdress(self, sandbox: Sandbox, link: Joined) -> None:
+        """Give a link that is there the addresses and routes that it has now, and choose the default gateways anew."""
+        before = sandbox.links[link.endpoint.id]
+        index = self._index_of(sandbox, link)
+        requests = [
+            delete_route(route.destination, via=route.via, ifindex=index)
+            for route in before.attachment.routes
+            if route not in link.attachment.routes
+        ]
+        # Gone before others come: a second one of a subnet would go with the first.
+        requests += [
+            delete_address(index, address)
+            for address in before.endpoint.addresses
+            if address not in link.endpoint.addresses
+        ]
+        if link.attachment.mtu:
+            requests.append(set_mtu(index, link.attachment.mtu))
+        sandbox.links[link.endpoint.id] = link
+        with sandbox.netlink() as netlink:
+            netlink.apply([*requests, *self._link_requests(sandbox, link), *self._route_requests(sandbox)])
+        self._tell_dns(sandbox, link, before)
 
     def remove(self, sandbox: Sandbox, endpoint_id: str) -> None:
         """Take a link out of service and choose the default gateways anew."""
@@ -192,7 +221,7 @@ class Sandboxes:
                 away = [] if index is None else _put_away(index)
                 netlink.apply([*away, *self._route_requests(sandbox)])
             with step:
-                self._core.dns.update(sandbox.name, networks=self._networks(sandbox), forward=self._forwards(sandbox))
+                self._tell_dns(sandbox, link)
 
     def clear(self, sandbox: Sandbox) -> None:
         """Forget the links: their endpoints left, and the next start brings new ones."""
@@ -205,19 +234,21 @@ class Sandboxes:
 
         Those are found by the link's name, and some do nothing once it is up (accept_ra, accept_dad).
         """
-        naming = [request for link in links for request in self._naming_requests(sandbox, link)]
         rest = [request for link in links for request in self._link_requests(sandbox, link)]
         rest += self._route_requests(sandbox)
-        settings = [
-            setting for link in links for setting in sysctls(link.endpoint.config.driver_opts, link.endpoint.interface)
-        ]
         with sandbox.netlink() as netlink:
-            if settings:
-                netlink.apply(naming)
-                naming = []
-                for name, value in settings:
-                    write_sysctl(name, value, sandbox.netns)
-            netlink.apply([*naming, *rest])
+            netlink.apply([*self._named(sandbox, links, netlink), *rest])
+
+    def _named(self, sandbox: Sandbox, links: Sequence[Joined], netlink: Netlink) -> list[Request]:
+        """What names links, unless it had to be done already because one has settings."""
+        naming = [request for link in links for request in self._naming_requests(sandbox, link)]
+        settings = [setting for link in links for setting in _settings(link)]
+        if settings:
+            netlink.apply(naming)
+            naming = []
+            for name, value in settings:
+                write_sysctl(name, value, sandbox.netns)
+        return naming
 
     def _naming_requests(self, sandbox: Sandbox, link: Joined) -> list[Request]:
         index = self._index_of(sandbox, link)
@@ -226,7 +257,7 @@ class Sandboxes:
         if stale is not None and stale != index:
             # Left by a stop; the reaper has not deleted it yet.
             requests += _put_away(stale)
-        if not any(isinstance(address, IPv6Interface) for address in link.endpoint.addresses):
+        if not (_configures_itself(link) or any(one.version == 6 for one in link.endpoint.addresses)):
             requests.append(no_link_local(index))
         if stale != index:
             requests.append(rename(index, link.endpoint.interface))
@@ -236,7 +267,8 @@ class Sandboxes:
 
     def _link_requests(self, sandbox: Sandbox, link: Joined) -> list[Request]:
         index = self._index_of(sandbox, link)
-        requests = [add_address(index, address) for address in (*link.endpoint.addresses, *_link_local(link))]
+        requests = [add_address(index, address, valid_s=_valid_s(link)) for address in link.endpoint.addresses]
+        requests += [add_address(index, address) for address in _link_local(link)]
         requests.append(set_up(index))
         requests += [
             add_route(route.destination, via=route.via, ifindex=index)
@@ -253,6 +285,8 @@ class Sandboxes:
             if declared_default(sandbox.routes, family):
                 continue
             chosen = gateway_endpoint(links, family)
+            if chosen is None and family == 6 and any(_configures_itself(link) for link in links):
+                continue  # the kernel has one from a router
             if chosen is None:
                 requests.append(delete_route(everything))  # of a network that was disconnected
                 continue
@@ -287,7 +321,44 @@ class Sandboxes:
 
         Its own servers it may always ask: from inside, where nothing leaves its networks.
         """
-        return sandbox.own_servers or any(link.leads_outside for link in sandbox.links.values())
+        own = self._upstreams(sandbox)[0] is not None
+        return own or any(link.leads_outside for link in sandbox.links.values())
+
+    def _upstreams(self, sandbox: Sandbox) -> tuple[list[str] | None, OpenSocket | None]:
+        """Its own servers, or those that come with its addresses; None are the host's.
+
+        They are asked from inside: they may be nodes of the topology, or nobody else's to reach.
+        """
+        leases = [link.endpoint.lease for link in sandbox.links.values() if link.endpoint.lease is not None]
+        lent = dict.fromkeys(str(server) for lease in leases for server in lease.name_servers)
+        servers = list(sandbox.servers or lent)
+        return (servers, partial(open_in, sandbox.netns)) if servers else (None, None)
+
+    def _tell_dns(self, sandbox: Sandbox, *links: Joined) -> None:
+        """Let its name service know of links that came, went or changed."""
+        self._core.dns.update(sandbox.name, networks=self._networks(sandbox), forward=self._forwards(sandbox))
+        if any(link.endpoint.lease is not None for link in links):
+            self._core.dns.ask(sandbox.name, *self._upstreams(sandbox))
+
+
+def _settings(link: Joined) -> list[tuple[str, str]]:
+    """What is written below /proc/sys/net before the link is up."""
+    interface = link.endpoint.interface
+    own = [(f"net/ipv6/conf/{interface}/accept_ra", "2")] if _configures_itself(link) else []
+    return own + sysctls(link.endpoint.config.driver_opts, interface)
+
+
+def _configures_itself(link: Joined) -> bool:
+    """Whether the kernel makes IPv6 addresses of what routers advertise."""
+    return link.network.config.leased and link.network.config.enable_ipv6
+
+
+def _valid_s(link: Joined) -> int | None:
+    """When the lease is over the address goes by itself, whether or not there is an engine then."""
+    expires_at = link.endpoint.lease.expires_at if link.endpoint.lease is not None else None
+    if expires_at is None:
+        return None
+    return max(ceil((expires_at - datetime.now(UTC)).total_seconds()), 1)
 
 
 def _link_local(link: Joined) -> list[IPInterface]:

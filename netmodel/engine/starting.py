@@ -81,6 +81,9 @@ class Starting:
         ports = container.ports  # kept over a restart
         if container.sandbox == container.id:
             self._attachments.join(container, created.netns, created.new_sandbox, undo)
+            now = core.records.endpoints_of(container.id)
+            if now != endpoints:  # a server has lent addresses
+                self._name_files.write(container, now)
             if not ports:
                 ports = self._attachments.publish(container, container.config.ports, undo)
             self._attachments.wait_until_carried(container)

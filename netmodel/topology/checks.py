@@ -224,7 +224,12 @@ def _owner(value: Value) -> str:
 def _check_address(address: IPv4Address | IPv6Address, value: Value, network: Network) -> None:
     pools = [pool for pool, _ in network.pools if pool.subnet is not None and pool.subnet.version == address.version]
     if not pools:
-        if all(pool.subnet is None for pool, _ in network.pools):
+        if network.config.leased:
+            value.error(
+                f'network "{network.key}" has the addresses that its DHCP server lends (ipam.driver: dhcp)',
+                "have the server keep this one for a mac_address, and give that",
+            )
+        elif all(pool.subnet is None for pool, _ in network.pools):
             wanted = f"networks.{network.key}.ipam.config"
             value.error(
                 f'a chosen address needs a chosen subnet, and network "{network.key}" has none', f"give {wanted}"

@@ -7,7 +7,9 @@ from typing import Any
 
 from msgspec import field
 
+from drivers.lease import Lease
 from netmodel.daemon.wire.decode import Body, address, ipv4, ipv6, refuse
+from netmodel.daemon.wire.encode import moment
 from netmodel.model import Endpoint, EndpointConfig, Network
 
 IFNAME = "com.docker.network.endpoint.ifname"  # how Docker's clients ask for a link's name
@@ -63,6 +65,8 @@ def endpoint_settings(endpoint: Endpoint, network: Network, names: tuple[str, ..
     v4 = next((a for a in endpoint.addresses if isinstance(a, IPv4Interface)), None) if active else None
     v6 = next((a for a in endpoint.addresses if isinstance(a, IPv6Interface)), None) if active else None
     gateways = {pool.subnet.version: str(pool.way_out) for pool in network.pools if pool.way_out}
+    if endpoint.lease is not None and endpoint.lease.gateway is not None:
+        gateways[4] = str(endpoint.lease.gateway)
     return {
         "IPAMConfig": wish or None,
         "Links": None,
@@ -79,4 +83,16 @@ def endpoint_settings(endpoint: Endpoint, network: Network, names: tuple[str, ..
         "GlobalIPv6Address": str(v6.ip) if v6 else "",
         "GlobalIPv6PrefixLen": v6.network.prefixlen if v6 else 0,
         "DNSNames": list(names) or None,
+        **({"Lease": _lease(endpoint.lease)} if endpoint.lease is not None and active else {}),
+    }
+
+
+def _lease(lease: Lease) -> dict[str, Any]:
+    """What a DHCP server said; Docker has no such thing."""
+    return {
+        "Server": str(lease.server),
+        "Renews": moment(lease.renews_at) if lease.renews_at else None,
+        "Expires": moment(lease.expires_at) if lease.expires_at else None,
+        "NameServers": [str(server) for server in lease.name_servers],
+        "Search": list(lease.search),
     }

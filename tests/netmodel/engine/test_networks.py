@@ -90,7 +90,7 @@ def test_a_subnet_that_overlaps_names_both(engine: Engine, host: Box) -> None:
     [
         (NetworkConfig(name="x", driver="carrier-pigeon"), "carrier-pigeon"),
         (NetworkConfig(name="x", options={"com.example.speed": "9"}), "com.example.speed"),
-        (NetworkConfig(name="x", ipam_driver="dhcp"), "dhcp"),
+        (NetworkConfig(name="x", ipam_driver="dhpc"), "no such IPAM driver: dhpc"),
         (NetworkConfig(name="bad name"), "bad name"),
         (NetworkConfig(name="x", enable_ipv4=False), "neither IPv4 nor IPv6"),
         (NetworkConfig(name="x", pools=(PoolConfig(subnet=IPv6Network("fd00:9::/64")),)), "IPv6 is off"),
