@@ -11,13 +11,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from typing import IO, Any, Literal, Protocol, cast
 
 from runtime.kernel.inotify import Watch
 
 Stream = Literal["stdout", "stderr"]
 _BOTH: frozenset[str] = frozenset(("stdout", "stderr"))
 _BLOCK_BYTES = 64 * 1024
+_SUFFIX = ".gz"
+_HEADER_BYTES = 64
 # How late the stop of a follower is noticed that has no descriptor to wait for.
 _STOP_CHECK_MS = 200
 
@@ -111,9 +115,9 @@ def follow(
             _rewind_if_cut(file)
             yield from _entries(file, chosen)
             if full:
-                inode = os.fstat(file.fileno()).st_ino
-                opened.close()
-                file = _next_file(path, inode, opened)
+                # Closed afterwards: another file could have the number of its inode at once.
+                with opened.pop_all():
+                    file = _next_file(path, _inode(file), opened)
                 watch = _watch(file, opened)
                 continue
             if stopping or chosen.past:
@@ -132,9 +136,16 @@ def _numbered(path: Path) -> Iterator[Path]:
     """The file that is written to, and the full ones before it, the newest first."""
     yield path
     number = 1
-    while (older := path.with_name(f"{path.name}.{number}")).exists():
+    while True:
+        older = path.with_name(f"{path.name}.{number}")
+        if not older.exists() and not (older := _packed(older)).exists():
+            return
         yield older
         number += 1
+
+
+def _packed(path: Path) -> Path:
+    return path.with_name(path.name + _SUFFIX)
 
 
 def _open_all(path: Path, opened: ExitStack) -> list[IO[bytes]]:
@@ -143,32 +154,71 @@ def _open_all(path: Path, opened: ExitStack) -> list[IO[bytes]]:
     seen: set[int] = set()
     for one in _numbered(path):
         try:
-            fd = os.open(one, os.O_RDONLY | os.O_CLOEXEC)
+            file = _open(one, opened)
         except FileNotFoundError:
             continue
-        file = opened.enter_context(os.fdopen(fd, "rb"))
-        inode = os.fstat(fd).st_ino
-        if inode not in seen:
-            seen.add(inode)
+        if _inode(file) not in seen:
+            seen.add(_inode(file))
             files.insert(0, file)
     return files
+
+
+def _open(path: Path, opened: ExitStack) -> IO[bytes]:
+    if path.suffix != _SUFFIX:
+        try:
+            return opened.enter_context(open(path, "rb"))
+        except FileNotFoundError:
+            path = _packed(path)  # it has just been compressed
+    return cast(IO[bytes], _Packed(opened.enter_context(open(path, "rb")), opened))
+
+
+class _Packed:
+    """A compressed file, which is unpacked as soon as anything is asked of it.
+
+    Attributes:
+        inode: Of the file that it was made of, which the header has in place of that one's name.
+    """
+
+    def __init__(self, file: IO[bytes], opened: ExitStack) -> None:
+        self._file = file
+        self._opened = opened
+        self._whole: IO[bytes] | None = None
+        # Source: RFC 1952, section 2.3: ten bytes, then the name, which ends with a NUL.
+        self.inode = int(file.read(_HEADER_BYTES)[10:].partition(b"\0")[0])
+
+    def __getattr__(self, name: str) -> Any:
+        if self._whole is None:
+            from gzip import GzipFile  # nobody else needs it
+
+            self._whole = self._opened.enter_context(TemporaryFile())  # noqa: SIM115
+            self._file.seek(0)
+            with GzipFile(fileobj=self._file) as unpacking:
+                copyfileobj(unpacking, self._whole)
+            self._whole.seek(0)
+        return getattr(self._whole, name)
+
+
+def _inode(file: IO[bytes]) -> int:
+    """Which file it is, whatever its name and form."""
+    return file.inode if isinstance(file, _Packed) else os.fstat(file.fileno()).st_ino
 
 
 def _next_file(path: Path, full: int, opened: ExitStack) -> IO[bytes]:
     """The one that was begun after a full one, which is known by its inode."""
     newer = path
     for one in _numbered(path):
-        if one.stat().st_ino == full:
-            break
+        with ExitStack() as looked_at:
+            if _inode(_open(one, looked_at)) == full:
+                break
         newer = one
     else:
         newer = list(_numbered(path))[-1]  # it has left meanwhile: go on with the oldest
-    return opened.enter_context(open(newer, "rb"))
+    return _open(newer, opened)
 
 
 def _is_full(path: Path, file: IO[bytes]) -> bool:
     try:
-        return path.stat().st_ino != os.fstat(file.fileno()).st_ino
+        return path.stat().st_ino != _inode(file)
     except FileNotFoundError:
         return False  # removed, or about to be begun
 

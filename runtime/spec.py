@@ -215,6 +215,7 @@ class ContainerSpec:
         log: File for its output, a JSON object a line: time, stream, log.
         log_max_bytes: The file then gets a number (log.1) and another is begun; 0 is never.
         log_files: So many there are at most, the one being written among them.
+        log_compressed: Those that have a number are compressed (log.1.gz).
         files: Bind mounts the engine provides (/etc/hosts, /etc/resolv.conf, /etc/hostname).
         sysctls: Written inside the namespaces, "net.ipv4.ip_forward" to "1".
         privileged: All devices, nothing masked, /sys writable as far as the user namespace allows.
@@ -238,6 +239,7 @@ class ContainerSpec:
     ipc: Literal["private", "shareable", "none", "host"] = "private"
     log_max_bytes: int = 0
     log_files: int = 1
+    log_compressed: bool = False
     mounts: tuple[Mount, ...] = ()
     files: tuple[BindMount, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()

@@ -82,6 +82,7 @@ def see(engine: Engine, ref: str) -> shapes.Seen:
         netns=engine.sandbox_path(container.id),
         exposures=engine.exposures(container.id) if container.state.running else (),
         health=engine.health(container.id),
+        log=engine.log_path(container.id) if container.config.log.driver == "json-file" else None,
         volume_paths={name: engine.volume_path(name) for name in names},
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
@@ -134,10 +135,14 @@ async def _started(container_id: str, subscription: Subscription, woken: asyncio
 def _details(container: Container) -> str:
     """The labels and variables that the log's options name, as Docker shows them."""
     config, options = container.config, container.config.log.options
-    chosen = {name: config.labels[name] for name in options.get("labels", "").split(",") if name in config.labels}
-    names = options.get("env", "").split(",")
-    chosen.update({name: config.environment[name] for name in names if name in config.environment})
-    return ",".join(f"{quote(name)}={quote(value)}" for name, value in chosen.items()) + " "
+    chosen = {**_chosen(config.labels, options, "labels"), **_chosen(config.environment, options, "env")}
+    return ",".join(f"{quote(name)}={quote(value)}" for name, value in sorted(chosen.items())) + " "
+
+
+def _chosen(values: Mapping[str, str], options: Mapping[str, str], what: str) -> dict[str, str]:
+    """Those that an option names, or that its expression fits."""
+    names, pattern = options.get(what, "").split(","), options.get(f"{what}-regex")
+    return {name: value for name, value in values.items() if name in names or (pattern and re.search(pattern, name))}
 
 
 class _Lines:

@@ -254,6 +254,11 @@ class Engine:
         self._parts.lifecycle.removal.release(container_id)
 
     @translated
+    def log_path(self, ref: str) -> Path:
+        """The file that what it prints is written to, a JSON object a line."""
+        return self._parts.containers.files(self._core.records.containers.find(ref).id).log
+
+    @translated
     def logs(
         self,
         ref: str,

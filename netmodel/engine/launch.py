@@ -73,7 +73,7 @@ def container_spec(
     names = owner.config if container.sandbox != "host" else config
     hosts = container.sandbox == "host" or config.uts_mode == "host"
     hostname = config.hostname or (os.uname().nodename if hosts else hostname_of(owner))
-    log_max_bytes, log_files = limits_of(config.log)
+    kept = limits_of(config.log)
     spec = ContainerSpec(
         id=container.id,
         process=process_of(config, image, hostname),
@@ -100,8 +100,9 @@ def container_spec(
         private_uts=config.uts_mode != "host",
         ipc=_IPC.get(config.ipc_mode.partition(":")[0], "private"),
         ipc_of=config.ipc_mode.removeprefix("container:") if config.ipc_mode.startswith("container:") else "",
-        log_max_bytes=log_max_bytes,
-        log_files=log_files,
+        log_max_bytes=kept.size,
+        log_files=kept.files,
+        log_compressed=kept.compressed,
     )
     return with_init(spec) if config.init else spec
 

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
+from netmodel.engine.filters import truth
 from netmodel.errors import Invalid
 from netmodel.model import LogConfig
 
 DRIVERS = ("json-file", "local", "none")
-# Of "local" Docker keeps this much unless told otherwise; of json-file everything.
-_LOCAL = (20 * 1024 * 1024, 5)
-# Nobody reads it back, but who is attached sees it pass by.
-_NONE = (1024 * 1024, 2)
-_KNOWN = ("max-size", "max-file", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size")
+_KNOWN = (
+    "max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size",
+)  # fmt: skip
 _SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
-def limits_of(config: LogConfig) -> tuple[int, int]:
-    """Bytes a file (0 is no limit) and the number of files.
+class Kept(NamedTuple):
+    """Bytes a file (0 is no limit), the number of files, and whether those that are full are compressed."""
+
+    size: int
+    files: int
+    compressed: bool
+
+
+# Of "local" Docker keeps this much unless told otherwise; of json-file everything.
+_LOCAL = Kept(20 * 1024 * 1024, 5, True)
+_JSON = Kept(0, 1, False)
+# Nobody reads it back, but who is attached sees it pass by.
+_NONE = Kept(1024 * 1024, 2, False)
+
+
+def limits_of(config: LogConfig) -> Kept:
+    """How much is kept, and how.
 
     Raises:
         Invalid: The driver or an option is not known, or has no such value.
@@ -26,18 +41,29 @@ def limits_of(config: LogConfig) -> tuple[int, int]:
     if config.driver not in DRIVERS:
         raise Invalid(f"log driver {config.driver!r} is not supported", f"one of {', '.join(DRIVERS)}")
     for name, value in config.options.items():
-        if name == "compress" and value == "false":
-            continue
         if name not in _KNOWN:
             raise Invalid(f"log option {name}={value} is not supported", f"there are: {', '.join(_KNOWN)}")
+        if name.endswith("-regex"):
+            _check_expression(name, value)
     if config.driver == "none":
         return _NONE
-    size, files = _LOCAL if config.driver == "local" else (0, 1)
+    size, files, compressed = _LOCAL if config.driver == "local" else _JSON
     size = _size(config.options["max-size"]) if "max-size" in config.options else size
     files = _count(config.options["max-file"]) if "max-file" in config.options else files
     if files > 1 and not size:
         raise Invalid(f"max-file={files} without max-size would keep one file for ever", "give max-size, too")
-    return size, files
+    if "compress" in config.options:
+        compressed = truth(config.options["compress"])
+        if compressed and (files < 2 or not size):
+            raise Invalid("compress=true without max-size and max-file compresses nothing", "give both, too")
+    return Kept(size, files, compressed and files > 1)
+
+
+def _check_expression(name: str, text: str) -> None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise Invalid(f"{name}={text} is no regular expression: {error}") from error
 
 
 def _size(text: str) -> int:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from json.encoder import encode_basestring
 
 from runtime.spawner.loop import Loop
+from runtime.spawner.pack import SUFFIX, Packer
 
 _LINE_BYTES = 16 * 1024
 # At one turn: 20 ms of work where lines are as short as a flood can make them.
@@ -25,12 +26,14 @@ class LogFile:
     Args:
         max_bytes: 0 is never full.
         files: How many are kept, this one among them.
+        packer: Compresses those that have a number.
     """
 
-    def __init__(self, path: str, max_bytes: int = 0, files: int = 1) -> None:
+    def __init__(self, path: str, max_bytes: int = 0, files: int = 1, packer: Packer | None = None) -> None:
         self._path = path
         self._max_bytes = max_bytes
         self._files = files
+        self._packer = packer
         self._fd = self._open(path)
         self._size = os.fstat(self._fd).st_size
 
@@ -63,8 +66,6 @@ class LogFile:
 
     def _begin_another(self, older: str) -> None:
         """Without a moment in which there is no file: who follows it is told once, by its last name's going."""
-        with suppress(FileNotFoundError):
-            os.unlink(older)
         os.link(self._path, older)
         fresh = self._open(f"{self._path}.new")
         os.rename(f"{self._path}.new", self._path)
@@ -78,12 +79,21 @@ class LogFile:
         if self._files < 2:
             os.ftruncate(self._fd, 0)
         else:
+            self._forget(self._files - 1)
             for number in range(self._files - 1, 1, -1):
-                older = f"{self._path}.{number - 1}"
-                if os.path.exists(older):
-                    os.rename(older, f"{self._path}.{number}")
+                for suffix in ("", SUFFIX):
+                    older = f"{self._path}.{number - 1}{suffix}"
+                    if os.path.exists(older):
+                        os.rename(older, f"{self._path}.{number}{suffix}")
             self._begin_another(f"{self._path}.1")
+            if self._packer is not None:
+                self._packer.begin(self._path)
         self._size = 0
+
+    def _forget(self, number: int) -> None:
+        for suffix in ("", SUFFIX):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self._path}.{number}{suffix}")
 
 
 class Stream:

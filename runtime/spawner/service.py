@@ -23,6 +23,7 @@ from runtime.spawner.log import LogFile, LogPump
 from runtime.spawner.loop import Loop
 from runtime.spawner.memory import SharedMemory
 from runtime.spawner.overlay import Scratch
+from runtime.spawner.pack import Packer
 from runtime.spawner.record import DIED, Container, Ipc, Pin, Reply, Visitor, exit_of
 from runtime.spawner.visits import Visits
 from runtime.spec import ContainerSpec
@@ -53,6 +54,7 @@ class Service:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._visits = Visits(loop, emit, self._forker)
+        self._packer = Packer()
         self.verbs: dict[str, Callable[[dict[str, Any], list[int], Reply], None]] = {
             "create": self._create,
             "start": self._start,
@@ -89,7 +91,7 @@ class Service:
         container = self._record(newborn)
         self._keep(newborn)
         try:
-            container.logs = LogPump(self._loop, LogFile(spec.log, spec.log_max_bytes, spec.log_files))
+            container.logs = LogPump(self._loop, self._log_file(spec))
             for name, fd in newborn.output.items():
                 container.logs.add(name, fd)
         except OSError as error:
@@ -152,6 +154,9 @@ class Service:
             memory = SharedMemory(spec.shm_bytes, 0 if spec.idmap is None else spec.idmap.base)
             found = self._ipcs[spec.id] = Ipc(memory)
         return found
+
+    def _log_file(self, spec: ContainerSpec) -> LogFile:
+        return LogFile(spec.log, spec.log_max_bytes, spec.log_files, self._packer if spec.log_compressed else None)
 
     def _keep(self, newborn: Newborn) -> None:
         if newborn.makes_pin and newborn.pin is not None:
@@ -372,6 +377,8 @@ class Service:
                 self._messengers.discard(pid)
             elif pid in self._by_pid:
                 self._ended(pid, status)
+            elif self._packer.ended(pid, status):
+                continue
             elif self._unnamed:
                 self._unclaimed[pid] = status
 

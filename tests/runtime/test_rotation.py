@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ import pytest
 from runtime import logs
 from runtime.logs import LogEntry, StopSignal
 from runtime.spawner.log import LogFile
+from runtime.spec import ContainerSpec
+from tests.runtime.lab import Lab, process, shell
 from tests.support.wait import eventually
 
 
@@ -59,7 +64,8 @@ def test_a_new_life_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
 def test_a_follower_goes_on_from_file_to_file(tmp_path: Path, files: int) -> None:
     path = tmp_path / "log.jsonl"
     file = written(path, 3, files, lines_each=7)
-    stop, seen = StopSignal(), []
+    stop = StopSignal()
+    seen: list[int] = []
     follower = threading.Thread(target=lambda: seen.extend(int(entry.log) for entry in logs.follow(path, stop)))
     follower.start()
     for number in range(3, 100):
@@ -72,3 +78,66 @@ def test_a_follower_goes_on_from_file_to_file(tmp_path: Path, files: int) -> Non
     assert seen == list(range(100))
     file.close()
     stop.close()
+
+
+COUNT = "i=0; while [ $i -lt 400 ]; do printf '%03d\\n' $i; i=$((i+1)); done"
+
+
+def counting(lab: Lab, files: int) -> ContainerSpec:
+    return lab.start(shell(COUNT), log_max_bytes=60 * 75, log_files=files, log_compressed=True)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("files", [2, 4, 10])
+def test_full_files_are_compressed(lab: Lab, files: int) -> None:
+    spec = counting(lab, files)
+    lab.ended(spec)
+    path = Path(spec.log)
+    packed = [path.with_name(f"{path.name}.{number}.gz") for number in range(1, min(files, 7))]
+
+    eventually(lambda: all(one.exists() for one in packed), what="compression")
+
+    eventually(lambda: {*path.parent.glob("log*")} == {path, *packed})
+    whole = numbers(logs.read(path))
+    assert whole == list(range(whole[0], 400))
+    assert (len(whole) == 400) == (files == 10)
+    for tail in (0, 1, 60, 61, 150, 400):
+        assert numbers(logs.read(path, tail)) == (whole[-tail:] if tail else [])
+
+
+@pytest.mark.kernel
+def test_a_follower_sees_each_line_once_while_files_are_compressed(lab: Lab) -> None:
+    spec = lab.start(process("cat"), open_stdin=True, log_max_bytes=60 * 75, log_files=10, log_compressed=True)
+    typed = lab.spawner.input(spec.id)
+    stop = StopSignal()
+    seen: list[int] = []
+    follower = threading.Thread(
+        target=lambda: seen.extend(int(entry.log) for entry in logs.follow(Path(spec.log), stop))
+    )
+    follower.start()
+
+    for number in range(0, 400, 20):
+        os.write(typed, "".join(f"{one:03}\n" for one in range(number, number + 20)).encode())
+        eventually(lambda number=number: len(seen) >= number + 20)  # type: ignore[misc]
+    stop.set()
+    follower.join(10)
+
+    assert seen == list(range(400))
+    eventually(lambda: len([*Path(spec.log).parent.glob("log*.gz")]) == 6)
+    os.close(typed)
+    stop.close()
+
+
+@pytest.mark.kernel
+def test_a_reader_that_is_behind_goes_on_in_what_was_compressed(lab: Lab) -> None:
+    spec = counting(lab, 10)
+    lab.ended(spec)
+    path = Path(spec.log)
+    eventually(lambda: len([*path.parent.glob("log*.gz")]) == 6)
+    oldest = path.with_name(f"{path.name}.6.gz")
+    inode = int(oldest.read_bytes()[10:].partition(b"\0")[0])
+
+    with ExitStack() as opened:
+        file = logs._next_file(path, inode, opened)
+
+        assert json.loads(file.readline())["log"] == "060\n"

@@ -121,3 +121,27 @@ def test_what_containers_take_on_the_disk(daemon: Daemon) -> None:
     assert "2.86" in daemon.ok("ps", "-as", "-f", "name=writer")
     assert "Containers" in docker(daemon, "system", "df")
     docker(daemon, "rm", "writer")
+
+
+def test_details_of_logs_and_where_they_are(daemon: Daemon) -> None:
+    chosen = (
+        "--log-opt",
+        "labels=tier",
+        "--log-opt",
+        "env-regex=^CO",
+        "-l",
+        "tier=a b",
+        "-e",
+        "COLOUR=red",
+        "-e",
+        "X=y",
+    )
+    docker(daemon, "run", "--name", "detailed", *chosen, "host", "echo", "hello")
+
+    assert docker(daemon, "logs", "--details", "detailed") == "COLOUR=red,tier=a%20b hello"
+    path = Path(str(inspected(daemon, "detailed")["LogPath"]))
+    assert json.loads(path.read_text())["log"] == "hello\n"
+    docker(daemon, "rm", "detailed")
+    docker(daemon, "run", "--name", "local", "--log-driver", "local", "host", "true")
+    assert inspected(daemon, "local")["LogPath"] == ""
+    docker(daemon, "rm", "local")

@@ -120,6 +120,17 @@ def test_logs_are_rotated(engine: Engine, run: Run) -> None:
     assert all(path.stat().st_size <= 4096 for path in files.glob("log*"))
 
 
+def test_full_logs_of_local_are_compressed(engine: Engine, run: Run) -> None:
+    log = LogConfig(driver="local", options={"max-size": "4k"})
+    run("box", log=log, command=("sh", "-c", "i=0; while [ $i -lt 200 ]; do echo line $i; i=$((i+1)); done"))
+    engine.wait("box").result(20)
+    directory = engine.log_path("box").parent
+
+    eventually(lambda: {path.suffix for path in directory.glob("log.jsonl.*")} == {".gz"})
+
+    assert [entry.log for entry in engine.logs("box")] == [f"line {number}\n" for number in range(200)]
+
+
 @pytest.mark.parametrize(
     ("log", "message"),
     [
@@ -128,6 +139,9 @@ def test_logs_are_rotated(engine: Engine, run: Run) -> None:
         (LogConfig(options={"max-file": "3"}), "without max-size"),
         (LogConfig(options={"max-size": "1m", "max-file": "0"}), "max-file=0"),
         (LogConfig(options={"colour": "red"}), "colour=red"),
+        (LogConfig(options={"compress": "true"}), "compresses nothing"),
+        (LogConfig(options={"compress": "often"}), "neither true nor false"),
+        (LogConfig(options={"env-regex": "("}), "no regular expression"),
     ],
 )
 def test_mistakes_about_logs(run: Run, log: LogConfig, message: str) -> None:
