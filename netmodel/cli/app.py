@@ -51,6 +51,7 @@ COMMANDS = {
     "import": ("images", "Make an image of the archive of a root file system"),
     "export": ("images", "Write a container's file system to an archive"),
     "tag": ("images", "Give an image a further name"),
+    "commit": ("images", "Make an image of what a container has written"),
     "history": ("images", "Show what was done to make an image"),
     "rmi": ("images", "Remove images, or their names"),
     "up": ("project", "Make a topology file's project stand"),

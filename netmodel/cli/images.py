@@ -152,6 +152,28 @@ def export(session: Session, container: str, file: str | None) -> None:
 
 
 @click.command(cls=Verb)
+@click.option("-a", "--author", default="", help="Who has made it")
+@click.option("-c", "--change", "changes", multiple=True, help="Line of a Dockerfile: 'CMD /bin/sh', 'ENV A=1', ...")
+@click.option("-m", "--message", default="", help="Word for its history")
+@click.option("-p/ ", "--pause/--no-pause", default=True, help="Freeze the container meanwhile [it is]")
+@click.argument("container", type=CONTAINER)
+@click.argument("name", default="")
+@click.pass_obj
+def commit(session: Session, /, container: str, name: str, changes: tuple[str, ...], pause: bool, **o: str) -> None:
+    """Make an image of what a container has written; prints its id."""
+    made = session.client.post(
+        "/commit",
+        container=container,
+        repo=name,
+        author=o["author"],
+        comment=o["message"],
+        changes="\n".join(changes),
+        pause="1" if pause else "0",
+    )
+    print(made["Id"])
+
+
+@click.command(cls=Verb)
 @click.argument("image", type=IMAGE)
 @click.argument("name")
 @click.pass_obj

@@ -89,6 +89,23 @@ async def _import(request: web.Request) -> web.StreamResponse:
     return await _with_progress(request, work)
 
 
+async def commit(request: web.Request) -> web.Response:
+    """An image of a container. The body may have a configuration, whose members go before the container's."""
+    query, engine = request.query, request.app[ENGINE]
+    body = await request.read()
+    changes = {**shapes.members(body), **shapes.changes(query.getall("changes", []))}
+    image = await call_long(
+        engine.commit,
+        query.get("container", ""),
+        _tagged(query["repo"], query.get("tag", "")) if query.get("repo") else "",
+        author=query.get("author", ""),
+        comment=query.get("comment", ""),
+        changes=changes,
+        pause="pause" not in query or flag(request, "pause"),
+    )
+    return to_json({"Id": image.id}, 201)
+
+
 async def load(request: web.Request) -> web.StreamResponse:
     engine, body, quiet = request.app[ENGINE], _Body(request), flag(request, "quiet")
 
@@ -322,6 +339,7 @@ ROUTES = (
     ("GET", "/images/json", listing),
     ("POST", "/images/create", create),
     ("POST", "/images/load", load),
+    ("POST", "/commit", commit),
     ("POST", "/images/prune", prune),
     ("GET", "/images/get", save),
     ("GET", "/images/{name:.+}/get", save),

@@ -9,7 +9,7 @@ from aiohttp import web
 from netmodel.errors import MissingFeature
 
 _PATHS = {
-    "building images is": [("POST", "/build"), ("POST", "/commit"), ("POST", "/session"), ("POST", "/grpc")],
+    "building images is": [("POST", "/build"), ("POST", "/session"), ("POST", "/grpc")],
     "logging in to a registry and searching are": [("POST", "/auth"), ("GET", "/images/search")],
     "swarm mode is": [("GET", "/swarm"), ("GET", "/nodes"), ("GET", "/services"), ("POST", "/swarm/init")],
     "plugins are": [("GET", "/plugins")],

@@ -27,6 +27,7 @@ from ipam.subnets import DEFAULT_V4, ula_pool
 from netmodel.dns import DnsServer, Zone
 from netmodel.engine.announcer import Announcer
 from netmodel.engine.attach import Attachments
+from netmodel.engine.committing import Committing
 from netmodel.engine.confinement import Confinement
 from netmodel.engine.connections import Connections
 from netmodel.engine.containers import Containers
@@ -80,6 +81,7 @@ class Parts:
     limits: Limits
     execs: Execs
     copying: Copying
+    committing: Committing
     exposures: Exposures
     logs: Logs
     volumes: EngineVolumes
@@ -148,6 +150,7 @@ def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settin
             limits=Limits(core, containers, lifecycle),
             execs=Execs(core, containers),
             copying=Copying(core, containers, volumes),
+            committing=Committing(core, containers, lifecycle),
             exposures=Exposures(core, networks, attachments),
             logs=Logs(containers, lifecycle),
             volumes=volumes,

@@ -245,6 +245,26 @@ class Engine:
         """Unpack a tar stream, read from a descriptor, into a directory of a container."""
         self._parts.copying.write(ref, path, source, keep_owners, replace_kinds)
 
+    @translated
+    def commit(
+        self,
+        ref: str,
+        name: str = "",
+        *,
+        author: str = "",
+        comment: str = "",
+        changes: Mapping[str, Any] | None = None,
+        pause: bool = True,
+    ) -> Image:
+        """Make an image of what it has written and how it ran; it is frozen meanwhile unless pause is false.
+
+        Args:
+            changes: Members of an image's configuration, as "Cmd" and "Env".
+        """
+        return self._parts.committing.commit(
+            ref, name, author=author, comment=comment, changes=changes or {}, pause=pause
+        )
+
     def hold(self, container_id: str) -> None:
         """Keep one that removes itself at its end until release(), for somebody who reads its output."""
         self._parts.lifecycle.removal.hold(container_id)

@@ -107,6 +107,30 @@ def credentials(header: str) -> Credentials | None:
     return found if found != Credentials() else None
 
 
+_MEMBERS = (
+    "Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels", "StopSignal", "User", "Volumes", "WorkingDir",
+)  # fmt: skip
+
+
+def members(body: bytes) -> Mapping[str, Any]:
+    """What the body of a commit changes in the configuration: Docker's Config, of which an image has these.
+
+    Raises:
+        Invalid: It is none.
+    """
+    if not body.strip():
+        return {}
+    try:
+        value = json.loads(body)
+    except ValueError as error:
+        raise Invalid(f"the request's body is not JSON: {error}") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Invalid("the request's body is no container configuration")
+    return {name: value[name] for name in _MEMBERS if value.get(name)}
+
+
 def changes(instructions: Sequence[str]) -> Mapping[str, Any]:
     """What an import is to change in the configuration: lines of a Dockerfile.
 

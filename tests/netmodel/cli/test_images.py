@@ -88,6 +88,24 @@ def test_import_and_export(daemon: Daemon, archive: Path, tmp_path: Path) -> Non
     assert daemon.ok("run", "--rm", "lab/flat:1") == "mine"
 
 
+def test_commit(daemon: Daemon, archive: Path) -> None:
+    daemon.ok("load", "-i", str(archive))
+    daemon.ok("run", "--name", "written", "lab/app:1", "/bin/sh", "-c", "echo mine > /srv/mine")
+
+    change = ("-c", 'CMD ["/bin/cat", "/srv/mine"]', "-c", "LABEL of=test")
+    made = daemon.ok("commit", "-a", "me", "-m", "why", *change, "written", "lab/made:1")
+
+    assert made == daemon.ok("image", "inspect", "-f", "{{.Id}}", "lab/made:1")
+    assert daemon.ok("run", "--rm", "lab/made:1") == "mine"
+    assert "why" in daemon.ok("history", "lab/made:1")
+    unnamed = daemon.run("docker", "commit", "--pause=false", "-c", "WORKDIR /srv", "written")
+    assert unnamed.stdout.startswith("sha256:"), unnamed.stderr
+    assert daemon.ok("run", "--rm", unnamed.stdout.strip(), "/bin/cat", "mine") == "mine"
+    wrong = daemon.netmodel("commit", "-c", "FROM x", "written")
+    assert (wrong.returncode, "'FROM x' is not known" in wrong.stderr) == (2, True)
+    daemon.ok("rm", "written")
+
+
 def test_an_image_in_use_stays(daemon: Daemon, archive: Path) -> None:
     daemon.ok("load", "-i", str(archive))
     daemon.ok("create", "--name", "needs", "lab/app:1")

@@ -218,3 +218,40 @@ def test_events_tell_what_happens_to_images(engine: Engine) -> None:
     seen: list[str] = []
     eventually(lambda: seen.append(with_events.get(1).action) or seen[-1] == "delete")
     assert seen == ["load", "tag", "untag", "untag", "delete"]
+
+
+@needs_busybox
+@pytest.mark.parametrize("running", [True, False])
+def test_an_image_of_what_a_container_has_written_and_how_it_ran(engine: Engine, running: bool) -> None:
+    load(engine, Entrypoint=["/bin/sh", "-c"], Cmd=["true"], Env=["PATH=/bin", "COLOUR=blue"], Labels={"made": "here"})
+    script = "echo mine > /srv/mine; touch /ready; exec sleep 1000" if running else "echo mine > /srv/mine"
+    config = ContainerConfig(
+        image="lab/app:1", command=(script,), environment={"SIZE": "L"}, labels={"tier": "web"}, working_dir="/srv"
+    )
+    container = engine.create_container(config, "writer")
+    engine.start("writer")
+    upper, _ = engine._core.layers.paths(container.id)
+    eventually(lambda: (upper / "ready").exists() if running else engine.container("writer").state.status == "exited")
+    listening = engine.events.subscribe()
+
+    changes = {"Cmd": ["cat mine; echo $COLOUR$SIZE$MORE; pwd"], "Env": ["MORE=yes", "SIZE=S"], "Labels": {"new": "1"}}
+    image = engine.commit("writer", "lab/made:1", author="me", comment="why", changes=changes)
+
+    told = [listening.get(5) for _ in range(3 if running else 1)]
+    assert [event.action for event in told] == (["pause", "unpause", "commit"] if running else ["commit"])
+    assert told[-1].attributes["imageID"] == image.id
+    assert engine.container("writer").state.status == ("running" if running else "exited")
+    assert dict(image.config.labels) == {"made": "here", "tier": "web", "new": "1"}
+    details = engine.images.details("lab/made:1")
+    assert (details.config["author"], details.config["history"][-1]["comment"]) == ("me", "why")
+    made = engine.create_container(ContainerConfig(image="lab/made:1"))
+    engine.start(made.id)
+    engine.wait(made.id).result(20)
+    assert "".join(entry.log for entry in engine.logs(made.id)) == "mine\nblueSyes\n/srv\n"
+
+
+def test_the_machine_itself_cannot_be_committed(engine: Engine) -> None:
+    container = engine.create_container(ContainerConfig(image="host"))
+
+    with pytest.raises(NetmodelError, match="machine itself"):
+        engine.commit(container.id, "lab/host:1")
