@@ -84,7 +84,7 @@ def _enter(order: Order) -> None:
         return
     clone.unshare(clone.CLONE_NEWNS)
     mount.make_rprivate("/")
-    root = MountMaker(None, 0, Scratch()).root(decode_rootfs(order["rootfs"]))
+    root = MountMaker(None, None, Scratch()).root(decode_rootfs(order["rootfs"]))
     place = os.open("/", os.O_PATH | os.O_CLOEXEC)
     mount.attach(root, place)
     for wanted in map(decode_mount, order["mounts"]):
@@ -108,7 +108,7 @@ def _bind(root: int, wanted: BindMount | LayersMount) -> None:
 
 
 def _layers(wanted: LayersMount) -> int:
-    whole = MountMaker(None, 0, Scratch()).layers(wanted)
+    whole = MountMaker(None, None, Scratch()).layers(wanted)
     return part_of(whole, wanted.subpath) if wanted.subpath else whole
 
 

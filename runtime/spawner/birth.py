@@ -130,7 +130,7 @@ class Newborn:
         if idmap is not None and owner is not None and owner.users is not None:
             userns = os.dup(owner.users)
         base = 0 if idmap is None else idmap.base
-        maker = MountMaker(userns, base, scratch)
+        maker = MountMaker(userns, idmap, scratch)
         sources, self.sources = self.sources, []
         fds = [source for _, source in sources]
         try:

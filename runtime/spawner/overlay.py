@@ -2,7 +2,8 @@
 
 The spawner makes them since it has the host's rights; the child attaches them. Nothing is copied or
 chowned: the mount itself maps the ids. Where a file system cannot do that, its files keep the host's
-ids (so those of root look like nobody's in the container), and a warning says so.
+ids (so those of root look like nobody's in the container), and a warning says so; but a layer of a few
+files is copied (copied.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from runtime.errors import InvalidSpec, KernelRefused
 from runtime.kernel import clone, mount, probe, syscall
 from runtime.kernel.path import open_in
 from runtime.kernel.prctl import FileIds
-from runtime.spec import BindMount, LayersMount, RootFs
+from runtime.spawner import copied
+from runtime.spec import BindMount, IdMap, LayersMount, RootFs
 
 _CANNOT_MAP = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
 
@@ -27,12 +29,13 @@ class MountMaker:
 
     Args:
         userns: Descriptor of its user namespace; None is the host's.
-        base: The host's id for the container's root.
+        idmap: What ids it has; None for the host's.
     """
 
-    def __init__(self, userns: int | None, base: int, scratch: Scratch) -> None:
+    def __init__(self, userns: int | None, idmap: IdMap | None, scratch: Scratch) -> None:
         self._userns = userns
-        self._base = base
+        self._idmap = idmap
+        self._base = 0 if idmap is None else idmap.base
         self._scratch = scratch
         self.warnings: list[str] = []
         # Layers that the overlay has copies of. Closing the last descriptor of a detached mount waits for
@@ -105,10 +108,17 @@ class MountMaker:
         return copy
 
     def _layer(self, path: str, opened: list[int]) -> int:
-        copy = mount.clone_tree(path)
-        opened.append(copy)
-        self._map(path, copy)
-        return copy
+        clone_ = mount.clone_tree(path)
+        opened.append(clone_)
+        if self._userns is None or self._idmap is None or self._maps(clone_):
+            return clone_
+        try:
+            opened[-1] = copied.copy(path, self._idmap.lines("uid"), self._idmap.lines("gid"))
+        except copied.TooLarge:
+            self._warn(path)
+            return clone_
+        os.close(clone_)
+        return opened[-1]
 
     def _writable(self, rootfs: RootFs, opened: list[int], directories: list[int]) -> tuple[int, int, bool]:
         """Open the writable and the scratch directory; overlay wants them on one mount."""
@@ -126,26 +136,29 @@ class MountMaker:
             os.chown(rootfs.upper, self._base, self._base)
         return directories[0], directories[1], mapped
 
-    def _map(self, path: str, copy: int, recursive: bool = False) -> bool:
-        if self._userns is None:
-            return True
+    def _map(self, path: str, copy: int) -> bool:
+        mapped = self._maps(copy)
+        if not mapped:
+            self._warn(path)
+        return mapped
+
+    def _map_bind(self, source: str, copy: int) -> None:
+        # Perhaps only a mount below it cannot; then at least the source itself is mapped.
+        if not self._maps(copy, recursive=True):
+            self._map(source, copy)
+
+    def _maps(self, copy: int, recursive: bool = False) -> bool:
+        """Have a mount map the container's ids, if its file system can."""
         try:
             mount.change(copy, userns=self._userns, recursive=recursive)
         except KernelRefused as refused:
             if refused.errno not in _CANNOT_MAP:
                 raise
-            self.warnings.append(f"the file system of {path} cannot map ids: its files keep the host's owners")
             return False
         return True
 
-    def _map_bind(self, source: str, copy: int) -> None:
-        try:
-            mount.change(copy, userns=self._userns, recursive=True)
-        except KernelRefused as refused:
-            if refused.errno not in _CANNOT_MAP:
-                raise
-            # Perhaps only a mount below it cannot; then at least the source itself is mapped.
-            self._map(source, copy)
+    def _warn(self, path: str) -> None:
+        self.warnings.append(f"the file system of {path} cannot map ids: its files keep the host's owners")
 
 
 def open_source(wanted: BindMount) -> int:
