@@ -45,7 +45,8 @@ def run(visit: Visit) -> NoReturn:
         prctl.set_dumpable(False)
         prctl.die_with_parent(signal.SIGKILL)
         join_cgroups(visit.cgroups)
-        program.set_labels(visit.process)
+        program.set_score(visit.process)
+        program.set_label(visit.process)
         clone.enter(visit.pidfd, visit.namespaces & ~clone.CLONE_NEWPID)
         close_all_but(frozenset((control.fileno(), *(visit.stdio or ()))))
         if visit.namespaces & clone.CLONE_NEWUSER:

@@ -69,7 +69,7 @@ def as_start_failure(error: Exception) -> StartFailed:
 def _run(birth: Birth, control: Control, cgroups: Sequence[str]) -> NoReturn:
     spec = birth.spec
     close_all_but(frozenset((control.fileno(), *(birth.stdio or ()))))
-    program.set_labels(spec.process)
+    program.set_label(spec.process)
     control.expect(MAPPED)
     join_cgroups(cgroups)  # while we are the host's root to the kernel still
     if birth.own_users:

@@ -85,10 +85,14 @@ def execute(ready: Ready, control: Control, filter_: bytes) -> NoReturn:
     _execute(ready.argv, ready.environment)
 
 
-def set_labels(process: Process) -> None:
-    """What /proc/self says about the program to come; the host's /proc, and while this still is the host's root."""
+def set_score(process: Process) -> None:
+    """When the kernel kills it, while this still is the host's root, who may lower that."""
     if process.oom_score_adj is not None:
         _write_own("oom_score_adj", str(process.oom_score_adj), "lowering it needs CAP_SYS_RESOURCE on the host")
+
+
+def set_label(process: Process) -> None:
+    """What AppArmor is to confine the program to come by; the host's /proc tells it."""
     if process.apparmor:
         _write_own("attr/apparmor/exec", f"exec {process.apparmor}", "see aa-status for the profiles that are loaded")
 

@@ -119,6 +119,21 @@ class Newborn:
             self.pin = Pin(network, users, 0 if self.spec.idmap is None else self.spec.idmap.base)
             undo.pop_all()
 
+    def set_score(self, pid: int) -> None:
+        """Tell the kernel when to kill its first process: who lowers the score needs rights that only the host's has.
+
+        Raises:
+            KernelRefused: It may not be lowered, or the process has died already.
+        """
+        score = self.spec.process.oom_score_adj
+        if score is None:
+            return
+        try:
+            _write(f"/proc/{pid}/oom_score_adj", b"%d" % score)
+        except OSError as error:
+            hint = "lowering it needs CAP_SYS_RESOURCE on the host"
+            raise KernelRefused(f"set oom_score_adj to {score}", error, hint=hint) from None
+
     def send_mounts(self, scratch: Scratch) -> list[str]:
         """Make the container's mounts and hand them to the child; returns warnings.
 
@@ -218,6 +233,7 @@ def bear(
         if own_users:
             _map_ids(pid, spec.idmap)
         if pid:
+            newborn.set_score(pid)
             newborn.keep(pid)
             if makes_pin and newborn.pin is not None:
                 undo.callback(newborn.pin.close)

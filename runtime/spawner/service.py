@@ -104,6 +104,7 @@ class Service:
                 return
             if newborn.messenger:
                 try:
+                    newborn.set_score(container.pid)
                     newborn.keep(container.pid)
                 except KernelRefused as refused:
                     self._drop(container)

@@ -10,6 +10,7 @@ import pytest
 
 from runtime.defaults import DEFAULT_CAPABILITIES
 from runtime.kernel.prctl import CAPABILITIES
+from runtime.kernel.probe import missing_capabilities
 from runtime.spec import Ulimit
 from tests.runtime.lab import PATH, Lab, process, shell
 from tests.support.wait import eventually
@@ -203,3 +204,15 @@ def test_a_terminal_has_a_size(lab: Lab) -> None:
 
     lab.ended(spec)
     assert lab.output(spec).split()[-2:] == ["40", "100"]
+
+
+def test_the_score_that_says_whom_memory_is_taken_from(lab: Lab) -> None:
+    """Of one in a new sandbox, of one in a sandbox that stands, and of one that joins; lowered where that may be."""
+    score = 345 if "CAP_SYS_RESOURCE" in missing_capabilities() else -345
+    sleep = process("sleep", "infinity", oom_score_adj=score)
+    first = lab.start(sleep)
+    second = lab.start(sleep, sandbox=first.sandbox, idmap=first.idmap)
+
+    for spec in (first, second):
+        assert Path(f"/proc/{lab.status(spec).pid}/oom_score_adj").read_text() == f"{score}\n"
+        assert lab.exec(spec, "cat /proc/self/oom_score_adj", oom_score_adj=score)[1] == f"{score}\n"

@@ -95,6 +95,8 @@ def test_cpuset_and_score_reach_every_process(engine: Engine, run: Run) -> None:
 def test_score_below_the_engines_own_is_refused_where_it_cannot_be(engine: Engine, run: Run) -> None:
     if "CAP_SYS_RESOURCE" not in _missing():
         run("web", oom_score_adj=-500)
+        engine.restart("web", timeout_s=0)
+        assert Path(f"/proc/{engine.container('web').state.pid}/oom_score_adj").read_text() == "-500\n"
         return
     with pytest.raises(NetmodelError, match="CAP_SYS_RESOURCE"):
         run("web", oom_score_adj=-500)
