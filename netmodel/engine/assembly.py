@@ -107,7 +107,6 @@ def assemble(path: Path, events: EventBus, warnings: list[str], settings: Settin
         opened.callback(routes.close)
         networks = Networks(core, routes)
         leases = Leases(core)
-        opened.callback(leases.close)
         endpoints = Endpoints(core, networks, leases)
         volumes = EngineVolumes(core)
         sandboxes = Sandboxes(core)

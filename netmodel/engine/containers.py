@@ -186,8 +186,8 @@ class Containers:
             endpoint = self._endpoints.reserve(container.id, wish, network, interface)
             failed.callback(self._endpoints.give_back, endpoint)
             endpoints.append(endpoint)
-        if not any(network.config.leased for network in networks):  # else who knows what it will reach
-            check_routes(container.config.routes, endpoints)
+        known = not any(network.config.leased for network in networks)
+        check_routes(container.config.routes, endpoints, whole=known)
         return endpoints
 
     def _make(self, container: Container, image: Image, failed: ExitStack) -> None:

@@ -102,6 +102,11 @@ class Core:
             Invalid, DriverError: No server can be reached on such a network.
         """
         driver = self.driver(config.driver)
+        if not config.enable_ipv4:
+            raise Invalid(
+                f"network {config.name} would have no use for a DHCP server: IPv4 is off",
+                "leave it on; IPv6 addresses come from the segment's routers",
+            )
         if not isinstance(driver, OnSegment):
             able = ", ".join(sorted(name for name, one in self.drivers.items() if isinstance(one, OnSegment)))
             raise Invalid(f"no DHCP server could be reached on a network of driver {config.driver}", f"use {able}")

@@ -42,11 +42,12 @@ class Leases:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._stop = Stop()
         self._timetable = Timetable("lease")
         self._changed: Callable[[Endpoint, Endpoint], None] = lambda before, after: None
         self._guard = threading.Condition()
         self._kept: dict[str, Path] = {}  # by endpoint: the namespace that its link is in
+        self._asking: list[tuple[str, Stop]] = []  # for which endpoint somebody waits for a server
+        self._over = False
         self._working = 0
 
     def open(self, changed: Callable[[Endpoint, Endpoint], None]) -> None:
@@ -60,13 +61,13 @@ class Leases:
 
     def stop(self) -> None:
         """End all waiting for servers; the leases run on."""
-        self._stop.set()
+        with self._guard:
+            self._over = True
+            for _, stop in self._asking:
+                stop.set()
         self._timetable.close()
         with self._guard:
             self._guard.wait_for(lambda: not self._working)
-
-    def close(self) -> None:
-        self._stop.close()
 
     # --- while the container's lock is held --------------------------------------------------------
 
@@ -78,7 +79,8 @@ class Leases:
         """
         endpoint = link.endpoint
         try:
-            lease = dhcp.acquire(_client(container, endpoint, netns), self._stop, PATIENCE_S, endpoint.lease)
+            with self._stoppable(endpoint.id) as stop:
+                lease = dhcp.acquire(_client(container, endpoint, netns), stop, PATIENCE_S, endpoint.lease)
         except NoAnswer as error:
             if endpoint.lease is None or dhcp.is_over(endpoint.lease):
                 raise self._told(link.network, error) from error
@@ -100,6 +102,9 @@ class Leases:
         """Its link goes out of service; the lease itself stays what it is."""
         with self._guard:
             self._kept.pop(endpoint_id, None)
+            for asking, stop in self._asking:
+                if asking == endpoint_id:
+                    stop.set()  # its socket keeps the namespace alive, and the link in it
         self._timetable.cancel(endpoint_id)
 
     def release(self, endpoint: Endpoint, network: Network) -> None:
@@ -123,8 +128,23 @@ class Leases:
         what = "bridge" if network.config.driver == "bridge" else "parent"
         return Unavailable(
             f"{error} on {what} {self._segment(network)} within {PATIENCE_S:.0f} s",
-            f"see that one serves the segment of network {network.name}, or give the network a subnet of its own",
+            f"see that one serves the segment of network {network.name} and has addresses left",
         )
+
+    @contextmanager
+    def _stoppable(self, endpoint_id: str) -> Iterator[Stop]:
+        """What ends the waiting of who asks for an endpoint."""
+        stop = Stop()
+        with self._guard:
+            self._asking.append((endpoint_id, stop))
+            if self._over:
+                stop.set()
+        try:
+            yield stop
+        finally:
+            with self._guard:
+                self._asking.remove((endpoint_id, stop))
+            stop.close()
 
     # --- in a thread of its own, without any lock ------------------------------------------------
 
@@ -160,7 +180,8 @@ class Leases:
         try:
             if lease is not None and dhcp.is_over(lease):
                 raise Refused(f"the lease of {lease.address.ip} is over")
-            now = self._asked(_client(container, endpoint, netns), lease)
+            with self._stoppable(endpoint_id) as stop:
+                now = _asked(_client(container, endpoint, netns), lease, stop)
         except NoAnswer:
             self._again(endpoint_id, _ANEW_S if lease is None else _retry_s(lease))
         except Refused as error:
@@ -169,13 +190,6 @@ class Leases:
             self._settle(endpoint, None)
         else:
             self._settle(endpoint, now)
-
-    def _asked(self, client: Client, lease: Lease | None) -> Lease:
-        if lease is None:
-            return dhcp.acquire(client, self._stop, PATIENCE_S)
-        if lease.rebinds_at is not None and datetime.now(UTC) >= lease.rebinds_at:
-            return dhcp.rebind(client, lease, self._stop, _until(lease.expires_at))
-        return dhcp.renew(client, lease, self._stop, _until(lease.rebinds_at))
 
     def _settle(self, before: Endpoint, lease: Lease | None) -> None:
         """Make what a server said true."""
@@ -214,6 +228,15 @@ def with_lease(attachment: Attachment, lease: Lease | None, internal: bool) -> A
         # The smaller one reaches everybody on the segment.
         mtu=min(mtu for mtu in (attachment.mtu, lease.mtu) if mtu) if attachment.mtu or lease.mtu else 0,
     )
+
+
+def _asked(client: Client, lease: Lease | None, stop: Stop) -> Lease:
+    """What a server says of a lease that is due, or lends where there is none."""
+    if lease is None:
+        return dhcp.acquire(client, stop, PATIENCE_S)
+    if lease.rebinds_at is not None and datetime.now(UTC) >= lease.rebinds_at:
+        return dhcp.rebind(client, lease, stop, _until(lease.expires_at))
+    return dhcp.renew(client, lease, stop, _until(lease.rebinds_at))
 
 
 def _client(container: Container, endpoint: Endpoint, netns: Path) -> Client:

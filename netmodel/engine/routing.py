@@ -57,8 +57,11 @@ def declared_default(routes: Iterable[RouteConfig], family: int) -> bool:
     return any(route.destination.version == family and route.destination.prefixlen == 0 for route in routes)
 
 
-def check_routes(routes: Iterable[RouteConfig], links: Sequence[Endpoint]) -> None:
+def check_routes(routes: Iterable[RouteConfig], links: Sequence[Endpoint], *, whole: bool = True) -> None:
     """Refuse routes that no link of the sandbox could carry.
+
+    Args:
+        whole: All addresses of the links are known; else a gateway may turn out to be on one.
 
     Raises:
         Invalid: Its gateway is on none of the networks, or there is no such interface.
@@ -72,7 +75,7 @@ def check_routes(routes: Iterable[RouteConfig], links: Sequence[Endpoint]) -> No
                 f"route {route.destination} dev {route.dev}: the container has no such interface",
                 f"it has {', '.join(names) or 'none'}",
             )
-        if route.via is not None and route.dev is None and not _on_link(route.via, links):
+        if whole and route.via is not None and route.dev is None and not _on_link(route.via, links):
             raise Invalid(
                 f"route {route.destination} via {route.via}: no network of the container reaches {route.via}",
                 "name a gateway on one of its own subnets",

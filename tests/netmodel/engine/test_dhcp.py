@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -19,7 +20,7 @@ from netmodel.engine import Engine, leases
 from netmodel.engine.events import Subscription
 from netmodel.engine.values import Event
 from netmodel.errors import NetmodelError
-from netmodel.model import ContainerConfig, Endpoint, EndpointConfig, NetworkConfig, PoolConfig
+from netmodel.model import ContainerConfig, Endpoint, EndpointConfig, NetworkConfig, PoolConfig, RouteConfig
 from tests.drivers.parents import stand_outside
 from tests.netmodel.engine.conftest import SLEEP, Run, clean_up, execute, output_of, runner
 from tests.support.box import Box
@@ -161,6 +162,33 @@ def test_classless_routes_go_before_the_router(outside: Box, tmp_path: Path, eng
     assert any(line.startswith("10.8.0.0/24 dev eth0") for line in found)
 
 
+def test_routes_by_a_gateway_that_turns_out_to_be_on_the_link(server: Dnsmasq, engine: Engine, run: Run) -> None:
+    make_lan(engine)
+    route = RouteConfig(destination=IPv4Network("10.77.0.0/16"), via=IPv4Address("10.5.0.253"))
+
+    run("web", "lan", routes=(route,))
+
+    assert "10.77.0.0/16 via 10.5.0.253 dev eth0" in output_of(engine, "web", "ip", "route")
+    with pytest.raises(NetmodelError, match="the container has no such interface"):
+        run("other", "lan", routes=(replace(route, dev="eth7"),))
+
+
+def test_removing_a_container_ends_a_renewal_that_is_under_way(
+    outside: Box, tmp_path: Path, engine: Engine, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose socket would keep its namespace alive until some server answers."""
+    monkeypatch.setattr(leases, "_RENEWAL_S", 60.0)
+    with serving(renewing(outside, tmp_path, "10.5.0.10", "10.5.0.60")):
+        make_lan(engine)
+        run("web", "lan")
+    with closing(Seekers(outside)) as seekers:
+        seekers.wait_for(1)  # nobody answers that
+        engine.remove("web", force=True)
+
+    # The one that is left waits for what is due next.
+    eventually(lambda: [one.name for one in threading.enumerate()].count("lease") == 1, what="its thread's end")
+
+
 def test_no_server_answers(outside: Box, engine: Engine, run: Run, host: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sentence, and nothing left behind; connecting leaves the container as it was."""
     monkeypatch.setattr(leases, "PATIENCE_S", 1.0)
@@ -267,9 +295,10 @@ def test_what_cannot_be_had(outside: Box, engine: Engine, run: Run) -> None:
         "without a parent": {"options": {}},
         "containers alone": {"driver": "bridge", "options": {}},
         "there is no bridge br9": {"driver": "bridge", "options": {"com.docker.network.bridge.name": "br9"}},
-        "on a network of driver p2p": {"driver": "p2p", "options": {}},
+        "reached on a network of driver p2p": {"driver": "p2p", "options": {}},
         "the IPAM driver dhcp takes no 10.5.0.0/24": {"pools": (PoolConfig(subnet=IPv4Network("10.5.0.0/24")),)},
         "no option 'x'": {"ipam_options": {"x": "y"}},
+        "IPv4 is off": {"enable_ipv4": False, "enable_ipv6": True},
     }
     for why, config in lans.items():
         with pytest.raises(NetmodelError, match=why) as refused:
