@@ -41,12 +41,16 @@ def _fields(one: dict[str, Any], whole: bool) -> dict[str, Any]:
         "Name": one["Name"],
         "Driver": one["Driver"],
         "Scope": one["Scope"],
-        "Subnets": ", ".join(pool["Subnet"] for pool in one["IPAM"]["Config"] if "Subnet" in pool),
+        "Subnets": "by DHCP" if one["IPAM"]["Driver"] == "dhcp" else _subnets(one),
         "Internal": one["Internal"],
         "IPv6": one["EnableIPv6"],
         "CreatedAt": one["Created"],
         "Labels": ",".join(f"{name}={value}" for name, value in one["Labels"].items()),
     }
+
+
+def _subnets(one: dict[str, Any]) -> str:
+    return ", ".join(pool["Subnet"] for pool in one["IPAM"]["Config"] if "Subnet" in pool)
 
 
 @network.command(cls=Verb)
@@ -63,7 +67,11 @@ def _fields(one: dict[str, Any], whole: bool) -> dict[str, Any]:
 @click.option("--config-from", default="", help="Take the settings of a network made with --config-only")
 @click.option("-o", "--opt", "options", multiple=True, help="Option of the driver: NAME=VALUE")
 @click.option("--label", "labels", multiple=True, help="Label: NAME=VALUE")
-@click.option("--ipam-driver", default="default", help="IPAM driver [default]")
+@click.option(
+    "--ipam-driver",
+    default="default",
+    help="IPAM driver; dhcp asks a server on the segment [default]",
+)
 @click.option("--ipam-opt", "ipam_options", multiple=True, help="Option of the IPAM driver: NAME=VALUE")
 @click.argument("name")
 @click.pass_obj

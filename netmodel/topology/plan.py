@@ -130,7 +130,8 @@ class _Planner:
             return None
         if there is None:
             self._remade[name] = ""
-            return Step("create", "network", name, "it does not exist yet")
+            how = "; addresses by DHCP" if declared.config.leased else ""
+            return Step("create", "network", name, f"it does not exist yet{how}")
         if not self._is_ours(there.config.labels):
             self._problem(
                 f'a network "{name}" exists and does not belong to project "{self._project.name}"',
