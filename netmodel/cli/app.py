@@ -46,6 +46,8 @@ COMMANDS = {
     "images": ("images", "List images"),
     "pull": ("images", "Fetch images from registries"),
     "push": ("images", "Give images to registries"),
+    "login": ("credentials", "Keep a name and a password for a registry"),
+    "logout": ("credentials", "Forget them again"),
     "load": ("images", "Take in images from an archive"),
     "save": ("images", "Write images to an archive"),
     "import": ("images", "Make an image of the archive of a root file system"),

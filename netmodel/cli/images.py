@@ -61,8 +61,8 @@ def images(session: Session, name: str, every: bool, quiet: bool, filters: tuple
 def pull(session: Session, names: tuple[str, ...], platform: str, quiet: bool) -> int:
     """Fetch images from registries; prints their names.
 
-    Credentials are taken from ~/.docker/config.json. What was fetched before is not fetched again, nor is what an
-    interrupted pull left.
+    Credentials are taken from where login and docker keep them. What was fetched before is not fetched again, nor is
+    what an interrupted pull left.
     """
 
     def act(name: str) -> None:

@@ -164,6 +164,13 @@ async def prune(request: web.Request) -> web.Response:
     return to_json({"ImagesDeleted": deleted or None, "SpaceReclaimed": freed})
 
 
+async def auth(request: web.Request) -> web.Response:
+    """Whether a registry takes a name and a password."""
+    server, credentials = shapes.login(await request.read())
+    await call_long(request.app[ENGINE].images.login, server, credentials)
+    return to_json({"Status": "Login Succeeded", "IdentityToken": ""})
+
+
 async def usage(request: web.Request) -> web.Response:
     engine = request.app[ENGINE]
     found, of_volumes = await call_long(engine.images.usage), await call_long(volumes.usage, engine)
@@ -349,5 +356,6 @@ ROUTES = (
     ("POST", "/images/{name:.+}/push", push),
     ("DELETE", "/images/{name:.+}", remove),
     ("GET", "/containers/{ref}/export", export),
+    ("POST", "/auth", auth),
     ("GET", "/system/df", usage),
 )

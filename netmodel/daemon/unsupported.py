@@ -10,7 +10,7 @@ from netmodel.errors import MissingFeature
 
 _PATHS = {
     "building images is": [("POST", "/build"), ("POST", "/session"), ("POST", "/grpc")],
-    "logging in to a registry and searching are": [("POST", "/auth"), ("GET", "/images/search")],
+    "searching a registry is": [("GET", "/images/search")],
     "swarm mode is": [("GET", "/swarm"), ("GET", "/nodes"), ("GET", "/services"), ("POST", "/swarm/init")],
     "plugins are": [("GET", "/plugins")],
 }

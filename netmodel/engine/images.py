@@ -17,7 +17,7 @@ from runtime.images import Details, Image, Images, InvalidImageName, Reference, 
 from runtime.images.distribution import Pull, Push
 from runtime.images.manifest import Platform
 from runtime.images.pack import pack
-from runtime.images.registry import Credentials, Registries, Transport
+from runtime.images.registry import Credentials, Registries, Transport, login
 from runtime.images.stream import Source
 from runtime.kernel.overlay import view
 
@@ -86,6 +86,19 @@ class EngineImages:
             transport.close()
         self._event("push", reference.familiar, name=reference.familiar_repository)
         return digest
+
+    @translated
+    def login(self, registry: str, credentials: Credentials) -> None:
+        """Ask a registry whether it takes them.
+
+        Raises:
+            Forbidden, Unavailable.
+        """
+        transport = self._transport()
+        try:
+            login(transport, registry, credentials)
+        finally:
+            transport.close()
 
     @translated
     def load(self, archive: Source, tell: Tell) -> tuple[Image, ...]:

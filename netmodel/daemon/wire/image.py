@@ -9,6 +9,9 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from netmodel.daemon.wire.decode import decode
 from netmodel.daemon.wire.encode import ZERO_TIME, moment
 from netmodel.engine.images import DiskUsage
 from netmodel.errors import Invalid
@@ -105,6 +108,29 @@ def credentials(header: str) -> Credentials | None:
     except (binascii.Error, ValueError, AttributeError) as error:
         raise Invalid("the credentials in X-Registry-Auth are no JSON in base64") from error
     return found if found != Credentials() else None
+
+
+class AuthRequest(msgspec.Struct):
+    username: str | None = None
+    password: str | None = None
+    serveraddress: str | None = None
+    identitytoken: str | None = None
+
+
+def login(data: bytes) -> tuple[str, Credentials]:
+    """The registry, as images name it, and who wants in.
+
+    Raises:
+        Invalid: Nobody is named.
+    """
+    request = decode(AuthRequest, data)
+    address = (request.serveraddress or "").removeprefix("https://").removeprefix("http://").partition("/")[0]
+    credentials = Credentials(
+        username=request.username or "", password=request.password or "", identity_token=request.identitytoken or ""
+    )
+    if credentials == Credentials():
+        raise Invalid("neither a name nor a token is given")
+    return "docker.io" if address in ("", "index.docker.io", "registry-1.docker.io") else address, credentials
 
 
 _MEMBERS = (

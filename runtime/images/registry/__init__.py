@@ -3,6 +3,7 @@
 from runtime.images.registry.auth import Credentials
 from runtime.images.registry.client import Repository
 from runtime.images.registry.errors import NotAuthorized, NotInRegistry, RegistryFailed
+from runtime.images.registry.login import login
 from runtime.images.registry.settings import Registries
 from runtime.images.registry.transport import Transport
 from runtime.images.registry.upload import Upload
@@ -16,4 +17,5 @@ __all__ = [
     "Repository",
     "Transport",
     "Upload",
+    "login",
 ]

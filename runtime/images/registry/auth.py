@@ -125,7 +125,8 @@ class Authorizer:
         with response:
             content = response.whole(_LARGEST)
             if response.status in (401, 403):
-                raise NotAuthorized(self._host, f"have {scope}", "name or password are wrong, or give no right to it")
+                what, why = f"have {scope}" if scope else "in", "name or password are wrong"
+                raise NotAuthorized(self._host, what, f"{why}, or give no right to it" if scope else why)
             if response.status != 200:
                 raise RegistryFailed(
                     urlsplit(realm).netloc, f"it gives no token (HTTP {response.status})", again=response.status >= 500

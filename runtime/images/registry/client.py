@@ -20,7 +20,7 @@ from runtime.images.registry.transport import Body, Response, Transport
 LARGEST_MANIFEST = 4 << 20
 _LARGEST_ERROR = 1 << 16
 _PASSING = (408, 416)  # too slow; a piece of an upload that does not fit what is there
-_OFFICIAL = {"docker.io": "registry-1.docker.io"}
+OFFICIAL = {"docker.io": "registry-1.docker.io"}
 
 
 class Repository:
@@ -45,7 +45,7 @@ class Repository:
     ) -> None:
         self._transport = transport
         self._base = base.rstrip("/")
-        self.host = urlsplit(self._base).netloc if base else _OFFICIAL.get(domain, domain)
+        self.host = urlsplit(self._base).netloc if base else OFFICIAL.get(domain, domain)
         self.path = path
         self._scope = f"repository:{path}:{'pull,push' if write else 'pull'}"
         self._authorizer = Authorizer(transport, self.host, credentials)

@@ -39,7 +39,7 @@ class NotAuthorized(RuntimeFault):
     def __init__(self, host: str, what: str, why: str = "") -> None:
         super().__init__(
             f"registry {host} does not let us {what}" + (f": {why}" if why else ""),
-            f"put credentials for {host} under auths in ~/.docker/config.json (docker login writes them there)",
+            f"name and password for {host} are given by: netmodel login {host}",
         )
 
 
