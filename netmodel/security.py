@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from netmodel.errors import Invalid
 
+# Source: CDI's SPEC.md, "CDI kind" and "device name".
+_CDI = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_-]+=[A-Za-z0-9._:-]+")
 _KNOWN = "no-new-privileges, seccomp=FILE or unconfined, apparmor=PROFILE or unconfined"
 
 
@@ -46,6 +49,11 @@ def split_option(option: str) -> tuple[str, str]:
         if found and name in ("no-new-privileges", "seccomp", "apparmor", "label"):
             return name, value
     return option, ""
+
+
+def is_cdi(device: str) -> bool:
+    """Whether it is called as the Container Device Interface calls devices: "nvidia.com/gpu=all"."""
+    return _CDI.fullmatch(device) is not None
 
 
 def names_a_file(name: str, value: str) -> bool:

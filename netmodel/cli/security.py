@@ -95,6 +95,10 @@ def _with_profile(option: str) -> str:
 
 
 def _device(text: str) -> dict[str, str]:
+    from netmodel.security import is_cdi
+
+    if is_cdi(text):  # for the engine to say what it thinks of it
+        return {"PathOnHost": text, "PathInContainer": text, "CgroupPermissions": "rwm"}
     source, *rest = text.split(":")
     permissions = rest.pop() if rest and rest[-1] and set(rest[-1]) <= set("rwm") else "rwm"
     if len(rest) > 1 or not source.startswith("/"):

@@ -11,6 +11,10 @@ from netmodel.errors import MissingFeature
 _PATHS = {
     "building images is": [("POST", "/build"), ("POST", "/session"), ("POST", "/grpc")],
     "searching a registry is": [("GET", "/images/search")],
+    "checkpoints of containers are": [
+        (method, "/containers/{ref}/checkpoints" + rest)
+        for method, rest in (("GET", ""), ("POST", ""), ("DELETE", "/{name}"))
+    ],
     "swarm mode is": [("GET", "/swarm"), ("GET", "/nodes"), ("GET", "/services"), ("POST", "/swarm/init")],
     "plugins are": [("GET", "/plugins")],
 }

@@ -17,6 +17,7 @@ from netmodel.engine.mounts import check_mounts
 from netmodel.engine.namespaces import IPC_SYSCTLS, check_namespaces
 from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import ContainerConfig, PortConfig
+from netmodel.security import is_cdi
 from netmodel.userns import check_userns
 from runtime.cgroups.blocks import block_device
 from runtime.cgroups.devices import checked, rule_of
@@ -37,6 +38,7 @@ def check_container(config: ContainerConfig) -> None:
     """
     if not config.image:
         raise Invalid("no image is given", 'name one; "host" is the machine\'s own file system')
+    _check_image(config.image)
     _check_network_mode(config)
     for name in config.sysctls:
         _check_sysctl(name, config)
@@ -59,10 +61,24 @@ def check_container(config: ContainerConfig) -> None:
     for rule in config.device_rules:
         checked(rule)
     for device in config.devices:
+        if is_cdi(device.source):
+            raise MissingFeature(
+                f"device {device.source} is one of CDI's, whose descriptions of devices are not read here",
+                "name the nodes that it stands for: --device /dev/NAME",
+            )
         rule_of(device.source)
     _check_score(config.oom_score_adj)
     if config.stop_signal:
         signal_number(config.stop_signal)
+
+
+def _check_image(image: str) -> None:
+    """A directory is an image; one that holds another and says how to run it is what runc takes."""
+    if image.startswith("/") and Path(image, "config.json").is_file() and Path(image, "rootfs").is_dir():
+        raise MissingFeature(
+            f"{image} is an OCI bundle, and its config.json is not read here",
+            f"run its root file system, with options for the rest: {image.rstrip('/')}/rootfs",
+        )
 
 
 def _check_capabilities(config: ContainerConfig) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from netmodel.errors import Invalid
 from netmodel.model import DeviceConfig
-from netmodel.security import names_a_file, security_options, split_option
+from netmodel.security import is_cdi, names_a_file, security_options, split_option
 from netmodel.topology.keys import DEVICE
 from netmodel.topology.mounts import host_path
 from netmodel.topology.value import Fields, Value
@@ -62,6 +62,9 @@ def _device(item: Value) -> DeviceConfig | None:
         if target and set(target) <= set("rwm"):
             target, permissions = "", target
         permissions = permissions or "rwm"
+    if is_cdi(source):
+        item.error("is a device of CDI, whose descriptions are not read here", "name the nodes that it stands for")
+        return None
     if not source.startswith("/") or (target and not target.startswith("/")) or not set(permissions) <= set("rwm"):
         item.error("is not PATH[:PATH INSIDE][:rwm]", "such as /dev/net/tun, or /dev/sda:/dev/xvda:r")
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -122,6 +123,54 @@ def test_program_of_the_host_cannot_be_overwritten(
     seen, answer = attempt(container, "cat /found")[1].split()
     assert seen == "seen"
     assert answer in ("EACCES", "EROFS")
+
+
+# Looks at every process that comes, as long as there is no /stop: which of them were the spawner's, and what of
+# those could be looked into.
+_WATCHER = """
+import json, os
+seen, found = set(), {}
+while not os.path.exists("/stop"):
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                if b"spawner" not in file.read():
+                    continue
+        except OSError:
+            continue
+        seen.add(name)
+        for door in ("root/etc", "cwd/", "fd/", "mem", "environ", "exe", "maps", "ns/mnt"):
+            path = f"/proc/{name}/{door}"
+            try:
+                os.listdir(path) if os.path.isdir(path) else open(path, "rb").read(1)
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    if b"spawner" in file.read():
+                        found[door] = found.get(door, 0) + 1
+            except OSError:
+                pass
+print(json.dumps([len(seen), found]))
+"""
+
+
+@pytest.mark.parametrize("rights", [(), ("SYS_PTRACE", "SYS_ADMIN")], ids=["as anybody", "with rights"])
+def test_nobody_looks_into_who_joins(engine: Engine, run: Run, attempt: Attempt, rights: tuple[str, ...]) -> None:
+    """Until it is its program, it is a copy of the spawner with the host's root directory and memory.
+
+    So of an exec, and of the first process of a container that shares another's processes.
+    """
+    container = run("victim", cap_add=rights, seccomp="unconfined")
+    attempt(container, f"cat > /watch <<'E'\n{_WATCHER}\nE\npython3 /watch > /found 2>&1 & true")
+
+    for number in range(30):
+        attempt(container, "true")
+        if number % 3 == 0:
+            run(f"sharer{number}", pid_mode="container:victim", command=("true",))
+    attempt(container, "touch /stop")
+    eventually(lambda: attempt(container, "cat /found")[1], what="watcher")
+
+    seen, found = json.loads(attempt(container, "cat /found")[1])
+    assert seen > 0
+    assert found == {}
 
 
 def test_spawners_program_is_on_a_read_only_mount(engine: Engine) -> None:

@@ -255,3 +255,15 @@ def test_the_machine_s_own_image_is_found(daemon: Daemon, ref: str) -> None:
 
     assert found["Id"] == listed["Id"]
     assert daemon.client.get(f"/containers/{created['Id']}/json")["Config"]["Image"] == "host"
+
+
+def test_what_docker_has_and_we_have_not_is_told_by_name(daemon: Daemon) -> None:
+    for method, path, named in (
+        ("GET", "/containers/x/checkpoints", "checkpoints"),
+        ("POST", "/build", "building images"),
+        ("GET", "/swarm", "swarm mode"),
+        ("GET", "/plugins", "plugins"),
+    ):
+        with pytest.raises(ApiError, match=f"{named}.* not supported") as refused:
+            daemon.client.open(method, path)
+        assert refused.value.status == 501

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from netmodel.engine import Engine, ExecConfig
-from netmodel.errors import Conflict, Invalid, NotFound, NotModified, StartRefused
-from netmodel.model import ContainerConfig, EndpointConfig, MountConfig, NetworkConfig
+from netmodel.errors import Conflict, Invalid, MissingFeature, NotFound, NotModified, StartRefused
+from netmodel.model import ContainerConfig, DeviceConfig, EndpointConfig, MountConfig, NetworkConfig
 from runtime.images import ImageNotFound  # noqa: F401 - what is translated
 from tests.netmodel.engine.conftest import SLEEP, Run, execute, output_of
 from tests.support.box import Box
@@ -320,6 +320,17 @@ def test_prune_takes_what_does_not_run_and_says_what_that_freed(engine: Engine, 
     assert {container.name for container in engine.containers()} == {"up", "new"}
     told = [listening.get(5) for _ in range(2)]
     assert (told[0].action, told[1].action, told[1].attributes) == ("destroy", "prune", {"reclaimed": str(written)})
+
+
+def test_what_is_of_other_worlds_is_refused_by_name(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    for config, sentence in (
+        (ContainerConfig(image=str(tmp_path)), "is an OCI bundle"),
+        (ContainerConfig(image="host", devices=(DeviceConfig(source="nvidia.com/gpu=all"),)), "one of CDI's"),
+    ):
+        with pytest.raises(MissingFeature, match=sentence):
+            engine.create_container(config)
 
 
 def test_out_of_memory_is_told(engine: Engine) -> None:

@@ -122,6 +122,7 @@ def test_all_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
         ("dns: here", '"here" is not an IP address'),
         ("extra_hosts: [x]", '"x" is not NAME:ADDRESS'),
         ("env_file: none.env", 'there is no file "none.env"'),
+        ("devices: [nvidia.com/gpu=all]", "is a device of CDI"),
         ("userns_mode: nomap", "is no user namespace mode"),
         ("command: '${X'", '"${X" is no variable'),
         ("command: $5", "write $$ for a dollar sign"),
