@@ -46,10 +46,10 @@ from drivers.kernel.offload import compute_checksums
 from drivers.kernel.reaper import Reaper
 from drivers.kernel.sysctl import read_sysctl, write_sysctl
 from drivers.kernel.wire import mac
-from drivers.publishing import Publisher, ports_of
+from drivers.publishing import Publisher
 from drivers.relayed import Relayed
 from drivers.surroundings import Surroundings, find_way_out, look_around
-from drivers.ways import ways_of
+from drivers.ways import ports_in, ways_of
 
 # Marks a gateway's address as given by us (IFA_PROTO), so that one that an adopted bridge had
 # before is kept when the network goes.
@@ -408,7 +408,7 @@ class Bridge:
         That ::1 is one of all the host's addresses is not told.
         """
         rules = self._rules(network)
-        ways = ways_of(rules, endpoint, _with_default_address(network, binding))
+        [ways] = ways_of(rules, endpoint, [_with_default_address(network, binding)])
         reached: list[Port | Relayed] = [*ways.ports]
         if ways.relayed is not None and (ways.relayed.family or ways.relayed.host_address):
             reached.append(ways.relayed)
@@ -461,7 +461,7 @@ class Bridge:
                     ports += _openings(network, endpoint, declared)
                     continue
                 bindings = [_with_default_address(network, port) for port in declared]
-                ports += ports_of(own, endpoint, bindings)
+                ports += ports_in(ways_of(own, endpoint, bindings))
                 failures += self._publisher.hold_again(own, endpoint, bindings)
         self._firewall.restore(rules, ports)
         return failures
@@ -559,7 +559,7 @@ def _openings(network: Network[Options], endpoint: Endpoint, ports: Sequence[Por
     addresses = tuple(one for one in endpoint.addresses if one.version in rules.routed)
     own = replace(endpoint, addresses=addresses)
     wanted = [port for port in ports if any(port.host_address in (None, ANY[one.version]) for one in addresses)]
-    return [one for one in ports_of(rules, own, wanted) if isinstance(one, Opening)]
+    return [one for one in ports_in(ways_of(rules, own, wanted)) if isinstance(one, Opening)]
 
 
 def _with_default_address(network: Network[Options], port: PortBinding) -> PortBinding:

@@ -96,6 +96,21 @@ class PortInUse(DriverError):
         self.port, self.holder, self.endpoint = port, holder, endpoint
 
 
+class TooManyPorts(DriverError):
+    """More ports at once than the engine can hold: each takes one of its descriptors.
+
+    Args:
+        free: How many more it could hold.
+        limit: Of descriptors, as setrlimit(2) has it.
+    """
+
+    kind = "unavailable"
+    hint = "publish fewer, or raise the engine's limit of open files (ulimit -n, LimitNOFILE=)"
+
+    def __init__(self, wanted: int, free: int, limit: int) -> None:
+        super().__init__(f"cannot hold {wanted} host ports: the engine may open {limit} files, and has {free} left")
+
+
 class CannotPublish(DriverError):
     """A port binding that no rule of the kernel can serve."""
 

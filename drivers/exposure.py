@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Literal
 
@@ -96,7 +97,7 @@ def exposure(listing: str, arrives: str, host_port: int, packet: Packet) -> Expo
         asked = replace(asked, port=host_port, destination=None, translated=False, local=True)
     forwarded = replace(packet, arrives=arrives)
     found = Exposure("open")
-    for table in read(listing):
+    for table in _tables(listing):
         for chain in table.chains.values():
             hook = chain.hook
             if hook is None or hook.type == "nat" or not _sees(table, packet):
@@ -119,7 +120,7 @@ def arrival(listing: str, arrives: str, packet: Packet) -> Exposure:
     """
     seen = replace(packet, arrives=arrives)
     found = Exposure("open")
-    for table in read(listing):
+    for table in _tables(listing):
         for chain in table.chains.values():
             hook = chain.hook
             if hook is not None and hook.name in ("prerouting", "input") and hook.type != "nat" and _sees(table, seen):
@@ -131,11 +132,17 @@ def way_out(listing: str, bridge: str, leaves: str) -> Exposure:
     """What becomes of a packet that a container sends to the world."""
     packet = Packet(version=4, protocol="tcp", port=443, arrives=bridge, leaves=leaves)
     found = Exposure("open")
-    for table in read(listing):
+    for table in _tables(listing):
         for chain in table.chains.values():
             if chain.hook is not None and chain.hook.name == "forward" and _sees(table, packet):
                 found = _worse(found, _judge(table, chain, packet))
     return found
+
+
+@lru_cache(maxsize=4)
+def _tables(listing: str) -> list[Table]:
+    """Read once for all of a container's ports; not to be changed."""
+    return read(listing)
 
 
 def _sees(table: Table, packet: Packet) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import resource
 import socket
 import threading
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from drivers.api import IPAddress, PortBinding
-from drivers.errors import CannotPublish, DriverError, PortInUse
+from drivers.errors import CannotPublish, DriverError, PortInUse, TooManyPorts
 from drivers.kernel.sysctl import read_sysctl
 
 _KINDS = {
@@ -27,6 +28,9 @@ _KINDS = {
     "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
     "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
 }
+
+_MANY = 100  # as many are worth a look at what is open, 1 µs a descriptor
+_KEPT_FREE = 1024
 
 Key = tuple[str, IPAddress | None, int]
 
@@ -48,7 +52,10 @@ class HeldPorts:
 
         Raises:
             PortInUse: Names the first that somebody else has.
+            TooManyPorts: The engine may not open so many sockets.
         """
+        bindings = list(bindings)
+        _check_room(len(bindings))
         held = []
         with ExitStack() as undo_all:
             for binding in bindings:
@@ -156,6 +163,16 @@ class HeldPorts:
         if error.errno == errno.EACCES:
             return DriverError(f"cannot publish {where}: not allowed to bind it", kind="forbidden")
         return DriverError(f"cannot publish {where}: {os.strerror(error.errno or 0)}")
+
+
+def _check_room(count: int) -> None:
+    """Refuse so many ports that the engine would have no descriptors left for anything else."""
+    if count < _MANY:
+        return
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    free = limit - sum(1 for _ in Path("/proc/self/fd").iterdir()) - min(_KEPT_FREE, limit // 8)
+    if count > free:
+        raise TooManyPorts(count, max(free, 0), limit)
 
 
 def show(binding: PortBinding) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,7 +18,7 @@ from drivers.forgetter import Forgetter
 from drivers.kernel.errors import KernelError
 from drivers.ports import HeldPorts, show
 from drivers.relay import Relay
-from drivers.ways import ways_of
+from drivers.ways import Ways, ports_in, ways_of
 
 
 class Publisher:
@@ -40,11 +39,13 @@ class Publisher:
             CannotPublish: No rule can serve a binding.
             PortInUse: Somebody else has a port.
         """
-        ports_of(network, endpoint, bindings)  # raises before anything is held
+        ways = ways_of(network, endpoint, bindings)  # raises before anything is held
         with ExitStack() as undo:
-            published = self._hold(network, endpoint, bindings, undo)
-            ports = ports_of(network, endpoint, published)
-            self._begin_relaying(network, endpoint, published, undo)
+            published = self._hold(endpoint, bindings, ways, undo)
+            if published != tuple(bindings):
+                ways = ways_of(network, endpoint, published)
+            self._begin_relaying(endpoint, ways, undo)
+            ports = ports_in(ways)
             try:
                 self._firewall.publish(ports)
             except KernelError as error:
@@ -57,10 +58,11 @@ class Publisher:
 
     def unpublish(self, network: NetworkRules, endpoint: Endpoint, bindings: Sequence[PortBinding]) -> None:
         """Withdraw ports. Conversations through them end soon after, see settle()."""
-        ports = ports_of(network, endpoint, bindings)
+        ways = ways_of(network, endpoint, bindings)
+        ports = ports_in(ways)
         self._firewall.unpublish(ports)
-        held = [one for one in _to_hold(network, endpoint, bindings) if one]
-        self._relay.end(self._sockets_of(endpoint, held))
+        held = [way.held for way in ways if way.held is not None]
+        self._relay.end(filter(None, (self._ports.socket_of(endpoint.id, one) for one in held)))
         self._ports.release(endpoint.id, held)
         self._forgetter.withdraw(ports)
 
@@ -81,16 +83,16 @@ class Publisher:
         """
         failures = []
         held = []
-        for binding, one in zip(bindings, _to_hold(network, endpoint, bindings), strict=True):
-            if one is None:
+        for way in ways_of(network, endpoint, bindings):
+            if way.held is None:
                 continue
             try:
-                self._ports.hold(endpoint.id, [one])
-                held.append(binding)
+                self._ports.hold(endpoint.id, [way.held])
+                held.append(way)
             except DriverError as error:
                 failures.append(error)
         try:
-            self._begin_relaying(network, endpoint, held)
+            self._begin_relaying(endpoint, held)
         except DriverError as error:
             failures.append(error)
         return failures
@@ -106,23 +108,15 @@ class Publisher:
         self._forgetter.close()
 
     def _hold(
-        self, network: NetworkRules, endpoint: Endpoint, bindings: Sequence[PortBinding], undo: ExitStack
+        self, endpoint: Endpoint, bindings: Sequence[PortBinding], ways: Sequence[Ways], undo: ExitStack
     ) -> tuple[PortBinding, ...]:
-        wanted = _to_hold(network, endpoint, bindings)
-        held = iter(self._ports.hold(endpoint.id, [one for one in wanted if one], undo))
+        held = iter(self._ports.hold(endpoint.id, [way.held for way in ways if way.held], undo))
         return tuple(
-            replace(binding, host_port=next(held).host_port if one else 0, host_port_end=0)
-            for binding, one in zip(bindings, wanted, strict=True)
+            replace(binding, host_port=next(held).host_port if way.held else 0, host_port_end=0)
+            for binding, way in zip(bindings, ways, strict=True)
         )
 
-    def _begin_relaying(
-        self,
-        network: NetworkRules,
-        endpoint: Endpoint,
-        bindings: Sequence[PortBinding],
-        undo: ExitStack | None = None,
-    ) -> None:
-        ways = [ways_of(network, endpoint, binding) for binding in bindings]
+    def _begin_relaying(self, endpoint: Endpoint, ways: Sequence[Ways], undo: ExitStack | None = None) -> None:
         ports = [
             (held, way.relayed)
             for way in ways
@@ -136,10 +130,6 @@ class Publisher:
             refused = f"cannot relay the published ports: {os.strerror(error.errno or 0)}"
             raise DriverError(refused, kind="unavailable") from error
 
-    def _sockets_of(self, endpoint: Endpoint, bindings: Sequence[PortBinding]) -> list[socket.socket]:
-        found = [self._ports.socket_of(endpoint.id, binding) for binding in bindings]
-        return [one for one in found if one is not None]
-
     def _contradiction(self, published: Sequence[PortBinding], ports: Sequence[Port]) -> PortInUse:
         """Which port the firewall sends elsewhere already, or would send to two places."""
         taken = {(one.where, one.key): one for one in self._firewall.published()}
@@ -148,17 +138,3 @@ class Publisher:
                 [port, *_] = [port for port in published if port.host_port == one.host_port]
                 return PortInUse(show(port), f"what is published for {taken[one.where, one.key].target}")
         return PortInUse(show(published[0]))
-
-
-def ports_of(network: NetworkRules, endpoint: Endpoint, bindings: Sequence[PortBinding]) -> list[Port]:
-    """What the firewall does for bindings, which may be nothing where all is relayed.
-
-    Raises:
-        CannotPublish: No way leads from one of them to the endpoint.
-    """
-    return [port for binding in bindings for port in ways_of(network, endpoint, binding).ports]
-
-
-def _to_hold(network: NetworkRules, endpoint: Endpoint, bindings: Sequence[PortBinding]) -> list[PortBinding | None]:
-    """For each binding what of the host it takes: None where it is routed to, and no port of the host leads there."""
-    return [ways_of(network, endpoint, binding).held for binding in bindings]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal, cast
@@ -30,12 +31,21 @@ class Ways:
     held: PortBinding | None
 
 
-def ways_of(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> Ways:
-    """Each way in each family of the host's addresses that the binding speaks of.
+def ways_of(network: NetworkRules, endpoint: Endpoint, bindings: Iterable[PortBinding]) -> list[Ways]:
+    """For each binding, each way in each family of the host's addresses that it speaks of.
 
     Raises:
-        CannotPublish: There is none.
+        CannotPublish: One has none.
     """
+    return [_ways_of(network, endpoint, binding) for binding in bindings]
+
+
+def ports_in(ways: Iterable[Ways]) -> list[Port]:
+    """All that is the firewall's."""
+    return [port for way in ways for port in way.ports]
+
+
+def _ways_of(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> Ways:
     ports = _ports(network, endpoint, binding)
     relayed = _relayed(network, endpoint, binding)
     if not ports and relayed is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -151,15 +151,26 @@ def port(session: Session, container: str, port: str | None) -> None:
     wanted = port if port is None or "/" in port else f"{port}/tcp"
     if wanted is not None and not shown["NetworkSettings"]["Ports"].get(wanted):
         raise click.ClickException(f"container {container} does not publish port {wanted}")
+    from netmodel.cli.ports import ranges
+
+    remarks: dict[tuple[str, str], list[int]] = {}
     for one in shown["Netmodel"]["Exposure"]:
         if wanted not in (None, one["Port"]):
             continue
         where = f"[{one['Address']}]" if ":" in one["Address"] else one["Address"]
         line = f"{where}:{one['Number']}"
         print(line if wanted else f"{one['Port']} -> {line}")
-        if one["Relayed"]:
-            note(f"{line} is relayed: the container sees its gateway's address, not the client's")
-        if one["State"] == "blocked":
-            note(f"warning: {line} is not reached from outside: blocked by {one['Why']}")
-        elif one["State"] == "partly":
-            note(f"warning: {line} may be blocked, depending on who asks, by {one['Why']}")
+        for remark in _remarks(one):
+            remarks.setdefault((where, remark), []).append(one["Number"])
+    for (where, remark), numbers in remarks.items():
+        note(remark.replace("{}", f"{where}:{ranges(numbers)}", 1))
+
+
+def _remarks(exposure: dict[str, Any]) -> Iterator[str]:
+    """What is to be known of a port; "{}" stands for it."""
+    if exposure["State"] == "blocked":
+        yield f"warning: {{}} is not reached from outside: blocked by {exposure['Why']}"
+    elif exposure["State"] == "partly":
+        yield f"warning: {{}} may be blocked, depending on who asks, by {exposure['Why']}"
+    if exposure["Relayed"]:
+        yield "{} is relayed: the container sees its gateway's address, not the client's"

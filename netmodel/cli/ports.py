@@ -58,3 +58,14 @@ def _range(text: str, whole: str) -> tuple[int, int]:
 
 def _wrong(text: str) -> click.UsageError:
     return click.UsageError(f"port {text!r} is not of the form [[ADDRESS:]HOST:]CONTAINER[/udp]")
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Ports in a few words: "80,8000-8999"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -14,12 +16,12 @@ from scapy.layers.inet import IP
 from scapy.layers.sctp import SCTP, SCTPChunkInit, SCTPChunkInitAck
 
 from drivers.api import Endpoint, Network, PortBinding
-from drivers.errors import CannotPublish, PortInUse
+from drivers.errors import CannotPublish, PortInUse, TooManyPorts
 from drivers.kernel.conntrack import Conntrack
 from tests.drivers.wires import DROPPED_S, Stack, anywhere, ask, loopback, serving
 from tests.support.box import Box
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
 Boxes = Callable[[str], Box]
 
 
@@ -199,6 +201,57 @@ def test_a_hundred_ports_are_one_step(stack: Stack, published: Published) -> Non
     assert len(stack.firewall.published()) == 100
     stack.bridge.unpublish(network, endpoint, ports)
     assert stack.firewall.published() == frozenset()
+
+
+def test_ten_thousand_ports_are_one_transaction(stack: Stack, remote: Box, published: Published) -> None:
+    network, endpoint, a = published
+    wanted = [anywhere(10000 + number, to=number + 1) for number in range(10_000)]
+
+    before = generation()
+    ports = stack.bridge.publish(network, endpoint, wanted)
+    assert generation() == before + 1
+
+    assert ports == tuple(wanted)
+    with serving(a, 1), serving(a, 10_000):
+        for port in (10_000, 19_999):
+            assert ask(remote, "192.0.2.1", port) == "a heard 192.0.2.2"
+            assert ask(remote, "2001:db8:2::1", port) == "a heard 10.1.0.1"
+    stack.bridge.unpublish(network, endpoint, ports)
+    assert generation() == before + 2
+    assert stack.firewall.published() == frozenset()
+    assert held_by_nobody(15_000)
+
+
+def generation() -> int:
+    """How many transactions the rule set of this namespace has seen.
+
+    Source: Linux include/uapi/linux/netfilter/nf_tables.h, NFT_MSG_GETGEN, NFTA_GEN_ID.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as netfilter:
+        netfilter.send(struct.pack("=IHHIIBBH", 20, 10 << 8 | 16, 1, 1, 0, 0, 0, 0))
+        length, kind, number = struct.unpack_from("=HH4s", netfilter.recv(4096), 20)
+        assert (length, kind) == (8, 1)
+        return int.from_bytes(number, "big")
+
+
+def test_more_ports_than_the_engine_can_hold_are_refused_before_anything_is_changed(
+    stack: Stack, published: Published
+) -> None:
+    network, endpoint, _ = published
+    before = generation()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2000, limits[1]))
+    try:
+        with pytest.raises(
+            TooManyPorts, match="cannot hold 1900 host ports: the engine may open 2000 files"
+        ) as refusal:
+            stack.bridge.publish(network, endpoint, [anywhere(20000 + number) for number in range(1900)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert refusal.value.hint
+    assert generation() == before
+    assert held_by_nobody(20000)
 
 
 def test_ports_for_any_address_and_for_one_are_different_ports(stack: Stack, remote: Box, published: Published) -> None:

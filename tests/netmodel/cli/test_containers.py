@@ -243,6 +243,34 @@ def test_port_says_what_keeps_the_world_from_it(daemon: Daemon) -> None:
     assert (web["State"], web["Why"], local["State"]) == ("blocked", why, "host")
 
 
+def test_a_range_of_ports_is_shown_as_one(daemon: Daemon) -> None:
+    publish = (
+        "-p",
+        "20000-20999:10000-10999",
+        "-p",
+        "127.0.0.1:81:81",
+        "-p",
+        "9000-9001:90-91/udp",
+        "-p",
+        "9005:92/udp",
+    )
+    daemon.ok("run", "-d", "--name", "wide", *publish, "--expose", "5-6", "host", "sleep", "infinity")
+    try:
+        shown = daemon.ok("ps", "--filter", "name=^wide$", "--format", "{{.Ports}}")
+        told = daemon.netmodel("port", "wide")
+        one = daemon.netmodel("port", "wide", "10500")
+    finally:
+        daemon.ok("rm", "-f", "wide")
+
+    assert sorted(shown.split(", ")) == [
+        *("127.0.0.1:81->81/tcp", "20000-20999->10000-10999/tcp", "5-6/tcp", "9000-9001->90-91/udp", "9005->92/udp")
+    ]
+    assert len(told.stdout.splitlines()) == 2 * 1003 + 1
+    [note] = told.stderr.splitlines()
+    assert note.startswith("[::]:9000-9001,9005,20000-20999 is relayed:")
+    assert one.stdout == "0.0.0.0:20500\n[::]:20500\n"
+
+
 def test_an_image_beside_us(daemon: Daemon, tmp_path: Path) -> None:
     (tmp_path / "rootfs" / "bin").mkdir(parents=True)
     busybox = Path("/bin/busybox")
