@@ -11,7 +11,7 @@ from typing import Any
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.filters import Filters, apply, has_label, moment, truth
-from netmodel.errors import Conflict, Invalid, translated
+from netmodel.errors import Conflict, Forbidden, Invalid, translated
 from netmodel.model import Container
 from runtime.images import Details, Image, Images, InvalidImageName, Reference, Removed, Tell, host
 from runtime.images.distribution import Pull, Push
@@ -126,6 +126,11 @@ class EngineImages:
     def export(self, ref: str) -> Iterator[bytes]:
         """A container's file system as an archive: its layers and what it has written, without what is mounted."""
         container = self._containers.find(ref)
+        if container.config.image == host.NAME:
+            raise Forbidden(
+                f"container {container.name} is of the machine itself, all of whose files that would be",
+                "netmodel diff shows what it has changed, and netmodel cp takes what you name",
+            )
         upper, _ = self._core.layers.paths(container.id)
         layers = (str(upper), *self._containers.image_of(container).layers)
         root = view(layers)

@@ -273,7 +273,7 @@ class Images:
         if host.is_meant(ref):
             raise CannotCommit(
                 "a container of the machine itself has no image to build on",
-                "take its files with netmodel export or cp",
+                "netmodel diff shows what it has changed, and netmodel cp takes what you name",
             )
         with self.removal.working():
             base = None if ref.startswith(("/", ".")) else self.find(ref)

@@ -255,3 +255,5 @@ def test_the_machine_itself_cannot_be_committed(engine: Engine) -> None:
 
     with pytest.raises(NetmodelError, match="machine itself"):
         engine.commit(container.id, "lab/host:1")
+    with pytest.raises(NetmodelError, match="machine itself"):
+        engine.images.export(container.id)
