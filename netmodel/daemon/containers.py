@@ -14,6 +14,7 @@ from netmodel.daemon.wire import container as shapes
 from netmodel.daemon.wire.create import read_create
 from netmodel.daemon.wire.update import read_update
 from netmodel.engine import Engine
+from netmodel.engine.confinement import apparmor_label
 from netmodel.engine.engine import WaitCondition
 from netmodel.errors import Invalid, NetmodelError, StartRefused
 from netmodel.model import Container, Endpoint
@@ -84,6 +85,7 @@ def see(engine: Engine, ref: str) -> shapes.Seen:
         health=engine.health(container.id),
         log=engine.log_path(container.id) if container.config.log.driver == "json-file" else None,
         volume_paths={name: engine.volume_path(name) for name in names},
+        apparmor=apparmor_label(container.state.pid) if container.state.running else "",
     )
 
 

@@ -42,6 +42,7 @@ class Seen:
         networks: By id; at least those of the endpoints.
         argv: Its whole command line, the image's part included.
         volume_paths: Where its named volumes live on the host.
+        apparmor: The label that the kernel confines its first process by; "" while it does not run.
     """
 
     container: Container
@@ -54,6 +55,7 @@ class Seen:
     health: Health | None = None
     volume_paths: Mapping[str, Path] | None = None
     exposures: Sequence[PortExposure] = ()
+    apparmor: str = ""
 
 
 def line(seen: Seen, now: datetime | None = None) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def inspect(seen: Seen) -> dict[str, Any]:
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": seen.apparmor,
         "ExecIDs": None,
         "HostConfig": _host_config(config),
         "GraphDriver": {"Name": "overlayfs", "Data": None},
