@@ -123,6 +123,16 @@ class Attachment:
     leads_outside: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A port of one endpoint, and the address of another one that shall reach it."""
+
+    source: IPAddress
+    target: IPAddress
+    protocol: Protocol_
+    port: int
+
+
 class Driver(Protocol):
     """Six verbs. Each raises DriverError (drivers.errors) or KernelError (drivers.kernel.errors)."""
 
@@ -232,6 +242,23 @@ class Publishes(Protocol):
 
     def shut_ports(self, network: Network[Any], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
         """Undo open_ports()."""
+
+
+@runtime_checkable
+class KeepsApart(Protocol):
+    """A driver whose networks may keep their endpoints apart, and let one reach another all the same."""
+
+    def keeps_apart(self, network: Network[Any]) -> bool:
+        """Whether this one does."""
+
+    def detour(self, network: Network[Any]) -> str:
+        """The MAC address by which its endpoints must send to each other to be let through."""
+
+    def allow(self, network: Network[Any], pairs: Sequence[Pair]) -> None:
+        """Let these connections through, by the detour; those that are let through already stay so."""
+
+    def forbid(self, network: Network[Any], pairs: Sequence[Pair]) -> None:
+        """Undo allow(); what was never let through is no error."""
 
 
 @runtime_checkable

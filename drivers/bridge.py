@@ -378,16 +378,16 @@ class Bridge:
 
     # --- endpoints that are kept apart ----------------------------------------------------------
 
+    def keeps_apart(self, network: Network[Options]) -> bool:
+        return not network.options.icc
+
     def detour(self, network: Network[Options]) -> str:
         """By way of the host: bridge ports that are isolated exchange no frame, and only here can a port be told."""
-        if network.options.icc:
-            return ""
         bridge = self._bridge_of(network)
         if bridge.alias != self._tag("bridge", network.id):
-            # One that we did not make takes another address whenever a port comes or goes, unless somebody gave it one.
-            self._host.apply(
-                [change(bridge.name, f"keep the address of {bridge.name}", [mac(IFLA_ADDRESS, bridge.mac)])]
-            )
+            # One that we did not make takes another whenever a port comes or goes, unless somebody gave it one.
+            keep = [mac(IFLA_ADDRESS, bridge.mac)]
+            self._host.apply([change(bridge.name, f"keep the address of {bridge.name}", keep)])
         return bridge.mac
 
     def allow(self, network: Network[Options], pairs: Sequence[Pair]) -> None:

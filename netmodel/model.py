@@ -117,6 +117,18 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkConfig:
+    """Another name for another container, which this one alone knows.
+
+    Args:
+        target: What the other one is called on the network; on the default network, once made, its id.
+    """
+
+    target: str
+    alias: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointConfig:
     """An attachment as asked for.
 
@@ -138,6 +150,7 @@ class EndpointConfig:
     priority: int = 0
     gw_priority: int = 0
     driver_opts: Mapping[str, str] = field(default_factory=dict)
+    links: tuple[LinkConfig, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

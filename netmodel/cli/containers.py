@@ -129,13 +129,14 @@ def wait(session: Session, containers: tuple[str, ...]) -> int:
 @click.command(cls=Verb)
 @click.option("-f", "--force", is_flag=True, help="Kill it first if it runs")
 @click.option("-v", "--volumes", is_flag=True, help="Remove its anonymous volumes, too")
+@click.option("-l", "--link", is_flag=True, help="Remove a link, CONTAINER/ALIAS, instead of a container")
 @_names
 @click.pass_obj
-def rm(session: Session, containers: tuple[str, ...], force: bool, volumes: bool) -> int:
+def rm(session: Session, containers: tuple[str, ...], force: bool, volumes: bool, link: bool) -> int:
     """Remove containers."""
 
     def act(name: str) -> None:
-        session.client.delete(f"/containers/{name}", force=force, v=volumes)
+        session.client.delete(f"/containers/{name.strip('/')}", force=force, v=volumes, link=link)
         print(name)
 
     return each(containers, act)

@@ -27,6 +27,8 @@ def endpoints(o: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         first.setdefault("IPAMConfig", {})["LinkLocalIPs"] = list(o["link_local_ips"])
     if o["aliases"]:
         first["Aliases"] = [*first.get("Aliases", []), *o["aliases"]]
+    if o["links"] and mode not in ("default", "bridge"):
+        first["Links"] = list(o["links"])
     if o["mac_address"]:
         first["MacAddress"] = o["mac_address"]
     if mode in ("host", "none") or mode.startswith("container:"):

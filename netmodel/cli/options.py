@@ -28,6 +28,7 @@ _OPTIONS = (
     click.option("--ip6", default="", help="IPv6 address on its first network"),
     click.option("--link-local-ip", "link_local_ips", multiple=True, help="Further address there, of the link alone"),
     click.option("--network-alias", "--net-alias", "aliases", multiple=True, help="Further name on its first network"),
+    click.option("--link", "links", multiple=True, help="Another name for another container, for this one alone: NAME[:ALIAS]"),  # noqa: E501
     click.option("--mac-address", default="", help="MAC address on its first network"),
     click.option("-p", "--publish", multiple=True, help="Publish a port: [[ADDRESS:]HOST:]CONTAINER[/udp]"),
     click.option("-P", "--publish-all", is_flag=True, help="Publish all exposed ports"),
@@ -112,6 +113,7 @@ def create_body(image: str, command: tuple[str, ...], o: dict[str, Any]) -> dict
             "Dns": list(o["dns"]),
             "DnsSearch": list(o["dns_search"]),
             "DnsOptions": list(o["dns_options"]),
+            "Links": list(o["links"]),
             "ExtraHosts": [_extra_host(text) for text in o["add_host"]],
             **limits_body(o),
             **security_body(o),

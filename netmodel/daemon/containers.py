@@ -16,7 +16,7 @@ from netmodel.daemon.wire.update import read_update
 from netmodel.engine import Engine
 from netmodel.engine.confinement import apparmor_label
 from netmodel.engine.engine import WaitCondition
-from netmodel.errors import Invalid, NetmodelError, StartRefused
+from netmodel.errors import Invalid, NetmodelError, NotFound, StartRefused
 from netmodel.model import Container, Endpoint
 
 
@@ -86,6 +86,7 @@ def see(engine: Engine, ref: str) -> shapes.Seen:
         log=engine.log_path(container.id) if container.config.log.driver == "json-file" else None,
         volume_paths={name: engine.volume_path(name) for name in names},
         apparmor=apparmor_label(container.state.pid) if container.state.running else "",
+        links=engine.links(container.id),
     )
 
 
@@ -152,9 +153,13 @@ async def rename(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    if flag(request, "link"):
-        raise Invalid("links between containers are not supported", "use a network and its aliases")
     engine = request.app[ENGINE]
+    alias = request.match_info.get("alias", "")
+    if flag(request, "link"):
+        await call(request, engine.unlink, _ref(request), alias)
+        return nothing()
+    if alias:
+        raise NotFound(f"no such container: {_ref(request)}/{alias}", "a link is removed with link=true (rm --link)")
     await call_long(engine.remove, _ref(request), force=flag(request, "force"), volumes=flag(request, "v"))
     return nothing()
 
@@ -216,4 +221,5 @@ ROUTES = (
     ("POST", "/containers/{ref}/rename", rename),
     ("POST", "/containers/{ref}/wait", wait),
     ("DELETE", "/containers/{ref}", remove),
+    ("DELETE", "/containers/{ref}/{alias}", remove),
 )

@@ -21,6 +21,7 @@ import dns.rdatatype
 import dns.reversename
 
 from netmodel.dns.service import Service, read_service
+from netmodel.dns.view import View
 from netmodel.dns.zone import Zone
 from netmodel.model import IPAddress
 
@@ -100,18 +101,18 @@ def read_query(packet: bytes) -> dns.message.Message:
     return query
 
 
-def local_answer(zone: Zone, networks: Sequence[str], query: dns.message.Message) -> Answer | None:
-    """Answer what concerns the names and addresses on these networks; None if it does not."""
+def local_answer(zone: Zone, view: View, query: dns.message.Message) -> Answer | None:
+    """Answer what concerns the names and addresses that are in view; None if it does not."""
     if query.edns > 0:
         return bare_answer(query, dns.rcode.BADVERS)
     question = query.question[0]
     if question.rdclass != dns.rdataclass.IN:
         return None
     if question.rdtype == dns.rdatatype.PTR:
-        return _reverse(zone, networks, query)
+        return _reverse(zone, view.networks, query)
     if (service := read_service(question.name)) is not None:
-        return _services(zone, networks, query, service)
-    found = zone.addresses(networks, question.name.to_text(omit_final_dot=True))
+        return _services(zone, view, query, service)
+    found = zone.addresses(*view.meant(question.name.to_text(omit_final_dot=True)))
     if found is None:
         return None
     # Of a name that is ours we know all there is: for what it does not have, the other address
@@ -144,9 +145,9 @@ def _reverse(zone: Zone, networks: Sequence[str], query: dns.message.Message) ->
     return Answer(_response(query), [_record(dns.rdatatype.PTR, target)], _udp_bytes(query))
 
 
-def _services(zone: Zone, networks: Sequence[str], query: dns.message.Message, service: Service) -> Answer | None:
+def _services(zone: Zone, view: View, query: dns.message.Message, service: Service) -> Answer | None:
     """Name the ports behind a service: each replica's, all of the same rank, so that the first is a random one."""
-    offered = zone.ports(networks, service.owner)
+    offered = zone.ports(*view.meant(service.owner))
     if offered is None:
         return None
     found = [(name, port.number) for name, port in offered if service.means(port)]

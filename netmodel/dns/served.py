@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass
 
 import dns.rcode
 import dns.rdatatype
@@ -12,23 +11,11 @@ from dns.message import Message
 
 from netmodel.dns.answer import Answer, Unanswerable, bare_answer, local_answer, read_query
 from netmodel.dns.upstream import Forwarder
+from netmodel.dns.view import View
 from netmodel.dns.zone import Zone
 
 REMEMBERED_ANSWERS = 128
 LONGEST_REMEMBERED_QUERY = 300
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a sandbox sees: the networks it is on, in order, and whether there is a world outside.
-
-    Args:
-        forward_single_labels: Names without a dot may be the world's, too.
-    """
-
-    networks: tuple[str, ...]
-    forward: bool
-    forward_single_labels: bool = True
 
 
 class Served:
@@ -66,7 +53,7 @@ class Served:
         return known.reply(packet[:2], stream)
 
     def _find(self, query: Message, view: View) -> Answer | None:
-        answer = local_answer(self._zone, view.networks, query)
+        answer = local_answer(self._zone, view, query)
         if answer is None and not (view.forward and (view.forward_single_labels or not _is_single_label(query))):
             # In there, what is not on its networks does not exist. Docker says SERVFAIL; but that, like
             # REFUSED, makes resolvers try again and wait (musl, src/network/res_msend.c: for seconds).

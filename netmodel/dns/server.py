@@ -18,9 +18,10 @@ from typing import Any
 import dns.rcode
 
 from netmodel.dns.answer import LARGEST_TCP_BYTES, bare_answer, read_query
-from netmodel.dns.served import Served, View
+from netmodel.dns.served import Served
 from netmodel.dns.stream import read_message, write_message
 from netmodel.dns.upstream import Forwarder, OpenSocket, ResolvConf
+from netmodel.dns.view import Alias, View
 from netmodel.dns.zone import Zone
 
 BURST = 32  # packets of one sandbox, before the others have their turn
@@ -74,6 +75,7 @@ class DnsServer:
         upstreams: Sequence[str] | None = None,
         open_socket: OpenSocket | None = None,
         forward_single_labels: bool = True,
+        links: Sequence[Alias] = (),
     ) -> None:
         """Answer a sandbox on these sockets, which are ours from now on; former ones are closed.
 
@@ -85,9 +87,10 @@ class DnsServer:
             open_socket: Calls what makes a socket to those, inside the sandbox; None makes them here.
             forward_single_labels: Ask others for the addresses of names without a dot, too. A resolver whose
                 ndots is above 0 tries its search list first and asks for such a name only to be sure.
+            links: Names that it alone knows.
         """
         forwarder = self._forwarder(upstreams, open_socket)
-        view = View(tuple(networks), forward, forward_single_labels)
+        view = View(tuple(networks), forward, forward_single_labels, tuple(links))
         served = Served(self._zone, udp, tcp, view, forwarder)
         udp.setblocking(False)
         tcp.setblocking(False)
@@ -97,7 +100,13 @@ class DnsServer:
         # Not waited for: the sockets keep what arrives meanwhile.
         self._loop.call_soon_threadsafe(self._begin, served, former)
 
-    def update(self, sandbox: str, networks: Sequence[str] | None = None, forward: bool | None = None) -> None:
+    def update(
+        self,
+        sandbox: str,
+        networks: Sequence[str] | None = None,
+        forward: bool | None = None,
+        links: Sequence[Alias] | None = None,
+    ) -> None:
         """Change what a sandbox sees, from the next query on; an unknown sandbox is no error."""
         with self._lock:
             served = self._served.get(sandbox)
@@ -107,6 +116,7 @@ class DnsServer:
                     view,
                     networks=view.networks if networks is None else tuple(networks),
                     forward=view.forward if forward is None else forward,
+                    aliases=view.aliases if links is None else tuple(links),
                 )
 
     def ask(self, sandbox: str, upstreams: Sequence[str] | None, open_socket: OpenSocket | None = None) -> None:

@@ -17,6 +17,7 @@ from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints, as_driver, needs_announcement
 from netmodel.engine.leases import Leases
 from netmodel.engine.link_options import announcements
+from netmodel.engine.links import Links
 from netmodel.engine.networks import Networks
 from netmodel.engine.routing import Joined, publishing_endpoint
 from netmodel.engine.sandbox import Sandbox, Sandboxes
@@ -42,6 +43,7 @@ class Attachments:
         self._networks = networks
         self._endpoints = endpoints
         self._sandboxes = sandboxes
+        self.links = Links(core, networks, sandboxes)
         self._leases = leases
 
     # --- links --------------------------------------------------------------------------------
@@ -71,6 +73,7 @@ class Attachments:
         self._sandboxes.configure(sandbox, [joined[one.id] for one in endpoints], container.config, fresh)
         for link in joined.values():
             self._endpoints.resolvable(container, link.endpoint)
+            self.links.open(link.endpoint)
         for link in joined.values():
             self._networks.event("connect", link.network, container)
 
@@ -117,6 +120,8 @@ class Attachments:
         with every_step(f"cannot take {container.name} off all its networks") as step:
             for endpoint in endpoints:
                 self._leases.forget(endpoint.id)
+                with step:
+                    self.links.close(endpoint)
                 with step:
                     self._endpoints.unresolvable(endpoint)
                 with step:
@@ -175,6 +180,8 @@ class Attachments:
         self.carry(joined, sandbox)
         undo.callback(self._shut, joined, container.ports)
         self._open(joined, container.ports)
+        undo.callback(self.links.close, endpoint)
+        self.links.open(endpoint)
         undo.callback(self._endpoints.unresolvable, endpoint)
         self._endpoints.resolvable(container, endpoint)
         return endpoint
@@ -188,6 +195,8 @@ class Attachments:
             if link is not None and container is not None:
                 with step:
                     self._shut(link, container.ports)
+            with step:
+                self.links.close(endpoint)
             with step:
                 self._endpoints.unresolvable(endpoint)
             with step:

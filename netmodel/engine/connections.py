@@ -10,6 +10,7 @@ from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints, interface_names
 from netmodel.engine.lifecycle import Lifecycle
+from netmodel.engine.links import linking, resolved_endpoint
 from netmodel.engine.routing import Joined
 from netmodel.engine.sandbox import Sandbox, Sandboxes
 from netmodel.engine.undo import Undo, every_step
@@ -40,8 +41,12 @@ class Connections:
         core = self._core
         network = core.records.networks.find(network_ref)
         container = self._containers.find(container_ref)
-        config = config or EndpointConfig(network=network.name)
-        with core.locks.containers([container.id]), core.locks.sharing(self._networks_of(container, network)):
+        config = resolved_endpoint(core, config or EndpointConfig(network=network.name))
+        with (
+            core.locks.containers([container.id]),
+            core.locks.sharing(self._networks_of(container, network)),
+            self._lifecycle.name_files.following(linking(core, container.id)),
+        ):
             network = core.records.networks.find(network.id)
             container = self._containers.find(container.id)
             present = core.records.endpoints_of(container.id)
@@ -68,7 +73,11 @@ class Connections:
         core = self._core
         network = core.records.networks.find(network_ref)
         container = self._containers.find(container_ref)
-        with core.locks.containers([container.id]), core.locks.sharing(self._networks_of(container, network)):
+        with (
+            core.locks.containers([container.id]),
+            core.locks.sharing(self._networks_of(container, network)),
+            self._lifecycle.name_files.following(linking(core, container.id)),
+        ):
             container = self._containers.find(container.id)
             present = core.records.endpoints_of(container.id)
             endpoint = next((one for one in present if one.network_id == network.id), None)
@@ -94,6 +103,14 @@ class Connections:
                     with step:
                         self._move_ports(container, before, gone=endpoint)
         self._event("disconnect", network, container)
+
+    def unlink(self, container_ref: str, alias: str) -> None:
+        """End a legacy link of a container on the default network."""
+        container = self._containers.find(container_ref)
+        with self._core.locks.containers([container.id]):
+            container = self._containers.find(container.id)
+            with self._lifecycle.name_files.following([container]):
+                self._attachments.links.unlink(container, alias)
 
     def _in_service(self, container: Container) -> Sandbox | None:
         """Its sandbox, when links belong in it now: somebody runs there."""

@@ -14,6 +14,7 @@ from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints, interface_names
 from netmodel.engine.files import ContainerFiles
 from netmodel.engine.imagedefaults import with_image
+from netmodel.engine.links import resolved
 from netmodel.engine.names import check_name, made_up_name, new_id
 from netmodel.engine.namespaces import lenders, lent_users, shared
 from netmodel.engine.networks import BRIDGE
@@ -91,7 +92,7 @@ class Containers:
             with Undo() as failed:
                 failed.callback(core.locks.forget, container_id)
                 sandbox = _sandbox(config, container_id, owner)
-                config = shared(core, config)
+                config = resolved(core, shared(core, config))
                 users = lent_users(core, config, shared_with)
                 container = Container(
                     id=container_id,

@@ -19,6 +19,7 @@ from netmodel.engine.core import Core
 from netmodel.engine.events import EventBus
 from netmodel.engine.filters import Filters
 from netmodel.engine.images import EngineImages
+from netmodel.engine.links import linked, linking
 from netmodel.engine.processes import Processes, processes
 from netmodel.engine.settings import Settings, said
 from netmodel.engine.values import ExecConfig, ExecState, Health, Info, PortExposure, Progress, ProjectView
@@ -137,6 +138,17 @@ class Engine:
         self._parts.connections.disconnect(network_ref, container_ref, force)
 
     @translated
+    def unlink(self, container_ref: str, alias: str) -> None:
+        """End a legacy link of a container on the default network."""
+        self._parts.connections.unlink(container_ref, alias)
+
+    @translated
+    def links(self, container_id: str) -> list[tuple[str, str]]:
+        """Its legacy links on the default network: each other container's name, and what it is called here."""
+        found = [linked(self._core, one) for one in self._core.records.endpoints_of(container_id)]
+        return [(one.container.name, one.alias) for ends in found for one in ends]
+
+    @translated
     def prune_networks(self, filters: Filters | None = None) -> list[str]:
         """Remove networks nobody is on; returns their names."""
         return queries.prune_networks(self._core, self._parts.networks, filters)
@@ -183,7 +195,9 @@ class Engine:
 
     @translated
     def rename(self, ref: str, name: str) -> None:
-        self._parts.containers.rename(ref, name)
+        linked_to_it = linking(self._core, self._core.records.containers.find(ref).id)
+        with self._parts.lifecycle.name_files.following(linked_to_it):
+            self._parts.containers.rename(ref, name)
 
     @translated
     def container(self, ref: str) -> Container:

@@ -54,16 +54,19 @@ def hosts_text(
     endpoints: Sequence[Endpoint],
     extra: Mapping[str, str],
     gateways: Sequence[IPAddress],
+    linked: Sequence[tuple[IPAddress, str]] = (),
 ) -> str:
-    """What /etc/hosts says: localhost, what was asked for, the container's own names.
+    """What /etc/hosts says: localhost, what was asked for, the container's own names, those it is linked to.
 
     Args:
         extra: Addresses by name, several with commas; "host-gateway" stands for the gateways.
         gateways: The host's own addresses on the container's networks; without any, who asks for them has none.
+        linked: Addresses of other containers, each with the names that stand behind it.
     """
     lines = [_HOSTS_HEAD, extra_hosts_text(extra, gateways)]
     own = own_names(hostname, domainname)
     lines.extend(f"{address.ip}\t{own}\n" for endpoint in endpoints for address in endpoint.addresses)
+    lines.extend(f"{address}\t{names}\n" for address, names in linked)
     return "".join(lines)
 
 

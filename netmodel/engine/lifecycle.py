@@ -18,6 +18,7 @@ from netmodel.engine.core import Core
 from netmodel.engine.exits import Exits
 from netmodel.engine.health import HealthChecks
 from netmodel.engine.launch import signal_number
+from netmodel.engine.links import target_ids
 from netmodel.engine.name_files import NameFiles
 from netmodel.engine.namespaces import lender_ids
 from netmodel.engine.removal import Removal
@@ -251,6 +252,6 @@ class Lifecycle:
 
 
 def _with_owner(container: Container) -> list[str]:
-    """It, whose sandbox it uses, and whose processes or IPC it shares."""
+    """It, whose sandbox it uses, whose processes or IPC it shares, and which it is linked to."""
     owner = [] if container.sandbox == "host" else [container.sandbox]
-    return [container.id, *owner, *lender_ids(container.config)]
+    return [container.id, *owner, *lender_ids(container.config), *target_ids(container.config)]

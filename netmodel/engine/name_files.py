@@ -6,7 +6,8 @@ container itself wrote into its files stays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from netmodel.engine.files import (
     resolv_text,
     write_in_place,
 )
+from netmodel.engine.links import Linked, linked
 from netmodel.model import Container, Endpoint, IPAddress
 
 _LOOPBACK = (IPv4Address("127.0.0.1"),)  # how who lives on the host reaches the host
@@ -62,16 +64,30 @@ class NameFiles:
         config = container.config
         moving = {name for name, value in config.extra_hosts.items() if "host-gateway" in value.split(",")}
         moving.add(own_names(hostname_of(container), config.domainname))
+        moving.update(_names(one) for endpoint in endpoints for one in linked(self._core, endpoint))
         lines = read_text(files.hosts).splitlines()
         before = "\n".join(line for line in lines if line.partition("\t")[2] in moving)
         edit_in_place(files.hosts, before, self._hosts(container, endpoints))
         before = _NO_NAME_SERVER if endpoints else self._connected_resolv(container, ())
         edit_in_place(files.resolv_conf, before, self._resolv(container, endpoints))
 
+    @contextmanager
+    def following(self, containers: Sequence[Container]) -> Iterator[None]:
+        """Bring /etc/hosts of those that run to what their legacy links mean after the block."""
+        before = {one.id: self._hosts(one, self._core.records.endpoints_of(one.id)) for one in containers}
+        yield
+        for one in containers:
+            now = self._core.records.containers.get(one.id)
+            if now is not None and now.state.running and now.sandbox == now.id:
+                hosts = self._hosts(now, self._core.records.endpoints_of(now.id))
+                edit_in_place(self._containers.files(now.id).hosts, before[now.id], hosts)
+
     def _hosts(self, container: Container, endpoints: Sequence[Endpoint]) -> str:
         config = container.config
         gateways = self._gateways(endpoints)
-        return hosts_text(hostname_of(container), config.domainname, endpoints, config.extra_hosts, gateways)
+        others = [one for endpoint in endpoints for one in linked(self._core, endpoint)]
+        names = [(address.ip, _names(one)) for one in others for address in one.endpoint.addresses]
+        return hosts_text(hostname_of(container), config.domainname, endpoints, config.extra_hosts, gateways, names)
 
     def _resolv(self, container: Container, endpoints: Sequence[Endpoint]) -> str:
         return self._connected_resolv(container, endpoints) if endpoints else _NO_NAME_SERVER
@@ -96,3 +112,8 @@ class NameFiles:
                 if pool.gateway is not None and on_host:
                     found.setdefault(pool.gateway.version, pool.gateway)
         return [found[family] for family in sorted(found)]
+
+
+def _names(one: Linked) -> str:
+    """As Docker: the alias, then what the other one is called."""
+    return " ".join(dict.fromkeys((one.alias, hostname_of(one.container), one.container.name)))

@@ -176,7 +176,7 @@ class Recovery:
             for network in ready
             if network.config.driver == "bridge"
         ]
-        for failure in bridge.restore(restored):
+        for failure in bridge.restore(restored, self.attachments.links.allowed()):
             self.warnings.append(str(failure))
 
     def _published(self, network: Network) -> list[tuple[DriverEndpoint, list[PortBinding], bool]]:

@@ -14,7 +14,7 @@ import struct
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_interface
@@ -29,13 +29,15 @@ from drivers.kernel.netlink import Netlink
 from drivers.kernel.route import add_blackhole, add_route, delete_route
 from drivers.kernel.sysctl import write_sysctl
 from drivers.kernel.wire import Request
+from netmodel.dns import Alias
 from netmodel.dns.upstream import OpenSocket
 from netmodel.engine.core import Core
 from netmodel.engine.files import DNS_ADDRESS, ndots_of, read_text, resolver_options
 from netmodel.engine.link_options import sysctls
+from netmodel.engine.networks import BRIDGE
 from netmodel.engine.routing import EVERYTHING, Joined, declared_default, gateway_endpoint
 from netmodel.engine.undo import every_step
-from netmodel.model import ContainerConfig, IPAddress, IPInterface, RouteConfig
+from netmodel.model import ContainerConfig, Endpoint, IPAddress, IPInterface, LinkConfig, RouteConfig
 
 # Source: Linux include/uapi/linux/sockios.h, if.h, in.h.
 _SIOCGIFINDEX = 0x8933
@@ -146,6 +148,7 @@ class Sandboxes:
             self._forwards(sandbox),
             *self._upstreams(sandbox),
             forward_single_labels=not ndots_of(resolver_options(config, read_text(Path("/etc/resolv.conf")))),
+            links=_lookups(sandbox),
         )
         if sandbox.redirected:
             return
@@ -222,6 +225,12 @@ class Sandboxes:
                 netlink.apply([*away, *self._route_requests(sandbox)])
             with step:
                 self._tell_dns(sandbox, link)
+
+
+    def relink(self, sandbox: Sandbox, endpoint: Endpoint) -> None:
+        """An endpoint in there has other legacy links now."""
+        sandbox.links[endpoint.id] = replace(sandbox.links[endpoint.id], endpoint=endpoint)
+        self._update_dns(sandbox)
 
     def clear(self, sandbox: Sandbox) -> None:
         """Forget the links: their endpoints left, and the next start brings new ones."""
@@ -313,6 +322,9 @@ class Sandboxes:
 
     # --- name service ---------------------------------------------------------------------------
 
+    def _update_dns(self, sandbox: Sandbox) -> None:
+        self._core.dns.update(sandbox.name, self._networks(sandbox), self._forwards(sandbox), _lookups(sandbox))
+
     def _networks(self, sandbox: Sandbox) -> list[str]:
         return [link.endpoint.network_id for link in sandbox.links.values()]
 
@@ -336,7 +348,7 @@ class Sandboxes:
 
     def _tell_dns(self, sandbox: Sandbox, *links: Joined) -> None:
         """Let its name service know of links that came, went or changed."""
-        self._core.dns.update(sandbox.name, networks=self._networks(sandbox), forward=self._forwards(sandbox))
+        self._update_dns(sandbox)
         if any(link.endpoint.lease is not None for link in links):
             self._core.dns.ask(sandbox.name, *self._upstreams(sandbox))
 
@@ -359,6 +371,20 @@ def _valid_s(link: Joined) -> int | None:
     if expires_at is None:
         return None
     return max(ceil((expires_at - datetime.now(UTC)).total_seconds()), 1)
+
+
+def _lookups(sandbox: Sandbox) -> list[Alias]:
+    """The legacy links: what the name service is to look up instead."""
+    return [
+        Alias(one.network.id, link.alias, one.network.name, _looked_up(one, link))
+        for one in sandbox.links.values()
+        for link in one.endpoint.config.links
+    ]
+
+
+def _looked_up(joined: Joined, link: LinkConfig) -> str:
+    """On the default network the target is an id, whose beginning is a name."""
+    return link.target[:12] if joined.network.name == BRIDGE else link.target
 
 
 def _link_local(link: Joined) -> list[IPInterface]:

@@ -13,6 +13,7 @@ from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.health import HealthChecks
 from netmodel.engine.launch import container_spec, device_rules_of, resources_of
+from netmodel.engine.links import target_ids
 from netmodel.engine.name_files import NameFiles
 from netmodel.engine.namespaces import lender_ids, users_owner
 from netmodel.engine.refusals import unless
@@ -51,6 +52,7 @@ class Starting:
         core = self._core
         owner = self._owner(container)
         self._check_others(container)
+        self._attachments.links.check(container)
         endpoints = core.records.endpoints_of(owner.id)
         with core.locks.sharing(endpoint.network_id for endpoint in endpoints):
             try:
@@ -114,8 +116,9 @@ class Starting:
         return owner
 
     def waits_for_others(self, container: Container) -> bool:
-        """Whether one whose processes or IPC it shares is itself between two lives."""
-        others = (self._core.records.containers.get(other) for other in lender_ids(container.config))
+        """Whether one whose processes or IPC it shares, or which it is linked to, is itself between two lives."""
+        ids = (*lender_ids(container.config), *target_ids(container.config))
+        others = (self._core.records.containers.get(other) for other in ids)
         return any(other is not None and other.state.status == "restarting" for other in others)
 
     def _check_others(self, container: Container) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from netmodel.model import EndpointConfig
 from netmodel.topology import units
 from netmodel.topology.keys import ATTACHMENT
+from netmodel.topology.links import Link
 from netmodel.topology.network import DEFAULT
 from netmodel.topology.value import Fields, Value
 
@@ -79,6 +81,12 @@ def read(service: str, value: Value, fields: Fields, mode: str) -> list[Attachme
         if attachment.config.mac_address is None:
             found[main] = replace(attachment, config=replace(attachment.config, mac_address=mac))
     return found
+
+
+def with_links(attachments: Sequence[Attachment], links: Sequence[Link]) -> list[Attachment]:
+    """The same, with a service's links on each: they are looked up where the other one is met."""
+    configs = tuple(one.config for one in links)
+    return [replace(one, config=replace(one.config, links=configs)) for one in attachments]
 
 
 def _declared(service: str, networks: Value) -> list[Attachment]:

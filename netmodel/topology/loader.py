@@ -22,6 +22,7 @@ from netmodel.topology.diagnostic import Diagnostic, TopologyError
 from netmodel.topology.environment import EnvFiles
 from netmodel.topology.foreign import looks_like
 from netmodel.topology.keys import TOP
+from netmodel.topology.links import of_default_network
 from netmodel.topology.network import Network, Volume
 from netmodel.topology.service import Service
 from netmodel.topology.value import Fields, Source, Value
@@ -249,7 +250,8 @@ class _Loader:
         """The replicas of a service, alike but for their names and numbers."""
         config = replace(
             one.config,
-            networks=tuple(_endpoint(a.config, networks[a.key]) for a in one.attachments),
+            networks=tuple(_endpoint(a.config, networks[a.key]) for a in one.attachments)
+            or of_default_network(one.links, lambda name: _first_container(self._project, name, services)),
             mounts=tuple(_mount(mount.config, volumes) for mount in one.mounts),
         )
         depends = _depends_on(one, services)
@@ -277,6 +279,11 @@ class _Loader:
             )
             for number, name in enumerate(checks.container_names(self._project, one), start=1)
         ]
+
+
+def _first_container(project: str, name: str, services: Mapping[str, Service]) -> str:
+    """For who needs one container and has a service; without containers of its own that name will be nobody's."""
+    return next(iter(checks.container_names(project, services[name])), name)
 
 
 def _aliases(project: str, services: Mapping[str, Service]) -> set[str]:

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netmodel.errors import Invalid
-from netmodel.model import ContainerConfig, PortConfig, RouteConfig
+from netmodel.model import ContainerConfig, Dependency, PortConfig, RouteConfig
 from netmodel.topology import (
     attachment,
     confinement,
@@ -18,6 +18,7 @@ from netmodel.topology import (
     environment,
     life,
     limits,
+    links,
     mounts,
     ports,
     resources,
@@ -29,6 +30,7 @@ from netmodel.topology.depends import Depends
 from netmodel.topology.diagnostic import did_you_mean
 from netmodel.topology.environment import EnvFiles
 from netmodel.topology.keys import SERVICE
+from netmodel.topology.links import Link
 from netmodel.topology.mounts import Mount
 from netmodel.topology.value import Fields, Value
 from netmodel.userns import check_userns, with_ids
@@ -60,6 +62,7 @@ class Service:
     routes: list[tuple[RouteConfig, Value]]
     depends: Depends = field(default_factory=dict)
     owners: dict[str, Value] = field(default_factory=dict)
+    links: list[Link] = field(default_factory=list)
     profiles: tuple[str, ...] = ()
 
     @property
@@ -75,6 +78,9 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
     published = ports.published(fields)
     own_routes = routes.read(fields)
     tmp = mounts.read(fields, directory)
+    linked = links.read(fields, mode)
+    # Compose's rule: what one is linked to comes first.
+    wanted = {one.config.target: (Dependency(service=one.config.target), one.value) for one in linked if one.service}
     config = ContainerConfig(
         image=_image(name, value, fields, project, directory),
         command=_command(fields, "command"),
@@ -123,11 +129,12 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
         replicas=limit.replicas,
         container_name=fields.parsed("container_name", units.container_name) or "",
         mode=mode,
-        attachments=attachment.read(name, value, fields, mode),
+        attachments=attachment.with_links(attachment.read(name, value, fields, mode), linked),
+        links=linked,
         mounts=tmp,
         ports=published,
         routes=own_routes,
-        depends=depends.read(fields),
+        depends=wanted | depends.read(fields),
         owners=life.owners(fields),
         profiles=life.profiles(fields),
     )

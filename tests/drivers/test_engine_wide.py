@@ -9,6 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from drivers.api import Pair
 from drivers.firewall import Mark
 from drivers.kernel.sysctl import read_sysctl, write_sysctl
 from tests.drivers.wires import DROPPED_S, Stack, an_endpoint, anywhere, ask, configure, loopback, ping, route, serving
@@ -130,3 +131,46 @@ def test_another_machine_of_the_network_may_be_the_way_out(host: Box, box: Boxes
         assert attachment.gateways == (ip_address("10.1.0.9"),)
         assert ask(a, "198.51.100.9") == "router heard 10.1.0.2"
         assert ask(a, "10.1.0.1") == "host heard 10.1.0.2"
+
+
+def test_endpoints_that_are_kept_apart_reach_allowed_ports_by_the_detour(box: Boxes) -> None:
+    """A legacy link with icc=false: one way, that port, in both families, until it is forbidden again."""
+    web, client, other = box("web"), box("client"), box("other")
+    with an_engine() as stack, serving(web), serving(web, 81), serving(client):
+        network = stack.network("n", V4[0], V6[0], enable_icc="false")
+        boxes = {web: 2, client: 3, other: 4}
+        for one, number in boxes.items():
+            stack.attach(network, one, f"10.1.0.{number}/24", f"fd01::{number}/64")
+        mac = stack.bridge.detour(network)
+        for one in boxes:
+            send_by(one, mac, *[f"{prefix}{number}" for prefix in ("10.1.0.", "fd01::") for number in boxes.values()])
+        assert ask(client, "10.1.0.2", timeout_s=DROPPED_S) == "silence"
+
+        pairs = [
+            Pair(source=ip_address(f"{at}3"), target=ip_address(f"{at}2"), protocol="tcp", port=80)
+            for at in ("10.1.0.", "fd01::")
+        ]
+        stack.bridge.allow(network, pairs)
+
+        for _ in range(3):  # also after the kernel has told of a shorter way
+            assert ask(client, "10.1.0.2") == "web heard 10.1.0.3"
+            assert ask(client, "fd01::2") == "web heard fd01::3"
+        for asker, address, port, udp in (
+            (client, "10.1.0.2", 81, False),
+            (client, "fd01::2", 80, True),
+            (other, "10.1.0.2", 80, False),
+            (web, "10.1.0.3", 80, False),
+        ):
+            assert ask(asker, address, port, udp=udp, timeout_s=DROPPED_S) == "silence"
+        assert ping(client, "10.1.0.2", timeout_s=DROPPED_S) is None
+        stack.bridge.forbid(network, pairs)
+        assert ask(client, "10.1.0.2", timeout_s=DROPPED_S) == "silence"
+        assert stack.bridge.keeps_apart(network)
+        assert not stack.bridge.keeps_apart(stack.network("m", "10.2.0.0/24"))
+
+
+def send_by(box: Box, mac: str, *addresses: str) -> None:
+    link = next(line.split()[1].partition("@")[0] for line in box.run("ip", "-o", "link").stdout.splitlines()[1:])
+    for address in addresses:
+        if f" {address}/" not in box.run("ip", "address").stdout:
+            box.run("ip", "neighbour", "replace", address, "lladdr", mac, "dev", link, "nud", "permanent")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from drivers.firewall import Firewall, Mark, NetworkRules, Opening, Pair, Publication
+from drivers.api import Pair
+from drivers.firewall import Firewall, Linked, Mark, NetworkRules, Opening, Publication
 from drivers.kernel.errors import KernelError
 from drivers.kernel.nft import NftWorker
 from tests.drivers.wires import ROOT, Stack, anywhere, ask, serving
@@ -54,8 +55,8 @@ OPENINGS = [
     Opening(protocol="udp", target=ip_address("fd01::2"), target_port=53),
 ]
 PAIRS = [
-    Pair(source=ip_address("10.1.0.3"), protocol="tcp", target=ip_address("10.1.0.2"), target_port=80),
-    Pair(source=ip_address("fd01::3"), protocol="sctp", target=ip_address("fd01::2"), target_port=9),
+    Linked(Pair(source=ip_address("10.1.0.3"), target=ip_address("10.1.0.2"), protocol="tcp", port=80)),
+    Linked(Pair(source=ip_address("fd01::3"), target=ip_address("fd01::2"), protocol="sctp", port=9)),
 ]
 
 

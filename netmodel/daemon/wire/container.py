@@ -25,7 +25,6 @@ _STATIC_HOST_CONFIG: dict[str, Any] = {
     "VolumesFrom": None,
     "ConsoleSize": [0, 0],
     "Cgroup": "",
-    "Links": None,
     "PublishAllPorts": False,
     "Runtime": "netmodel",
     "Isolation": "",
@@ -43,6 +42,7 @@ class Seen:
         argv: Its whole command line, the image's part included.
         volume_paths: Where its named volumes live on the host.
         apparmor: The label that the kernel confines its first process by; "" while it does not run.
+        links: Of the default network: each other container's name, and what it is called in this one.
     """
 
     container: Container
@@ -56,6 +56,7 @@ class Seen:
     volume_paths: Mapping[str, Path] | None = None
     exposures: Sequence[PortExposure] = ()
     apparmor: str = ""
+    links: Sequence[tuple[str, str]] = ()
 
 
 def line(seen: Seen, now: datetime | None = None) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def inspect(seen: Seen) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": seen.apparmor,
         "ExecIDs": None,
-        "HostConfig": _host_config(config),
+        "HostConfig": {**_host_config(config), "Links": _links(seen)},
         "GraphDriver": {"Name": "overlayfs", "Data": None},
         "Mounts": [_mount_point(mount, seen) for mount in config.mounts],
         "Config": _config(container),
@@ -259,6 +260,10 @@ def _host_config(config: ContainerConfig) -> dict[str, Any]:
         **security.shape(config, *_usual_paths(config)),
         "Ulimits": [{"Name": one.name, "Soft": one.soft, "Hard": one.hard} for one in config.ulimits],
     }
+
+
+def _links(seen: Seen) -> list[str] | None:
+    return [f"/{name}:/{seen.container.name}/{alias}" for name, alias in seen.links] or None
 
 
 def _usual_paths(config: ContainerConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -150,7 +150,6 @@ def _refuse_unsupported(host: HostConfig) -> None:
         [
             ("HostConfig.CgroupParent", host.cgroup_parent),
             ("HostConfig.DeviceRequests", host.device_requests),
-            ("HostConfig.Links", host.links),
             (f"HostConfig.Runtime={host.runtime}", host.runtime not in (None, "", "netmodel")),
             ("HostConfig.StorageOpt", host.storage_opt),
             (f"HostConfig.VolumeDriver={host.volume_driver}", host.volume_driver not in (None, "", "local")),
@@ -191,9 +190,13 @@ def _networking(request: CreateRequest, host: HostConfig) -> tuple[str, tuple[En
     if mode in ("host", "none") or mode.startswith("container:"):
         if others := [name for name in settings if name != mode]:
             raise Invalid(f"network mode {mode!r} and network {others[0]!r} exclude each other")
+        if host.links:
+            raise Invalid(f"network mode {mode!r} and links exclude each other")
         return mode, ()
     if mode not in settings and not (mode == "bridge" and settings):
         settings = {mode: EndpointSettings(), **settings}
+    if host.links and mode in settings and not settings[mode].links:
+        settings[mode].links = host.links
     names = sorted(settings, key=lambda name: name != mode)  # stable: the mode's own, then as given
     if request.mac_address and names:
         settings[names[0]].mac_address = settings[names[0]].mac_address or request.mac_address

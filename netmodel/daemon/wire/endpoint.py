@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
 from msgspec import field
 
 from drivers.lease import Lease
-from netmodel.daemon.wire.decode import Body, address, ipv4, ipv6, refuse
+from netmodel.daemon.wire.decode import Body, address, ipv4, ipv6
 from netmodel.daemon.wire.encode import moment
-from netmodel.model import Endpoint, EndpointConfig, Network
+from netmodel.errors import Invalid
+from netmodel.model import Endpoint, EndpointConfig, LinkConfig, Network
 
 IFNAME = "com.docker.network.endpoint.ifname"  # how Docker's clients ask for a link's name
 
@@ -32,7 +34,6 @@ class EndpointSettings(Body):
     def config(self, network: str) -> EndpointConfig:
         """The attachment asked for, on the network of that name."""
         wish = self.ipam_config or IpamConfig()
-        refuse([("Links", self.links)])
         options = dict(self.driver_opts or {})
         return EndpointConfig(
             network=network,
@@ -44,7 +45,21 @@ class EndpointSettings(Body):
             interface_name=options.pop(IFNAME, None),
             gw_priority=self.gw_priority,
             driver_opts=options,
+            links=links(self.links or ()),
         )
+
+
+def links(entries: Iterable[str]) -> tuple[LinkConfig, ...]:
+    """Docker's: NAME, NAME:ALIAS, or as its own answers have it, /NAME:/SELF/ALIAS."""
+    found = []
+    for text in entries:
+        target, colon, alias = text.partition(":")
+        alias = alias.rpartition("/")[2] if target.startswith("/") else alias
+        target = target.removeprefix("/")
+        if not target or ":" in alias or (colon and not alias):
+            raise Invalid(f"link {text!r} is not of the form NAME or NAME:ALIAS")
+        found.append(LinkConfig(target=target, alias=alias or target))
+    return tuple(found)
 
 
 def endpoint_settings(endpoint: Endpoint, network: Network, names: tuple[str, ...], active: bool) -> dict[str, Any]:
@@ -69,7 +84,8 @@ def endpoint_settings(endpoint: Endpoint, network: Network, names: tuple[str, ..
         gateways[4] = str(endpoint.lease.gateway)
     return {
         "IPAMConfig": wish or None,
-        "Links": None,
+        # Those of the default network are among the host's configuration, as in Docker.
+        "Links": [f"{one.target}:{one.alias}" for one in config.links if network.name != "bridge"] or None,
         "Aliases": list(config.aliases) or None,
         "MacAddress": endpoint.mac if active else "",
         "DriverOpts": dict(config.driver_opts) or None,

@@ -54,6 +54,29 @@ def test_a_topology_from_its_file_to_its_proof(daemon: Daemon, tmp_path: Path) -
     assert daemon.ok("network", "ls", "-q", "--filter", "label=com.docker.compose.project=pair") == ""
 
 
+def test_links_between_services_and_to_others(daemon: Daemon, tmp_path: Path) -> None:
+    """An alias of a service stands for all its containers; an external link for a container of others."""
+    file = tmp_path / "links.yaml"
+    file.write_text(
+        """
+name: links
+services:
+  web: {image: host, command: sleep infinity, links: ["db:store"], external_links: ["stranger:other"]}
+  db: {image: host, command: sleep infinity, scale: 2}
+"""
+    )
+    daemon.ok("up", str(file))
+    daemon.ok("run", "-d", "--name", "stranger", "--network", "links_default", "host", "sleep", "infinity")
+
+    store = daemon.ok("exec", "links-web-1", "getent", "ahostsv4", "store")
+    assert store == daemon.ok("exec", "links-web-1", "getent", "ahostsv4", "db") or len(store.splitlines()) == 6
+    assert daemon.ok("exec", "links-web-1", "getent", "hosts", "other") != ""
+    assert daemon.netmodel("exec", "links-db-1", "getent", "hosts", "store").returncode == 2
+    assert "nothing to do" in daemon.netmodel("up", str(file)).stderr
+    daemon.ok("rm", "-f", "stranger")
+    daemon.ok("down", "links")
+
+
 def test_a_broken_expectation_fails_with_a_reason(daemon: Daemon, tmp_path: Path) -> None:
     file = tmp_path / "pair.yaml"
     file.write_text(PAIR.replace("name: pair", "name: broken").replace("10.89.1", "10.89.2"))

@@ -112,6 +112,34 @@ def test_networks(daemon: Daemon) -> None:
     assert "inner" in docker(daemon, "network", "prune", "-f")
 
 
+def test_legacy_links(daemon: Daemon) -> None:
+    """On the default network they are the host's configuration, elsewhere the endpoint's; ours does the same."""
+    docker(daemon, "run", "-d", "--name", "svr", "host", "sleep", "infinity")
+    where = docker(daemon, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", "svr")
+    docker(daemon, "run", "-d", "--name", "client", "--link", "svr:db", "host", "sleep", "infinity")
+    daemon.ok("run", "-d", "--name", "ours", "--link", "svr:db", "host", "sleep", "infinity")
+
+    for name in ("client", "ours"):
+        assert json.loads(docker(daemon, "inspect", "-f", "{{json .HostConfig.Links}}", name)) == [f"/svr:/{name}/db"]
+        assert docker(daemon, "exec", name, "getent", "hosts", "db").split()[:2] == [where, "db"]
+    docker(daemon, "rm", "--link", "client/db")
+    daemon.ok("rm", "--link", "/ours/db")
+    assert attempt(daemon, "rm", "client/db").returncode == 1
+    for name in ("client", "ours"):
+        assert docker(daemon, "inspect", "-f", "{{json .HostConfig.Links}} {{.State.Running}}", name) == "null true"
+        assert attempt(daemon, "exec", name, "getent", "hosts", "db").returncode == 2
+
+    docker(daemon, "network", "create", "n")
+    docker(daemon, "run", "-d", "--name", "other", "--network", "n", "--link", "later:db", "host", "sleep", "infinity")
+    daemon.ok("run", "-d", "--name", "later", "--network", "n", "--link", "other:o", "host", "sleep", "infinity")
+    shown = "{{json .HostConfig.Links}} {{json .NetworkSettings.Networks.n.Links}}"
+    assert docker(daemon, "inspect", "-f", shown, "other") == 'null ["later:db"]'
+    assert docker(daemon, "exec", "other", "getent", "hosts", "db") != ""
+    assert docker(daemon, "exec", "later", "getent", "hosts", "o") != ""
+    docker(daemon, "rm", "-f", "svr", "client", "ours", "other", "later")
+    docker(daemon, "network", "rm", "n")
+
+
 def test_networks_made_from_settings(daemon: Daemon) -> None:
     docker(daemon, "network", "create", "--config-only", "--subnet", "10.77.5.0/24", "--label", "kept=1", "settings")
     docker(daemon, "network", "create", "--config-from", "settings", "--attachable", "settled")

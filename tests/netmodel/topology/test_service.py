@@ -123,6 +123,45 @@ def test_ports(tmp_path: Path, text: str, ports: list[tuple[int, str, str | None
     )
 
 
+def test_links(tmp_path: Path) -> None:
+    """On each of its networks, and after whom it is linked to; on the engine's default network, to a container."""
+    text = """
+services:
+  web: {image: host, networks: [a, b], links: [db, "db:store"], external_links: ["old_db_1:old"]}
+  plain: {image: host, network_mode: bridge, links: ["db:store"], external_links: [old_db_1]}
+  db: {image: host, networks: [a]}
+networks: {a: , b: }
+"""
+    found = project(tmp_path, text)
+    by_service = {one.service: one for one in found.containers}
+
+    wanted = (("db", "db"), ("db", "store"), ("old_db_1", "old"))
+    for endpoint in by_service["web"].config.networks:
+        assert tuple((link.target, link.alias) for link in endpoint.links) == wanted
+    [default] = by_service["plain"].config.networks
+    assert default.network == "bridge"
+    assert [link.target for link in default.links] == [f"{found.name}-db-1", "old_db_1"]
+    assert [one.depends_on for one in (by_service["web"], by_service["plain"], by_service["db"])] == [
+        ("db",),
+        ("db",),
+        (),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("links: [nobody]", 'there is no service "nobody"'),
+        ("links: ['x:']", '"x:" is not NAME or NAME:ALIAS'),
+        ("external_links: ['x:a/b']", '"a/b" is no host name'),
+        ("network_mode: host\nexternal_links: [x]", "makes no sense with network_mode host"),
+    ],
+)
+def test_links_that_cannot_be(tmp_path: Path, keys: str, message: str) -> None:
+    with pytest.raises(TopologyError, match=message):
+        config(tmp_path, keys)
+
+
 def test_link_local_addresses(tmp_path: Path) -> None:
     text = "networks:\n  default: {link_local_ips: [169.254.7.1, 'fe80::7']}"
 
