@@ -17,6 +17,7 @@ from netmodel.engine.removal import Removal
 from netmodel.engine.restarts import Restarts
 from netmodel.engine.runs import Runs
 from netmodel.engine.sandbox import Sandboxes
+from netmodel.engine.shortage import Shortage
 from netmodel.engine.undo import every_step
 from netmodel.model import Container
 from runtime.client import Exited, Spawner
@@ -40,6 +41,7 @@ class Exits:
         removal: Removal,
         restarts: Restarts,
         health: HealthChecks,
+        shortage: Shortage,
     ) -> None:
         self._core = core
         self._containers = containers
@@ -49,6 +51,7 @@ class Exits:
         self._removal = removal
         self._restarts = restarts
         self._health = health
+        self._shortage = shortage
         self._news: queue.SimpleQueue[Exited | None] = queue.SimpleQueue()
         self._workers: list[threading.Thread] = []
 
@@ -133,14 +136,15 @@ class Exits:
         if not by_hand and not container.stopped and not container.removing:
             wait_s = self._restarts.wait_after(container, news)
         keep = by_hand or wait_s is not None
-        oom = False
+        told = self._shortage.end(container.id)
+        oom = told
         with every_step(f"cannot clean up after container {container.name}") as step:
             if not keep:
                 with step:
                     self._attachments.unpublish(container)
             if run is not None:
                 with step:
-                    oom = run.cgroup.oom_kills() > 0
+                    oom = oom or run.cgroup.oom_kills() > 0
                 if container.config.pid_mode:  # in a PID namespace of its own they have died with the first
                     with step:
                         run.cgroup.kill()
@@ -166,7 +170,7 @@ class Exits:
             if not keep and not (run is not None and run.doomed):
                 with step:
                     self.retire_sandbox(container)
-            if oom:
+            if oom and not told:
                 self._containers.event("oom", container)
             started = state.started_at.timestamp() if state.started_at else news.at
             self._containers.event(

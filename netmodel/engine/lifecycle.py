@@ -25,6 +25,7 @@ from netmodel.engine.removal import Removal
 from netmodel.engine.restarts import FIRST_S, Restarts
 from netmodel.engine.runs import Runs
 from netmodel.engine.sandbox import Sandboxes
+from netmodel.engine.shortage import Shortage
 from netmodel.engine.starting import Starting
 from netmodel.engine.stopping import KILL_S, Stopping
 from netmodel.engine.volumes import EngineVolumes
@@ -51,8 +52,9 @@ class Lifecycle:
         self.removal = Removal(core, containers, sandboxes, self.runs)
         self.restarts = Restarts()
         self.health = HealthChecks(core, containers)
+        self.shortage = Shortage(core, containers)
         self.exits = Exits(
-            core, containers, attachments, sandboxes, self.runs, self.removal, self.restarts, self.health
+            core, containers, attachments, sandboxes, self.runs, self.removal, self.restarts, self.health, self.shortage
         )
         self.stopping = Stopping(core, containers, self.runs, self.exits)
         self.starting = Starting(core, containers, volumes, attachments, self.name_files, self.runs, self.health)
@@ -67,6 +69,7 @@ class Lifecycle:
         self.health.close()
         self.restarts.close()
         self.exits.close()
+        self.shortage.close()
         self.runs.cancel()
 
     def start(self, ref: str) -> None:
@@ -82,6 +85,9 @@ class Lifecycle:
     def _tell_start(self, container: Container) -> None:
         self._containers.event("start", container)
         self.health.begin(container.id)
+        run = self.runs.get(container.id)
+        if run is not None:
+            self.shortage.begin(container, run.cgroup)
 
     def _start_again(self, container_id: str) -> None:
         """Its policy wants it."""

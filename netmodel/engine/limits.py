@@ -56,6 +56,7 @@ class Limits:
                     with suppress(Exception):  # the first refusal is what the caller is to hear
                         run.cgroup.update(resources_of(container.config))
                     raise
+                self._lifecycle.shortage.begin(changed, run.cgroup)
             self._core.records.put(changed)
         self._containers.event("update", changed)
         return changed

@@ -116,6 +116,7 @@ class Recovery:
         cgroup = self.core.cgroups.open(container.id)
         self.lifecycle.runs.begin(container.id, cgroup)
         self._adopt_sandbox(container)
+        self.lifecycle.shortage.begin(container, cgroup)
         self.lifecycle.health.begin(container.id, grace=container.state.health == "starting")
         if container.state.pid != status.pid:
             self.core.records.put(replace(container, state=replace(container.state, pid=status.pid)))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from runtime.cgroups.oom import OomWatch
 from runtime.spec import Resources
 
 Feature = Literal[
@@ -86,6 +87,10 @@ class Cgroup(ABC):
     @abstractmethod
     def oom_kills(self) -> int:
         """How many of its processes the kernel killed for want of memory."""
+
+    @abstractmethod
+    def watch_oom(self) -> OomWatch | None:
+        """What tells that it is out of memory; None where memory is not limited. The caller closes it."""
 
     @abstractmethod
     def processes(self) -> list[int]:

@@ -15,6 +15,7 @@ from runtime.cgroups import files
 from runtime.cgroups.api import Cgroup, Cgroups, Feature, Stats
 from runtime.cgroups.blocks import block_device
 from runtime.cgroups.errors import CgroupBusy, CgroupMissing, FreezeFailed, LimitRefused, LimitUnavailable
+from runtime.cgroups.oom import Notified, OomWatch
 from runtime.spec import Resources
 
 # What an unlimited memory group reports: the largest number of whole pages that a signed 64-bit integer holds.
@@ -96,6 +97,10 @@ class CgroupV1(Cgroup):
     def oom_kills(self) -> int:
         path = self._file("memory", "memory.oom_control")
         return files.read_table(path).get("oom_kill", 0) if path else 0
+
+    def watch_oom(self) -> OomWatch | None:
+        directory = self._directory_of.get("memory")
+        return None if directory is None else Notified(directory)
 
     def processes(self) -> list[int]:
         # Each hierarchy has its own membership; a process may be missing from one while it is being placed.

@@ -17,6 +17,7 @@ from runtime.cgroups import files
 from runtime.cgroups.api import Cgroup, Cgroups, Feature, Pressure, Stats
 from runtime.cgroups.blocks import block_device
 from runtime.cgroups.errors import CgroupBusy, CgroupMissing, FreezeFailed, LimitRefused, LimitUnavailable
+from runtime.cgroups.oom import Counted, OomWatch
 from runtime.kernel import bpf
 from runtime.spec import Resources
 
@@ -110,6 +111,11 @@ class CgroupV2(Cgroup):
 
     def oom_kills(self) -> int:
         return files.read_table(f"{self._directory}/memory.events").get("oom_kill", 0)
+
+    def watch_oom(self) -> OomWatch | None:
+        if not os.path.exists(f"{self._directory}/memory.events"):
+            return None
+        return Counted(self._directory, self.oom_kills)
 
     def processes(self) -> list[int]:
         return files.processes(self._directory)

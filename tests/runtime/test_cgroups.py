@@ -311,6 +311,24 @@ def test_the_limit_of_memory_bites_and_is_counted(groups: Cgroups, start: Start)
 
 
 @with_limits
+def test_a_shortage_is_told_as_it_happens(groups: Cgroups, start: Start) -> None:
+    swap = 24 * MIB if groups.supports("swap") else None
+    group = groups.create("short", Resources(memory_bytes=24 * MIB, memory_swap_bytes=swap))
+    watch = group.watch_oom()
+    assert watch is not None
+    told = select.poll()
+    told.register(watch.fd, select.POLLIN)
+    assert not watch.happened()
+
+    process = start(group, f"hog = bytearray({128 * MIB})")
+
+    assert process.wait(30) == -signal.SIGKILL
+    eventually(lambda: told.poll(1000) and watch.happened(), what="shortage")
+    assert not watch.happened()
+    watch.close()
+
+
+@with_limits
 def test_the_quota_of_processor_time_bites(groups: Cgroups, start: Start) -> None:
     group = groups.create("cpu", Resources(cpu_quota_us=5_000, cpu_period_us=50_000, cpu_weight=512))
     start(group, "while True: pass")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import queue
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from netmodel.engine import Engine, ExecConfig
+from netmodel.engine import Engine, Event, ExecConfig
+from netmodel.engine.events import Subscription
 from netmodel.errors import Conflict, Invalid, MissingFeature, NotFound, NotModified, StartRefused
 from netmodel.model import ContainerConfig, DeviceConfig, EndpointConfig, MountConfig, NetworkConfig
 from runtime.images import ImageNotFound  # noqa: F401 - what is translated
@@ -331,6 +334,39 @@ def test_what_is_of_other_worlds_is_refused_by_name(engine: Engine, tmp_path: Pa
     ):
         with pytest.raises(MissingFeature, match=sentence):
             engine.create_container(config)
+
+
+def test_out_of_memory_is_told_while_the_first_process_lives_on(engine: Engine, run: Run) -> None:
+    eater = "bytearray(200 * 1024 * 1024)"
+    limit = 32 * 1024 * 1024
+    run("early", memory_bytes=limit, memory_swap_bytes=limit)
+    run("late")
+    engine.update("late", {"memory_bytes": limit, "memory_swap_bytes": limit})
+    listening = engine.events.subscribe()
+
+    for name in ("early", "late"):
+        assert execute(engine, name, "python3", "-c", eater)[0] == 137
+        eventually(lambda name=name: engine.container(name).state.oom_killed)  # type: ignore[misc]
+        assert engine.container(name).state.status == "running"
+        engine.stop(name, 0)
+        assert engine.container(name).state.oom_killed
+
+    told = [(event.attributes["name"], event.action) for event in iter(partial(_next, listening), None)]
+    assert [one for one in told if one[1] in ("oom", "die")] == [
+        ("early", "oom"),
+        ("early", "die"),
+        ("late", "oom"),
+        ("late", "die"),
+    ]
+    engine.start("late")
+    assert not engine.container("late").state.oom_killed
+
+
+def _next(listening: Subscription) -> Event | None:
+    try:
+        return listening.get_nowait()
+    except queue.Empty:
+        return None
 
 
 def test_out_of_memory_is_told(engine: Engine) -> None:
