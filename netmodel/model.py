@@ -501,6 +501,18 @@ class Dependency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pull:
+    """When an image is fetched from its registry.
+
+    Args:
+        older_than_s: With "missing", also when it was fetched longer ago.
+    """
+
+    when: Literal["missing", "always", "never"] = "missing"
+    older_than_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceContainer:
     """One replica of a service.
 
@@ -518,6 +530,7 @@ class ServiceContainer:
     config: ContainerConfig
     depends_on: tuple[str, ...] = ()
     conditions: tuple[Dependency, ...] = ()
+    pull: Pull = field(default_factory=Pull)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,22 +16,26 @@ _name = click.option("-p", "--project-name", help="The project's name [name: in 
 @click.command(cls=Verb)
 @_name
 @click.option("-d", "--detach", is_flag=True, hidden=True, help="Always so")
+@click.option(
+    "--pull",
+    type=click.Choice(["missing", "always", "never"]),
+    help="When to fetch images from their registries [pull_policy: in the file, else missing]",
+)
 @json_option
 @_file
 @click.pass_obj
-def up(session: Session, file: str, project_name: str | None, detach: bool, as_json: bool) -> None:
+def up(session: Session, file: str, project_name: str | None, detach: bool, pull: str | None, as_json: bool) -> None:
     """Make a topology file's project stand; returns when all of it runs.
 
     Only what differs from the file is made, made anew or removed. FILE may be a directory with a compose.yaml.
     """
     from netmodel import codec
     from netmodel.cli.files import load
-    from netmodel.cli.missing import fetch_if_missing
+    from netmodel.cli.missing import fetch_for
     from netmodel.cli.progress import Progress
 
     project = load(file, project_name).project
-    for image in dict.fromkeys(container.config.image for container in project.containers):
-        fetch_if_missing(session.client, image)
+    fetch_for(session.client, project, pull)
     began, progress = time.monotonic(), Progress()
     try:
         progress.follow(session.client.stream("POST", "/netmodel/projects/up", codec.dumps(project)))

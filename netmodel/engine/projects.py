@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from netmodel import codec
@@ -34,6 +34,7 @@ from netmodel.model import (
     Volume,
 )
 from netmodel.topology.plan import Step, plan
+from runtime.images import ImageNotFound
 
 # Keys of the store: what was declared, and which up or down is under way.
 _PROJECT, _UP, _DOWN = "project/", "up/", "down/"
@@ -64,7 +65,11 @@ class Projects:
     def plan(self, project: Project) -> tuple[Step, ...]:
         """What up() would do now."""
         records = self._core.records
-        return plan(project, records.networks, records.endpoints(), records.containers, records.volumes())
+        images = {}
+        for name in _images_of(project):
+            with suppress(ImageNotFound):  # what is not here is told of when it is needed
+                images[name] = self._core.images.find(name).id
+        return plan(project, records.networks, records.endpoints(), records.containers, records.volumes(), images)
 
     def up(self, project: Project, tell: Tell | None) -> None:
         """Make it stand. What this call created is taken back when it fails."""
@@ -73,7 +78,7 @@ class Projects:
         with self._alone(name):
             for declared in project.containers:
                 check_container(resolved(declared, project).config)
-            for image in dict.fromkeys(declared.config.image for declared in project.containers):
+            for image in _images_of(project):
                 self._core.images.resolve(image)
             _expect_room(self._core.root.path)
             steps = self.plan(project)
@@ -349,3 +354,10 @@ class _Up:
         for step in self._select("network", "remove"):
             with self._telling.step("remove", "network", step.name, step.reason):
                 self._projects._networks.remove(step.id)
+
+
+def _images_of(project: Project) -> list[str]:
+    """The images that its containers are made of, and those that they mount."""
+    found = [declared.config.image for declared in project.containers]
+    found += [mount.source for one in project.containers for mount in one.config.mounts if mount.type == "image"]
+    return list(dict.fromkeys(found))

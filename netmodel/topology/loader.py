@@ -273,6 +273,7 @@ class _Loader:
                 name=name,
                 config=replace(config, labels={**shared, **names.container_labels(self._project, one.name, number)}),
                 depends_on=depends,
+                pull=one.pull,
                 conditions=tuple(
                     dependency for dependency, _ in one.depends.values() if dependency.service in services
                 ),

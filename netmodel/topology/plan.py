@@ -59,11 +59,13 @@ def plan(
     endpoints: Iterable[Endpoint],
     containers: Iterable[Container],
     volumes: Iterable[Volume],
+    images: Mapping[str, str] | None = None,
 ) -> tuple[Step, ...]:
     """Compare a project with the engine's records.
 
     Args:
         networks, endpoints, containers, volumes: All of the engine's, whoever they belong to.
+        images: Ids by the names that the project has for them, as far as they are here.
 
     Returns:
         Orphaned containers to remove first, then networks, volumes and containers as they are
@@ -73,7 +75,7 @@ def plan(
         Conflict: A name belongs to somebody else, or something declared external is not there;
             tells of all such.
     """
-    return _Planner(project, networks, endpoints, containers, volumes).steps()
+    return _Planner(project, networks, endpoints, containers, volumes, images or {}).steps()
 
 
 class _Planner:
@@ -84,8 +86,10 @@ class _Planner:
         endpoints: Iterable[Endpoint],
         containers: Iterable[Container],
         volumes: Iterable[Volume],
+        images: Mapping[str, str],
     ) -> None:
         self._project = project
+        self._images = images
         self._networks = {network.name: network for network in networks}
         self._containers = {container.name: container for container in containers}
         self._volumes = {volume.name: volume for volume in volumes}
@@ -215,6 +219,10 @@ class _Planner:
         reason = _difference(there.config, declared.config)
         if reason:
             return reason
+        mounted = ((mount.source, mount.image_id) for mount in there.config.mounts)
+        for name, image_id in ((there.config.image, there.image_id), *mounted):
+            if image_id and self._images.get(name, image_id) != image_id:
+                return f"{name} is another image now"
         attached = self._attached.get(there.id, set())
         for endpoint in declared.config.networks:
             if endpoint.network in self._remade:

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netmodel.errors import Invalid
-from netmodel.model import ContainerConfig, Dependency, PortConfig, RouteConfig
+from netmodel.model import ContainerConfig, Dependency, PortConfig, Pull, RouteConfig
 from netmodel.topology import (
     attachment,
     confinement,
@@ -21,6 +21,7 @@ from netmodel.topology import (
     links,
     mounts,
     ports,
+    pull,
     resources,
     routes,
     units,
@@ -64,6 +65,7 @@ class Service:
     owners: dict[str, Value] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
     profiles: tuple[str, ...] = ()
+    pull: Pull = field(default_factory=Pull)
 
     @property
     def mode_service(self) -> str:
@@ -137,6 +139,7 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
         depends=wanted | depends.read(fields),
         owners=life.owners(fields),
         profiles=life.profiles(fields),
+        pull=pull.read(fields),
     )
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from runtime.images.layers import entries, read_json, write_json
 
@@ -91,11 +90,10 @@ class Catalog:
             return [one for one in self._records.values() if one.id.startswith(f"sha256:{digits}")]
 
     def put(self, record: ImageRecord) -> None:
-        """Add or replace it."""
+        """Add or replace it; one that does not say when it was added is added now."""
         with self.lock:
-            value: dict[str, Any] = asdict(record)
-            value["added_at"] = record.added_at or datetime.now(UTC).isoformat()
-            write_json(self._records_at / record.id.removeprefix("sha256:"), value)
+            record = replace(record, added_at=record.added_at or datetime.now(UTC).isoformat())
+            write_json(self._records_at / record.id.removeprefix("sha256:"), asdict(record))
             self._records[record.id] = record
 
     def delete(self, image_id: str) -> None:

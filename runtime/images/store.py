@@ -253,8 +253,9 @@ class Images:
             self.removal.consider(record.chains, (record.id,))
             self._unpack_all(record, tell)
             known = self.catalog.get(record.id)
-            if known is None or (manifest and known.manifest != manifest) or any(not one.blob for one in known.layers):
-                self.catalog.put(record)
+            if known and known.manifest and manifest in ("", known.manifest) and all(one.blob for one in known.layers):
+                record = replace(known, added_at="")  # as it came before: its digests are known elsewhere
+            self.catalog.put(record)
             for name in names:
                 self.catalog.name(name, record.id)
             return self.image(record)

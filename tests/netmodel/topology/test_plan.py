@@ -114,6 +114,19 @@ def test_a_changed_key_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_another_image_of_that_name_is_a_change(tmp_path: Path) -> None:
+    declared = project(tmp_path, LAB)
+    before = Records(declared)
+    before.containers = [replace(one, image_id="sha256:1") for one in before.containers]
+    image = declared.containers[0].config.image
+
+    def steps(images: dict[str, str]) -> list[str]:
+        return _told(plan(declared, before.networks, before.endpoints, before.containers, before.volumes, images))
+
+    assert steps({}) == steps({image: "sha256:1"}) == []
+    assert steps({image: "sha256:2"})[0] == f"recreate container lab-db-1: {image} is another image now"
+
+
 def test_a_changed_network_takes_its_containers_along(tmp_path: Path) -> None:
     before = Records(project(tmp_path, LAB))
 
