@@ -83,6 +83,8 @@ def see(engine: Engine, ref: str) -> shapes.Seen:
         netns=engine.sandbox_path(container.id),
         exposures=engine.exposures(container.id) if container.state.running else (),
         health=engine.health(container.id),
+        files=engine.files_of(container.id),
+        execs=engine.running_execs(container.id),
         log=engine.log_path(container.id) if container.config.log.driver == "json-file" else None,
         volume_paths={name: engine.volume_path(name) for name in names},
         apparmor=apparmor_label(container.state.pid) if container.state.running else "",

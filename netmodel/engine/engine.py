@@ -17,6 +17,7 @@ from netmodel.engine import queries
 from netmodel.engine.assembly import Parts, assemble
 from netmodel.engine.core import Core
 from netmodel.engine.events import EventBus
+from netmodel.engine.files import ContainerFiles
 from netmodel.engine.filters import Filters
 from netmodel.engine.images import EngineImages
 from netmodel.engine.links import linked, linking
@@ -288,6 +289,12 @@ class Engine:
         self._parts.lifecycle.removal.release(container_id)
 
     @translated
+    def files_of(self, ref: str) -> ContainerFiles:
+        """Its /etc/hosts and the like, on the host; of one that shares a network they are the owner's."""
+        container = self._core.records.containers.find(ref)
+        return self._parts.containers.files(container.id if container.sandbox == "host" else container.sandbox)
+
+    @translated
     def log_path(self, ref: str) -> Path:
         """The file that what it prints is written to, a JSON object a line."""
         return self._parts.containers.files(self._core.records.containers.find(ref).id).log
@@ -358,6 +365,10 @@ class Engine:
     def exec_start(self, exec_id: str) -> ExecHandle:
         """Run it; returns runtime.client's ExecHandle with its descriptors and wait()."""
         return self._parts.execs.start(exec_id)
+
+    @translated
+    def running_execs(self, ref: str) -> list[str]:
+        return self._parts.execs.running(self._core.records.containers.find(ref).id)
 
     @translated
     def exec_inspect(self, exec_id: str) -> ExecState:

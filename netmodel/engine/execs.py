@@ -85,6 +85,11 @@ class Execs:
     def inspect(self, exec_id: str) -> ExecState:
         return self._find(exec_id).state
 
+    def running(self, container_id: str) -> list[str]:
+        with self._lock:
+            found = list(self._execs.values())
+        return [one.state.id for one in found if one.state.running and one.state.container_id == container_id]
+
     def resize(self, exec_id: str, rows: int, columns: int) -> None:
         found = self._find(exec_id)
         if found.handle is None:

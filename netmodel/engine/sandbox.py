@@ -226,7 +226,6 @@ class Sandboxes:
             with step:
                 self._tell_dns(sandbox, link)
 
-
     def relink(self, sandbox: Sandbox, endpoint: Endpoint) -> None:
         """An endpoint in there has other legacy links now."""
         sandbox.links[endpoint.id] = replace(sandbox.links[endpoint.id], endpoint=endpoint)

@@ -14,6 +14,7 @@ from netmodel.daemon.wire.endpoint import endpoint_settings
 from netmodel.daemon.wire.life import check_shape, health_shape, host_shape
 from netmodel.daemon.wire.ports import exposure, port_bindings, published, summary
 from netmodel.engine import Health
+from netmodel.engine.files import ContainerFiles
 from netmodel.engine.values import PortExposure
 from netmodel.model import Container, ContainerConfig, Endpoint, MountConfig, Network
 from runtime.defaults import DEFAULT_READONLY_PATHS, default_masked_paths
@@ -52,6 +53,8 @@ class Seen:
     image_id: str = ""
     netns: Path | None = None
     log: Path | None = None
+    files: ContainerFiles | None = None
+    execs: Sequence[str] = ()
     health: Health | None = None
     volume_paths: Mapping[str, Path] | None = None
     exposures: Sequence[PortExposure] = ()
@@ -102,9 +105,9 @@ def inspect(seen: Seen) -> dict[str, Any]:
             **({"Health": health_shape(seen.health)} if seen.health else {}),
         },
         "Image": seen.image_id,
-        "ResolvConfPath": "",
-        "HostnamePath": "",
-        "HostsPath": "",
+        "ResolvConfPath": str(seen.files.resolv_conf) if seen.files else "",
+        "HostnamePath": str(seen.files.hostname) if seen.files else "",
+        "HostsPath": str(seen.files.hosts) if seen.files else "",
         "LogPath": str(seen.log or ""),
         "Name": "/" + container.name,
         "RestartCount": container.restart_count,
@@ -113,7 +116,7 @@ def inspect(seen: Seen) -> dict[str, Any]:
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": seen.apparmor,
-        "ExecIDs": None,
+        "ExecIDs": list(seen.execs) or None,
         "HostConfig": {**_host_config(config), "Links": _links(seen)},
         "GraphDriver": {"Name": "overlayfs", "Data": None},
         "Mounts": [_mount_point(mount, seen) for mount in config.mounts],

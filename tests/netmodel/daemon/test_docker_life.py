@@ -145,3 +145,20 @@ def test_details_of_logs_and_where_they_are(daemon: Daemon) -> None:
     docker(daemon, "run", "--name", "local", "--log-driver", "local", "host", "true")
     assert inspected(daemon, "local")["LogPath"] == ""
     docker(daemon, "rm", "local")
+
+
+def test_inspect_names_its_files_and_what_runs_beside_it(daemon: Daemon) -> None:
+    docker(daemon, "run", "-d", "--name", "seen", "--network", "none", "host", "sleep", "infinity")
+    docker(daemon, "run", "-d", "--name", "sharer", "--network", "container:seen", "host", "sleep", "infinity")
+    assert inspected(daemon, "seen")["ExecIDs"] is None
+    docker(daemon, "exec", "-d", "seen", "sleep", "infinity")
+
+    seen = inspected(daemon, "seen")
+
+    execs = seen["ExecIDs"]
+    assert isinstance(execs, list)
+    assert [daemon.client.get(f"/exec/{one}/json")["Running"] for one in execs] == [True]
+    assert Path(str(seen["HostsPath"])).read_text() == docker(daemon, "exec", "seen", "cat", "/etc/hosts") + "\n"
+    assert seen["ResolvConfPath"] == inspected(daemon, "sharer")["ResolvConfPath"]
+    for name in ("sharer", "seen"):
+        docker(daemon, "rm", "-f", name)
