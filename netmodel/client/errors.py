@@ -34,7 +34,8 @@ class ApiError(ClientError):
 
     @property
     def exit_code(self) -> int:
-        return 2 if self.status == 400 and not self.start_code else 1
+        # A program that is missing may be the image's mistake as well as the request's.
+        return 2 if self.status == 400 and self.start_code not in (126, 127) else 1
 
 
 class EngineUnavailable(ClientError):
