@@ -190,6 +190,8 @@ class Lifecycle:
 
     def remove(self, ref: str, force: bool, volumes: bool) -> None:
         container = self._containers.find(ref)
+        if force:
+            self.removal.await_sharers(container)
         with self._core.locks.containers([container.id]):
             container = self._containers.find(container.id)
             self.removal.check_nobody_shares(container)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
@@ -13,6 +16,8 @@ from netmodel.engine.sandbox import Sandboxes
 from netmodel.engine.undo import every_step
 from netmodel.errors import Conflict
 from netmodel.model import Container
+
+_MOMENT_S = 2.0
 
 
 class Removal:
@@ -69,6 +74,19 @@ class Removal:
             with step:
                 self._containers.destroy(container, volumes)
         self._runs.tell_removal(container.id, container.state.exit_code)
+
+    def await_sharers(self, container: Container) -> None:
+        """Give those that share its namespaces a moment to end: who removes all at once does so in any order."""
+        others = [*self._core.records.sharers(container.id), *borrowers(self._core, container)]
+        ends = [(other.id, self._runs.next_exit(other.id)) for other in others if other.id != container.id]
+        deadline = time.monotonic() + _MOMENT_S
+        for other_id, ended in ends:
+            # Looked at after we wait: an exit between the two would never be told.
+            other = self._core.records.containers.get(other_id)
+            if other is not None and other.state.running:
+                with suppress(FutureTimeout):
+                    ended.result(max(deadline - time.monotonic(), 0))
+            self._runs.give_up(other_id, ended)
 
     def check_nobody_shares(self, container: Container) -> None:
         others = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -81,6 +82,20 @@ def test_memory_is_shared_and_outlives_either_side(engine: Engine, run: Run, use
         engine.remove("db", force=True)
     run("third", ipc_mode="container:tool")  # whose owner is db
     assert output_of(engine, "third", "cat", "/dev/shm/mark") == "kept\n"
+
+
+@pytest.mark.parametrize("mode", ["network_mode", "ipc_mode", "pid_mode"])
+def test_an_owner_waits_a_moment_for_those_who_go_with_it(engine: Engine, run: Run, mode: str) -> None:
+    """As `docker rm -f owner sharer` asks for both at the same time."""
+    run("owner", ipc_mode="shareable")
+    run("sharer", **{mode: "container:owner"})
+
+    with ThreadPoolExecutor() as threads:
+        going = threads.submit(engine.remove, "owner", force=True)
+        engine.remove("sharer", force=True)
+        going.result(10)
+
+    assert engine.containers() == []
 
 
 def test_nothing_is_left_of_what_was_shared(engine: Engine, run: Run) -> None:
