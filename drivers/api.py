@@ -274,3 +274,10 @@ class Advises(Protocol):
 
     def advice(self, network: Network[Any]) -> Sequence[str]:
         """One sentence each."""
+
+
+@runtime_checkable
+class Specializes(Protocol):
+    """A driver whose endpoints have options of their own, under these keys; create_endpoint() refuses values."""
+
+    endpoint_options: frozenset[str]

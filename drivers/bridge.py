@@ -18,6 +18,7 @@ from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Literal
 
+from drivers import endpoint_options
 from drivers.api import Attachment, Endpoint, IPAddress, Network, Pair, Pool, PortBinding
 from drivers.bridge_options import GATEWAY_MODE, NAME, PUBLISH_TO_HOST, Options, parse
 from drivers.errors import BridgeGone, DriverError, InvalidOption, LinkTaken, NetworkFull, NoServer
@@ -48,6 +49,7 @@ from drivers.kernel.sysctl import read_sysctl, write_sysctl
 from drivers.kernel.wire import mac
 from drivers.publishing import Publisher
 from drivers.relayed import Relayed
+from drivers.shaping import shape
 from drivers.surroundings import Surroundings, find_way_out, look_around
 from drivers.ways import ports_in, ways_of
 
@@ -79,6 +81,7 @@ class Bridge:
     wants_pools = True
     # Source: Linux net/bridge/br_private.h, BR_MAX_PORTS; port 0 is none.
     max_endpoints = 1023
+    endpoint_options = endpoint_options.KNOWN
 
     def __init__(
         self,
@@ -248,14 +251,18 @@ class Bridge:
     # --- endpoints ----------------------------------------------------------------------------
 
     def create_endpoint(self, network: Network[Options], endpoint: Endpoint) -> None:
-        """Nothing to reserve: the veth pair is made when the endpoint joins."""
+        """Nothing to reserve: the veth pair is made when the endpoint joins. Refuses options that do not fit."""
+        endpoint_options.parse(endpoint.options)
 
     def delete_endpoint(self, network: Network[Options], endpoint: Endpoint) -> None:
-        """Nothing to give back: leaving took the link away, or the end of its namespace does."""
+        """Leaving took the link away, or the end of its namespace does; then what is of the host alone is left."""
+        self._reaper.retire(_own_links(endpoint))
 
     def join(self, network: Network[Options], endpoint: Endpoint, netns: Path) -> Attachment:
         link = veth_name(endpoint)
         self._remove_half_made(endpoint, link)
+        for other in _own_links(endpoint):
+            self._remove_half_made(endpoint, other)
         bridge = self._bridge_of(network)
         try:
             self._plug_in(network, endpoint, link, bridge, netns)
@@ -265,6 +272,7 @@ class Bridge:
             raise
         if not network.options.tx_checksum:
             self._compute_checksums(link, netns)
+        self._shape(endpoint, bridge)
         return Attachment(
             link=link,
             gateways=() if network.internal else _gateways_of(network, endpoint),
@@ -287,6 +295,17 @@ class Bridge:
             compute_checksums(link, netns)
         except KernelError:
             self._reaper.retire([link])
+            raise
+
+    def _shape(self, endpoint: Endpoint, bridge: Link) -> None:
+        options = endpoint_options.parse(endpoint.options)
+        if options.ingress is None and options.egress is None:
+            return
+        try:
+            tag = self._tag("endpoint", endpoint.id)
+            shape(self._host, veth_name(endpoint), _ifb_name(endpoint), tag, options, bridge.mtu)
+        except (KernelError, DriverError):
+            self._reaper.retire([veth_name(endpoint), *_own_links(endpoint)])
             raise
 
     def wait_until_carried(self, network: Network[Options], endpoint: Endpoint) -> None:
@@ -315,7 +334,7 @@ class Bridge:
             time.sleep(0.02)
 
     def leave(self, network: Network[Options], endpoint: Endpoint) -> None:
-        self._reaper.retire([veth_name(endpoint)])
+        self._reaper.retire([veth_name(endpoint), *_own_links(endpoint)])
 
     def _plug_in(self, network: Network[Options], endpoint: Endpoint, link: str, bridge: Link, netns: Path) -> None:
         try:
@@ -496,6 +515,15 @@ def bridge_name(network: Network[Options]) -> str:
 
 def veth_name(endpoint: Endpoint) -> str:
     return f"nm{endpoint.id[:12]}"
+
+
+def _ifb_name(endpoint: Endpoint) -> str:
+    return f"ni{endpoint.id[:12]}"
+
+
+def _own_links(endpoint: Endpoint) -> list[str]:
+    """The links that are of an endpoint, but have no end in its namespace."""
+    return [_ifb_name(endpoint)] if endpoint_options.EGRESS_RATE in endpoint.options else []
 
 
 def rules_of(network: Network[Options]) -> NetworkRules:

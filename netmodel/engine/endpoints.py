@@ -46,7 +46,9 @@ class Endpoints:
             IpamError: An address is taken or outside; the pool is full.
             NetworkFull: There are as many endpoints as it can have.
         """
-        check_endpoint(config.driver_opts)
+        driver = self._core.driver(network.config.driver)
+        own = driver.endpoint_options if isinstance(driver, driver_api.Specializes) else ()
+        check_endpoint(config.driver_opts, own)
         mac = _checked_mac(config.mac_address)
         _check_link_local(config.link_local_ips)
         self._check_room(network)
@@ -67,7 +69,6 @@ class Endpoints:
                 interface=interface,
                 addresses=addresses,
             )
-            driver = self._core.driver(network.config.driver)
             driver.create_endpoint(self._networks.as_driver(network), as_driver(endpoint))
             undo.pop_all()
         return endpoint

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from netmodel.errors import Invalid
 
-_PREFIX = "com.docker.network."
+_PREFIX, _OURS = "com.docker.network.", "netmodel."
 IFNAME = _PREFIX + "endpoint.ifname"
 SYSCTLS = _PREFIX + "endpoint.sysctls"
 ADVERTISE_NMSGS = _PREFIX + "advertise_addr_nmsgs"
@@ -50,18 +50,22 @@ def announcements(options: Mapping[str, str]) -> Announcements:
     )
 
 
-def check_endpoint(options: Mapping[str, str]) -> None:
+def check_endpoint(options: Mapping[str, str], of_its_driver: Collection[str] = ()) -> None:
     """Refuse options of an endpoint that nobody knows or whose value does not fit.
+
+    Args:
+        of_its_driver: Those that its driver reads itself.
 
     Raises:
         Invalid: Says which, and what may have been meant.
     """
+    known = [*_OF_ENDPOINTS, *sorted(of_its_driver)]
     for key in options:
-        if key.startswith(_PREFIX) and key not in _OF_ENDPOINTS:
-            close = get_close_matches(key, _OF_ENDPOINTS, n=1)
+        if key.startswith((_PREFIX, _OURS)) and key not in known:
+            close = get_close_matches(key, known, n=1)
             raise Invalid(
-                f"endpoints have no option {key}",
-                f"did you mean {close[0]}?" if close else f"there are: {', '.join(_OF_ENDPOINTS)}",
+                f"endpoints {'of this network ' if key.startswith(_OURS) else ''}have no option {key}",
+                f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}",
             )
     sysctls(options, "IFNAME")
 
