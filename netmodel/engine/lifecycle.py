@@ -155,8 +155,6 @@ class Lifecycle:
         run = self.runs.of(container)
         run.stopped = run.stopped or number in (*_ENDINGS, signal_number(container.config.stop_signal))
         settled = self.runs.next_exit(container.id)
-        if container.state.status == "paused" and number == signal.SIGKILL:
-            run.cgroup.thaw()
         self.stopping.signal(container, number)
         if number == signal.SIGKILL:
             with suppress(FutureTimeout):

@@ -76,6 +76,8 @@ class Stopping:
     def signal(self, container: Container, number: int) -> None:
         with unless("not_found", "conflict"):  # it is just ending
             self._core.spawner.signal(container.id, number)
+        if number == signal.SIGKILL and container.state.status == "paused":
+            self._runs.of(container).cgroup.thaw()  # on cgroup v1 it dies no sooner
         self._containers.event("kill", container, signal=str(int(number)))
 
 

@@ -64,6 +64,8 @@ def _remove(top: Path) -> None:
         with contextlib.suppress(OSError):
             for pid in (group / "cgroup.procs").read_text().split():
                 os.kill(int(pid), signal.SIGKILL)
+            if (frozen := group / "freezer.state").exists():
+                frozen.write_text("THAWED")  # what is paused dies no sooner
             eventually(lambda group=group: not (group / "cgroup.procs").read_text(), timeout_s=5)
             group.rmdir()
 

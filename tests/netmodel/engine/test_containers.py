@@ -238,6 +238,15 @@ def test_pause_stops_the_clock_and_kill_still_works(engine: Engine, run: Run) ->
     assert engine.container("web").state.status == "exited"
 
 
+def test_what_is_paused_is_removed_all_the_same(engine: Engine, run: Run) -> None:
+    run("web")
+    engine.pause("web")
+
+    engine.remove("web", force=True)
+
+    assert engine.containers(all=True) == ()
+
+
 def test_an_exec_has_its_own_exit_code(engine: Engine, run: Run) -> None:
     run("web", environment={"COLOUR": "red"})
 
