@@ -244,7 +244,7 @@ def test_what_is_paused_is_removed_all_the_same(engine: Engine, run: Run) -> Non
 
     engine.remove("web", force=True)
 
-    assert engine.containers(all=True) == ()
+    assert not engine.containers(all=True)
 
 
 def test_an_exec_has_its_own_exit_code(engine: Engine, run: Run) -> None:
