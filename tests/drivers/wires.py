@@ -8,7 +8,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -81,9 +81,13 @@ class Stack:
         self.bridge.create_network(network)
         return network
 
-    def attach(self, network: Network[Any], box: Box, *addresses: str) -> Endpoint:
-        """Give a box an endpoint, configured as the sandbox would; its default routes are this network's."""
-        endpoint = an_endpoint(network, box, *addresses)
+    def attach(self, network: Network[Any], box: Box, *addresses: str, **options: str) -> Endpoint:
+        """Give a box an endpoint, configured as the sandbox would; its default routes are this network's.
+
+        Args:
+            options: The endpoint's, by their keys.
+        """
+        endpoint = replace(an_endpoint(network, box, *addresses), options=options)
         self.bridge.create_endpoint(network, endpoint)
         configure(box, endpoint, self.bridge.join(network, endpoint, box.path))
         self.bridge.wait_until_carried(network, endpoint)
