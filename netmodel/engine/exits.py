@@ -145,7 +145,8 @@ class Exits:
             if run is not None:
                 with step:
                     oom = oom or run.cgroup.oom_kills() > 0
-                if container.config.pid_mode:  # in a PID namespace of its own they have died with the first
+                # In a PID namespace of its own they have died with the first; when paused, only as they thaw.
+                if container.config.pid_mode or container.state.status == "paused":
                     with step:
                         run.cgroup.kill()
                 with step:

@@ -90,6 +90,24 @@ def test_a_dead_spawner_takes_its_containers_along_and_is_told(host: Box, root: 
     clean_up(first)
 
 
+@pytest.mark.parametrize("seen", [True, False], ids=["by its engine", "by the next"])
+def test_what_is_paused_dies_with_the_spawner_too(host: Box, root: Path, seen: bool) -> None:
+    first = opened(root)
+    runner(first)("web")
+    first.pause("web")
+    spawner, pid = first.spawner_pid, first.container("web").state.pid
+    if not seen:
+        first.close()
+    os.kill(spawner, signal.SIGKILL)
+
+    engine = first if seen else opened(root)
+
+    eventually(lambda: engine.container("web").state.status == "exited")
+    eventually(lambda: not Path(f"/proc/{pid}").exists())
+    assert list(Path("/sys/fs/cgroup").glob(f"**/{engine.container('web').id}")) == []
+    clean_up(engine)
+
+
 def test_everything_died_while_no_engine_ran(host: Box, root: Path) -> None:
     """As after a reboot: bridges and rules are made again, containers have ended."""
     first = opened(root)
