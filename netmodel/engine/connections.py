@@ -15,7 +15,7 @@ from netmodel.engine.routing import Joined
 from netmodel.engine.sandbox import Sandbox, Sandboxes
 from netmodel.engine.undo import Undo, every_step
 from netmodel.errors import Conflict, Forbidden, Invalid, NotFound
-from netmodel.model import Container, Endpoint, EndpointConfig, Network
+from netmodel.model import Container, Endpoint, EndpointConfig, Network, PortConfig
 
 
 class Connections:
@@ -127,9 +127,8 @@ class Connections:
             return
         if before is not None and (gone is None or gone.id != before.endpoint.id):
             self._attachments.unpublish_from(before, container.ports)
-        wanted = container.ports or container.config.ports
         with Undo() as undo:
-            ports = self._attachments.publish(container, wanted, undo) if after is not None else ()
+            ports = self._attachments.publish(container, _wanted(container), undo) if after is not None else ()
             self._core.records.put(replace(container, ports=ports))
             undo.pop_all()
 
@@ -143,6 +142,12 @@ class Connections:
             network.id,
             {"name": network.name, "type": network.config.driver, "container": container.id},
         )
+
+
+def _wanted(container: Container) -> list[PortConfig]:
+    """The host ports that it has; where it has none (its network is routed to) those that it was to have."""
+    asked = container.config.ports
+    return [had if had.host_port else port for port, had in zip(asked, container.ports or asked, strict=True)]
 
 
 def _same(one: Joined | None, other: Joined | None) -> bool:

@@ -236,6 +236,20 @@ def test_a_routed_network_beside_the_way_out_is_open(engine: Engine, run: Run, r
     assert engine._core.firewall.opened() == frozenset()
 
 
+def test_ports_come_back_to_where_they_were_asked_for(engine: Engine, run: Run, remote: Box) -> None:
+    """On a network that is routed to they have none of the host's; the next may be another kind of network."""
+    network(engine, "routed", "10.2.0.0/24", **{MODE: "routed"})
+    network(engine, "out", "10.1.0.0/24")
+    container = run("a", ports=(WEB,), networks=(EndpointConfig(network="routed"),))
+    assert [port.host_port for port in engine.container("a").ports] == [0]
+
+    engine.connect("out", "a", EndpointConfig(network="out", gw_priority=1))
+
+    assert [port.host_port for port in engine.container("a").ports] == [8080]
+    with web(engine, container):
+        assert ask(remote, "192.0.2.1", 8080) == "a heard 192.0.2.2"
+
+
 def test_an_internal_network_may_publish_to_the_host(engine: Engine, run: Run, host: Box, remote: Box) -> None:
     network(engine, "other", "10.9.0.0/24")  # or the host would not forward at all
     network(engine, "n", "10.1.0.0/24", internal=True, **{"netmodel.bridge.publish_to_host": "true"})
