@@ -103,10 +103,10 @@ class UnknownOption(IpamError):
 class AddressesLent(IpamError):
     """What a DHCP server decides was asked for."""
 
-    hint = "leave it out: the subnet and the gateway come with each address"
+    hint = "leave it out: subnet and gateway come with each address"
 
     def __init__(self, chosen: object) -> None:
-        super().__init__(f"the IPAM driver dhcp takes no {chosen or 'subnet'}")
+        super().__init__(f"the IPAM driver dhcp cannot be given {chosen or 'a size'}: its server decides")
 
 
 class NoAddresses(IpamError):

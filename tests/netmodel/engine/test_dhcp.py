@@ -21,13 +21,24 @@ from netmodel.engine.events import Subscription
 from netmodel.engine.values import Event
 from netmodel.errors import NetmodelError
 from netmodel.model import ContainerConfig, Endpoint, EndpointConfig, NetworkConfig, PoolConfig, RouteConfig
+from netmodel.topology import load
 from tests.drivers.parents import stand_outside
 from tests.netmodel.engine.conftest import SLEEP, Run, clean_up, execute, output_of, runner
+from tests.netmodel.engine.test_crash import run_child, steps_of
 from tests.support.box import Box
 from tests.support.dhcp import Dnsmasq, Seekers, Udhcpd, serving
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.kernel
+
+TOPOLOGY = """
+name: office
+services:
+  web: {image: host, command: sleep 300, networks: [lan]}
+  user: {image: host, command: sleep 300, networks: [lan]}
+networks:
+  lan: {driver: macvlan, driver_opts: {parent: parent}, ipam: {driver: dhcp}}
+"""
 
 
 @pytest.fixture
@@ -296,7 +307,7 @@ def test_what_cannot_be_had(outside: Box, engine: Engine, run: Run) -> None:
         "containers alone": {"driver": "bridge", "options": {}},
         "there is no bridge br9": {"driver": "bridge", "options": {"com.docker.network.bridge.name": "br9"}},
         "reached on a network of driver p2p": {"driver": "p2p", "options": {}},
-        "the IPAM driver dhcp takes no 10.5.0.0/24": {"pools": (PoolConfig(subnet=IPv4Network("10.5.0.0/24")),)},
+        "the IPAM driver dhcp cannot be given 10.5.0.0/24": {"pools": (PoolConfig(subnet=IPv4Network("10.5.0.0/24")),)},
         "no option 'x'": {"ipam_options": {"x": "y"}},
         "IPv4 is off": {"enable_ipv4": False, "enable_ipv6": True},
     }
@@ -500,3 +511,28 @@ def test_a_lease_ends_though_no_engine_is_there(outside: Box, tmp_path: Path, ho
             assert execute(second, "web", "ping", "-c1", "-W1", "10.5.0.254")[0] == 0
         finally:
             clean_up(second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["up", "down"])
+def test_killed_on_the_way(server: Dnsmasq, host: Box, tmp_path: Path, verb: str) -> None:
+    """The next engine makes it whole or undoes it; no link is left, and nothing that is recorded is wrong."""
+    file = tmp_path / "office.yaml"
+    file.write_text(TOPOLOGY)
+    project = load(file, {}).project
+    before = host.run("ip", "-o", "link").stdout
+    total = steps_of(verb, tmp_path / "whole", file)
+    for at in range(2, total + 1, 7):
+        died = run_child(tmp_path / f"root{at}", file, verb, at)
+        assert died.returncode == -9 or int(died.stdout) < at, died.stderr
+
+        with Engine(tmp_path / f"root{at}") as engine:
+            engine.up(project)
+            addresses = {address_of(engine, container.name) for container in engine.containers()}
+            assert len(addresses) == 2
+            assert addresses <= set(server.leases())
+            assert execute(engine, "office-user-1", "ping", "-c1", "-W1", "web")[0] == 0
+            engine.down("office")
+            assert engine._warnings == []
+        eventually(lambda: host.run("ip", "-o", "link").stdout == before, what="the host's links")
+        eventually(lambda gone=addresses: not gone & set(server.leases()), what="the leases")
