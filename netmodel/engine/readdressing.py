@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from drivers.api import Publishes
 from netmodel.engine.attach import Attachments
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints
@@ -34,11 +33,8 @@ class Readdressing:
         attachment = self._endpoints.adopt_link(after, sandbox.netns)
         now = Joined(endpoint=after, network=link.network, attachment=attachment)
         moved = before.addresses != after.addresses
-        publisher = self._attachments.publisher(container) if moved and container.ports else None
+        publisher = self._attachments.publisher(container)
         with every_step(f"cannot give {container.name} its other address") as step:
-            if publisher is not None and publisher.endpoint.id == before.id:
-                with step:
-                    self._attachments.unpublish_from(publisher, container.ports)
             with step:
                 self._sandboxes.readdress(sandbox, now)
             with step:
@@ -48,9 +44,8 @@ class Readdressing:
                     self._endpoints.resolvable(container, after)
                 with step:
                     self._attachments.carry(now, sandbox)
-            if publisher is not None and publisher.endpoint.id == before.id and after.addresses:
-                with step:
-                    self._publish(container, now)
+            with step:
+                self._move_ports(container, publisher, self._attachments.publisher(container))
         if moved:
             self._tell(container, now, before)
 
@@ -59,8 +54,13 @@ class Readdressing:
         former = [before if one.id == before.id else one for one in endpoints]
         self._lifecycle.name_files.follow(container, former, endpoints)
 
-    def _publish(self, container: Container, link: Joined) -> None:
-        if isinstance(self._core.driver(link.network.config.driver), Publishes):
+    def _move_ports(self, container: Container, before: Joined | None, after: Joined | None) -> None:
+        """Published ports lead to the address that is the way out now, with the host ports they have."""
+        if not container.ports or _where(before) == _where(after):
+            return
+        if before is not None:
+            self._attachments.unpublish_from(before, container.ports)
+        if after is not None:
             with Undo() as undo:
                 self._attachments.publish(container, container.ports, undo)
                 undo.pop_all()
@@ -78,3 +78,7 @@ class Readdressing:
                 "former": ", ".join(str(address) for address in before.addresses),
             },
         )
+
+
+def _where(link: Joined | None) -> object:
+    return None if link is None else (link.endpoint.id, link.endpoint.addresses)

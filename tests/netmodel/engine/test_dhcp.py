@@ -20,7 +20,7 @@ from netmodel.engine import Engine, leases
 from netmodel.engine.events import Subscription
 from netmodel.engine.values import Event
 from netmodel.errors import NetmodelError
-from netmodel.model import ContainerConfig, Endpoint, EndpointConfig, NetworkConfig, PoolConfig, RouteConfig
+from netmodel.model import ContainerConfig, Endpoint, EndpointConfig, NetworkConfig, PoolConfig, PortConfig, RouteConfig
 from netmodel.topology import load
 from tests.drivers.parents import stand_outside
 from tests.netmodel.engine.conftest import SLEEP, Run, clean_up, execute, output_of, runner
@@ -428,6 +428,28 @@ def test_an_address_that_was_taken_back_is_replaced(outside: Box, tmp_path: Path
     told = [event for event in drained(events) if event.action == "lease"]
     of_web = [one.attributes for one in told if one.attributes["container"] == engine.container("web").id]
     assert [(one["former"], one["address"]) for one in of_web] == [(f"{former}/24", ""), ("", f"{address}/24")]
+
+
+def test_published_ports_follow_the_address(outside: Box, tmp_path: Path, engine: Engine, run: Run, host: Box) -> None:
+    """On a bridge with a segment on it, which the host has an address on, too."""
+    for command in ("link add br0 type bridge", "link set parent master br0", "address add 10.5.0.253/24 dev br0"):
+        host.run("ip", *command.split())
+    server = ("busybox", "nc", "-ll", "-p", "80", "-e", "echo", "hello")
+    asked = ("busybox", "nc", "-w", "2", "10.5.0.253", "8080")
+    with serving(renewing(outside, tmp_path, "10.5.0.10", "10.5.0.60")) as before:
+        make_lan(engine, driver="bridge", options={"com.docker.network.bridge.name": "br0"})
+        run("web", "lan", command=server, ports=(PortConfig(container_port=80, host_port=8080),))
+        former = address_of(engine, "web")
+        eventually(lambda: outside.run(*asked, check=False).stdout == "hello\n", what="the answer")
+    before.forget()
+
+    with serving(renewing(outside, tmp_path, "10.5.0.200", "10.5.0.210")):
+        eventually(lambda: others(engine, "web", former), what="another address")
+        eventually(lambda: outside.run(*asked, check=False).stdout == "hello\n", what="the answer")
+    [port] = engine.container("web").ports
+    assert port.host_port == 8080
+    engine.remove("web", force=True)
+    assert outside.run(*asked, check=False).stdout == ""
 
 
 def others(engine: Engine, ref: str, former: str) -> str:
