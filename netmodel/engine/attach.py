@@ -281,6 +281,14 @@ class Attachments:
                     with step:
                         self._shut(other, container.ports)
 
+    def publish_to(self, link: Joined, ports: Sequence[PortConfig]) -> None:
+        """Publish again what was withdrawn from there."""
+        driver = self._core.driver(link.network.config.driver)
+        assert isinstance(driver, Publishes)
+        driver.publish(
+            self._networks.as_driver(link.network), as_driver(link.endpoint), [binding_of(port) for port in ports]
+        )
+
     def unpublish_from(self, link: Joined, ports: Sequence[PortConfig]) -> None:
         driver = self._core.driver(link.network.config.driver)
         assert isinstance(driver, Publishes)

@@ -125,9 +125,10 @@ class Connections:
         after = self._attachments.publisher(container)
         if not container.config.ports or _same(before, after):
             return
-        if before is not None and (gone is None or gone.id != before.endpoint.id):
-            self._attachments.unpublish_from(before, container.ports)
         with Undo() as undo:
+            if before is not None and (gone is None or gone.id != before.endpoint.id):
+                undo.callback(self._attachments.publish_to, before, container.ports)
+                self._attachments.unpublish_from(before, container.ports)
             ports = self._attachments.publish(container, _wanted(container), undo) if after is not None else ()
             self._core.records.put(replace(container, ports=ports))
             undo.pop_all()

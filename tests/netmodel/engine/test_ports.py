@@ -250,6 +250,19 @@ def test_ports_come_back_to_where_they_were_asked_for(engine: Engine, run: Run, 
         assert ask(remote, "192.0.2.1", 8080) == "a heard 192.0.2.2"
 
 
+def test_ports_stay_where_they_are_when_they_cannot_move(engine: Engine, run: Run, host: Box, remote: Box) -> None:
+    network(engine, "routed", "10.1.0.0/24", **{MODE: "routed"})
+    network(engine, "out", "10.2.0.0/24")
+    route(remote, "10.1.0.0/24", "192.0.2.1")
+    container = run("a", ports=(WEB,), networks=(EndpointConfig(network="routed"),))
+
+    with host.open(lambda: socket.create_server(("0.0.0.0", 8080))), pytest.raises(NetmodelError, match="8080"):
+        engine.connect("out", "a", EndpointConfig(network="out", gw_priority=1))
+
+    with web(engine, container):
+        assert ask(remote, "10.1.0.2") == "a heard 192.0.2.2"
+
+
 def test_an_internal_network_may_publish_to_the_host(engine: Engine, run: Run, host: Box, remote: Box) -> None:
     network(engine, "other", "10.9.0.0/24")  # or the host would not forward at all
     network(engine, "n", "10.1.0.0/24", internal=True, **{"netmodel.bridge.publish_to_host": "true"})
