@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Debian's own kernel is unpacked here, not installed: nothing of the machine's boot is touched.
+KERNEL := $(VENV)/.debian-kernel
 # Two workers on two cores; more only where there are more.
 WORKERS ?= $(shell nproc)
 
@@ -14,8 +16,11 @@ TEST_PACKAGES   := nginx-light redis-server curl iputils-ping docker-registry sk
 TEST_PACKAGES   += $(shell command -v docker >/dev/null || echo docker.io)
 TEST_PACKAGES   += $(shell command -v docker-compose >/dev/null || echo docker-compose)
 
+# What guests with kernels of their own need beside that.
+KERNEL_PACKAGES := user-mode-linux qemu-system-x86 kmod apparmor nftables e2fsprogs
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-kernels check bench clean
+.PHONY: help install demo test test-kernels test-guests check bench clean
 
 help:  ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,6 +35,9 @@ test: install $(VENV)/.test-packages  ## All tests: real namespaces, real packet
 
 test-kernels: install $(VENV)/.kernel-packages $(VENV)/.test-packages  ## What this kernel lacks (cgroup v2 controllers, ...), on user-mode Linux
 	$(BIN)/python -m tests.kernels.uml
+
+test-guests: install $(VENV)/.test-packages $(KERNEL)/.unpacked  ## The whole runtime suite on user-mode Linux, a part of all on Debian's kernel
+	$(BIN)/python -m tests.kernels $(KERNEL) $(KERNEL_ARGS)
 
 check: install  ## ruff, strict mypy, import-linter
 	$(BIN)/ruff check .
@@ -58,6 +66,15 @@ $(VENV)/.test-packages: Makefile
 
 $(VENV)/.kernel-packages: Makefile
 	$(call apt_install,user-mode-linux)
+	touch $@
+
+$(KERNEL)/.unpacked: Makefile
+	$(call apt_install,$(KERNEL_PACKAGES))
+	rm -rf $(KERNEL) && mkdir -p $(KERNEL)
+	apt-get update -qq
+	cd $(KERNEL) && apt-get -qq -o APT::Sandbox::User=root download \
+	  $$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p')
+	dpkg -x $(KERNEL)/linux-image-*.deb $(KERNEL) && rm $(KERNEL)/linux-image-*.deb
 	touch $@
 
 # Installs only what is missing. policy-rc.d (Debian policy 9.11.3) keeps a package's own service from

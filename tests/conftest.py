@@ -12,6 +12,8 @@ from tests.support.box import Box
 from tests.support.sweep import sweep_after_us
 from tests.support.wait import eventually
 
+# The kernel whose guest this is; "" on a machine.
+_GUEST = os.environ.get("NETMODEL_KERNEL", "")
 _before = pytest.StashKey[dict[str, frozenset[str]]]()
 
 
@@ -39,6 +41,10 @@ def box() -> Iterator[Callable[[str], Box]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("not_on"):
+            if _excused(mark):
+                item.add_marker(pytest.mark.skip(reason=mark.args[0]))
     if os.geteuid() == 0:
         return
     for item in items:
@@ -48,13 +54,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """With NETMODEL_REQUIRE_KERNEL=1 a kernel test that skips has failed: CI must not go green by not looking."""
+    """With NETMODEL_REQUIRE_KERNEL=1 a kernel test that skips has failed: CI must not go green by not looking.
+
+    On a guest's kernel (tests/kernels) any test has, but for those whose marker says why they cannot be there.
+    """
     report = yield
-    required = os.environ.get("NETMODEL_REQUIRE_KERNEL") == "1" and item.get_closest_marker("kernel")
-    if required and report.skipped and not hasattr(report, "wasxfail"):
+    required = os.environ.get("NETMODEL_REQUIRE_KERNEL") == "1" and (_GUEST or item.get_closest_marker("kernel"))
+    excused = any(_excused(mark) for mark in item.iter_markers("not_on"))
+    if required and report.skipped and not excused and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be: {report.longrepr}"
     return report
+
+
+def _excused(mark: pytest.Mark) -> bool:
+    """Whether it is about this kernel: @pytest.mark.not_on(REASON, KERNEL...)."""
+    return _GUEST in mark.args[1:]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -14,7 +14,7 @@ from drivers.kernel.sysctl import read_sysctl
 from tests.drivers.wires import DROPPED_S, Stack, anywhere, ask, loopback, ping, route, serving
 from tests.support.box import Box
 
-pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("bridge_nf")]
+pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel, pytest.mark.usefixtures("bridge_nf")]
 Boxes = Callable[[str], Box]
 
 

@@ -19,7 +19,7 @@ from tests.drivers.wires import ROOT, an_endpoint, route
 from tests.support.box import Box
 from tests.support.dhcp import Dnsmasq, serving
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
 
 
 @pytest.fixture

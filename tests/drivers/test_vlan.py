@@ -14,7 +14,7 @@ from tests.drivers.wires import ROOT
 from tests.support.box import Box
 from tests.support.wait import eventually
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ def test_each_thing_is_looked_at_once_and_every_loss_has_its_cost(
         assert bool(finding.cost) == (not finding.ok), finding
 
 
+@pytest.mark.not_on("it lacks nftables' inet family", "uml")
 def test_what_these_tests_need_is_there(findings: dict[tuple[str, str], Finding]) -> None:
     assert [finding for finding in findings.values() if finding.needed and not finding.ok] == []
 
@@ -86,6 +87,7 @@ def test_capabilities_are_those_that_we_have(findings: dict[tuple[str, str], Fin
     assert (("rights", "CAP_SYS_RESOURCE") in findings) == (not held >> 24 & 1)
 
 
+@pytest.mark.not_on("it lacks nftables' inet family", "uml")
 @pytest.mark.parametrize(
     ("rules", "blocked", "in_part"),
     [
@@ -111,6 +113,7 @@ def test_rules_of_others_that_are_in_the_way_are_named(
     assert ("in part" in found["published ports"].detail) is in_part
 
 
+@pytest.mark.not_on("it is slower than the doctor promises to be", "uml")
 def test_it_changes_nothing_and_is_quick(host: Box, tmp_path: Path) -> None:
     mountinfo = Path("/proc/self/mountinfo")
     rules = NftWorker()  # here, where the test is

@@ -80,6 +80,14 @@ class Lab:
             return fault
         raise AssertionError("it started")
 
+    def warm_up(self) -> None:
+        """Let a first container come and go, so that what the spawner keeps for all of them is there."""
+        spec = self.start(process("true"))
+        self.ended(spec)
+        self.spawner.forget(spec.id)
+        self.spawner.unpin(spec.sandbox)
+        eventually(lambda: not self.children())
+
     def status(self, spec: ContainerSpec) -> ContainerStatus:
         return next(status for status in self.spawner.status() if status.id == spec.id)
 

@@ -7,7 +7,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +30,7 @@ from runtime.cgroups.v2 import CgroupsV2
 from runtime.spec import IoLimit, Resources
 from tests.support.wait import eventually
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
 
 HIERARCHIES = mounts.find()
 VERSIONS = [version for version, there in (("v1", HIERARCHIES.v1), ("v2", HIERARCHIES.v2)) if there]
@@ -142,18 +141,6 @@ def test_detection_prefers_the_generation_with_controllers() -> None:
     assert not list(present("netmodel_nothing"))
 
 
-def test_making_one_takes_about_a_millisecond(groups: Cgroups) -> None:
-    limited = Resources(memory_bytes=64 * MIB, pids_max=64, cpu_quota_us=50_000, cpu_period_us=100_000)
-    resources = limited if groups.supports("memory") else Resources()
-    times = []
-    for number in range(20):
-        begin = time.perf_counter()
-        groups.create(f"c{number}", resources)
-        times.append(time.perf_counter() - begin)
-
-    assert sorted(times)[10] < 0.003  # 0.3 ms on the machine this was written on; room for a busy one
-
-
 def test_a_busy_group_is_not_deleted_and_says_by_whom(groups: Cgroups, start: Start) -> None:
     group = groups.create("busy", Resources())
     process = start(group, "sys.stdin.read()")
@@ -207,6 +194,7 @@ def test_a_refused_limit_leaves_nothing_behind(groups: Cgroups) -> None:
     assert groups.names() == []
 
 
+@pytest.mark.not_on("it is about cgroup v1", "uml", "debian")
 def test_a_limit_without_a_controller_is_named() -> None:
     if HIERARCHIES.v1:
         points = {"freezer": HIERARCHIES.v1["freezer"]}
@@ -344,6 +332,7 @@ def test_the_quota_of_processor_time_bites(groups: Cgroups, start: Start) -> Non
     assert 0 < stats.cpu_total_ns < stats.cpu_periods * 50_000_000 / 2
 
 
+@pytest.mark.not_on("it is built for one processor, without cpusets", "uml")
 @offering("cpuset")
 def test_a_cpuset_says_where_it_may_run(groups: Cgroups, start: Start) -> None:
     group = groups.create("cpuset", Resources(cpuset_cpus="0", cpuset_mems="0"))
@@ -358,6 +347,7 @@ def test_a_cpuset_says_where_it_may_run(groups: Cgroups, start: Start) -> None:
         group.update(Resources(cpuset_cpus="4000"))
 
 
+@pytest.mark.not_on("it is about cgroup v1", "uml", "debian")
 def test_nobody_is_in_a_cpuset_without_asking() -> None:
     """Being in one more hierarchy would cost every start; a container that did not ask is told so."""
     if "cpuset" not in HIERARCHIES.v1:
@@ -396,6 +386,7 @@ def test_what_a_generation_has_not_is_refused_by_name(groups: Cgroups) -> None:
                 groups.create(feature, resources)
 
 
+@pytest.mark.not_on("cgroup v2 has no such thing", "uml", "debian")
 @offering("oom_disable")
 def test_without_the_killer_a_process_waits_for_memory(groups: Cgroups, start: Start) -> None:
     group = groups.create("wait", Resources(memory_bytes=24 * MIB, memory_swap_bytes=24 * MIB, oom_kill_disable=True))
@@ -438,6 +429,7 @@ print(time.monotonic() - begun, flush=True)
         group.update(Resources(io_limits=(IoLimit(kind="read_bps", device="/dev/null", value=1),)))
 
 
+@pytest.mark.not_on("it counts no pressure", "uml")
 @offering("pressure")
 def test_pressure_is_told_where_the_kernel_counts_it(groups: Cgroups, start: Start) -> None:
     group = groups.create("press", Resources())

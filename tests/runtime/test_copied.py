@@ -13,7 +13,7 @@ import pytest
 from runtime.spec import ContainerSpec
 from tests.runtime.lab import Lab, shell
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
 
 
 @pytest.fixture

@@ -289,6 +289,7 @@ def test_skopeo_reads_what_we_write_and_we_read_what_it_writes(store: Images, tm
     assert copy.id == image.id
 
 
+@pytest.mark.not_on("podman is not on its disk: what it reads are files, nothing of the kernel's", "uml")
 @needs_podman
 @pytest.mark.kernel
 @pytest.mark.parametrize("form", ["oci-archive", "docker-archive"])

@@ -14,7 +14,7 @@ from runtime.spec import BindMount, IdMap
 from tests.runtime.lab import Lab, process, shell
 from tests.support.wait import eventually
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
 
 _TIME = ("time",) if Path("/proc/self/ns/time").exists() else ()
 KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts", *_TIME)

@@ -51,6 +51,7 @@ def called(lab: Lab, *calls: Sequence[int], **fields: Any) -> list[str]:
     return lab.output(spec).split()
 
 
+@pytest.mark.whole_kernel
 def test_default_policy_refuses_what_leads_out_of_a_container(lab: Lab, filters: Filters) -> None:
     answers = called(
         lab,
@@ -112,6 +113,7 @@ def test_policy_depends_on_the_capabilities(lab: Lab, filters: Filters) -> None:
     assert lab.ended(spec).exit_code == 0, lab.output(spec)
 
 
+@pytest.mark.whole_kernel
 @pytest.mark.parametrize("fields", [{}, {"user": "65534:65534"}, {"no_new_privileges": True}, {"terminal": True}])
 def test_every_kind_of_process_is_filtered(lab: Lab, filters: Filters, fields: dict[str, Any]) -> None:
     """First one and further one, whoever they are."""
@@ -142,6 +144,7 @@ def custom(filters: Filters, *syscalls: dict[str, Any], default: str = "SCMP_ACT
     return filters.path(profile, DEFAULT_CAPABILITIES)
 
 
+@pytest.mark.whole_kernel
 def test_profile_of_ones_own_forbids_what_it_names(lab: Lab, filters: Filters) -> None:
     path = custom(filters, {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28})
 

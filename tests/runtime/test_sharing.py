@@ -14,6 +14,12 @@ from tests.runtime.lab import Lab, process
 pytestmark = pytest.mark.kernel
 
 
+@pytest.fixture
+def lab(lab: Lab) -> Lab:
+    lab.warm_up()
+    return lab
+
+
 def namespace(lab: Lab, spec: ContainerSpec, kind: str) -> str:
     return os.readlink(f"/proc/{lab.status(spec).pid}/ns/{kind}")
 

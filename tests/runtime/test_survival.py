@@ -26,6 +26,12 @@ from tests.support.wait import eventually
 pytestmark = pytest.mark.kernel
 
 
+@pytest.fixture
+def lab(lab: Lab) -> Lab:
+    lab.warm_up()
+    return lab
+
+
 def test_containers_outlive_the_engine_and_are_found_again(lab: Lab) -> None:
     runs = lab.start(shell("while :; do echo tick; sleep 0.02; done"))
     ended = lab.start(shell("echo bye; exit 9"))

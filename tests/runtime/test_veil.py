@@ -13,7 +13,7 @@ from runtime.images.veil import BadVeil, veil
 from runtime.spec import RootFs
 from tests.runtime.lab import Lab, shell
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
 
 SHADOW = "root:$y$j9T$secret:19000:0:99999:7:::\nweb:!:19000::::::\n"
 

@@ -14,7 +14,7 @@ from runtime.cgroups.hugepages import page_sizes
 from tests.netmodel.engine.conftest import Run, execute
 from tests.support import apparmor
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
 MIB = 1 << 20
 
 

@@ -37,6 +37,7 @@ def test_predefined_networks_are_there_and_stay(engine: Engine) -> None:
             engine.create_network(NetworkConfig(name=name))
 
 
+@pytest.mark.whole_kernel
 def test_members_find_each_other_by_name_and_strangers_do_not(engine: Engine, run: Run) -> None:
     engine.create_network(NetworkConfig(name="front"))
     engine.create_network(NetworkConfig(name="back"))
@@ -159,6 +160,7 @@ def test_the_default_route_goes_by_priority_then_by_name(engine: Engine, run: Ru
     assert default("inside") == ""
 
 
+@pytest.mark.whole_kernel
 def test_connect_and_disconnect_a_running_container(engine: Engine, run: Run) -> None:
     engine.create_network(NetworkConfig(name="first", pools=subnet("10.5.0.0/24")))
     engine.create_network(NetworkConfig(name="again", pools=subnet("10.6.0.0/24")))
@@ -269,6 +271,7 @@ def test_a_shared_network_is_one_sandbox(engine: Engine, run: Run) -> None:
         engine.start("sharer")
 
 
+@pytest.mark.whole_kernel
 def test_ports_are_published_while_it_runs(engine: Engine, run: Run, host: Box) -> None:
     engine.create_network(NetworkConfig(name="lan"))
     serve = ("python3", "-m", "http.server", "80", "--directory", "/etc/apt")

@@ -1,0 +1,44 @@
+"""Run tests on kernels other than the machine's own: python -m tests.kernels UNPACKED [KERNEL [PYTEST'S ARGUMENTS]]
+
+UNPACKED is where Debian's kernel package was unpacked; without a kernel's name all guests run, side by
+side, each with its own suite. Exits as the worst pytest did, or 3 when a guest did not get that far.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.kernels import image, qemu, user_mode
+from tests.kernels.guest import INIT, Guest, Run
+
+
+def main(unpacked: Path, kernels: Sequence[str], arguments: Sequence[str]) -> int:
+    with ExitStack() as undo:
+        place = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="netmodel-kernels-", dir="/var/tmp")))
+        initial, disk = image.make(unpacked, place, user_mode.MODULES, INIT)
+        guests: list[Guest] = []
+        if user_mode.KERNEL in kernels:
+            guests.append(user_mode.prepare(disk, place, arguments or user_mode.SUITE))
+        if qemu.KERNEL in kernels:
+            kernel = next((unpacked / "boot").glob("vmlinuz-*"))
+            guests.append(qemu.prepare(kernel, initial, disk, place, arguments or qemu.suite()))
+        runs = [Run(guest) for guest in guests]
+        for run in runs:
+            undo.callback(run.end)
+        for guest, run in zip(guests, runs, strict=True):
+            print(f"\n=== {guest.title} ===", flush=True)
+            for line in run.lines():
+                print(line, flush=True)
+    return max(run.status for run in runs)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2:3] or (user_mode.KERNEL, qemu.KERNEL), sys.argv[3:]))
+    except (FileNotFoundError, image.CannotMake) as error:
+        print(error, file=sys.stderr)
+        sys.exit(3)
