@@ -166,10 +166,10 @@ class _Unpacking:
         if member.islnk():
             self._link(member, parent, name)
             return
-        self._clear(parent, name, member.name)
         if member.isfile():
             self._file(member, content, parent, name)
             return
+        self._clear(parent, name, member.name)
         if member.issym():
             os.symlink(member.linkname, name, dir_fd=parent)
         elif member.isfifo():
@@ -186,7 +186,11 @@ class _Unpacking:
         self._result.size_bytes += member.size
         self._check_size(self._result.size_bytes)  # a sparse member's zeros are not in the archive
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(name, flags, 0o600, dir_fd=parent)
+        try:
+            descriptor = os.open(name, flags, 0o600, dir_fd=parent)
+        except FileExistsError:  # rarely: looking first would cost every file a call
+            self._clear(parent, name, member.name)
+            descriptor = os.open(name, flags, 0o600, dir_fd=parent)
         try:
             _write(content, descriptor, member.size)
             # chown takes setuid bits and capabilities away, so it comes first.

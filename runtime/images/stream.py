@@ -123,6 +123,8 @@ class Plain:
                 if chunk is None:
                     return b""
                 raise chunk
+            if len(chunk) <= size:
+                return chunk
             self._rest = memoryview(chunk)
         taken, self._rest = self._rest[:size], self._rest[size:]
         return bytes(taken)
