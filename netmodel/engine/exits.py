@@ -145,8 +145,9 @@ class Exits:
             if run is not None:
                 with step:
                     oom = oom or run.cgroup.oom_kills() > 0
-                # In a PID namespace of its own they have died with the first; when paused, only as they thaw.
-                if container.config.pid_mode or container.state.status == "paused":
+                # In a PID namespace of its own they have died with the first; when paused, only as they thaw. Under
+                # AppArmor not even the first hears of its parent's death (security/apparmor/lsm.c).
+                if container.config.pid_mode or container.state.status == "paused" or news.exit_code == LOST:
                     with step:
                         run.cgroup.kill()
                 with step:
