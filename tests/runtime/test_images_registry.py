@@ -248,7 +248,7 @@ def test_name_and_password(store: Images, other: Images, host: Box, tmp_path: Pa
 
         with pytest.raises(NotAuthorized, match="a name and a password") as refusal:
             push(store, name)
-        assert f"credentials for {server.address}" in refusal.value.hint
+        assert f"netmodel login {server.address}" in refusal.value.hint
         with pytest.raises(NotAuthorized):
             push(store, name, Credentials(username=USER, password="wrong"))
 

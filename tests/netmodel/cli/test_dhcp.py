@@ -15,7 +15,7 @@ from drivers.kernel.link import set_up
 from drivers.kernel.netlink import Netlink
 from tests.drivers.parents import stand_outside
 from tests.support.box import Box
-from tests.support.daemon import Daemon, running
+from tests.support.daemon import NETMODEL, Daemon, running
 from tests.support.dhcp import Dnsmasq, Seekers, serving
 from tests.support.wait import eventually
 
@@ -99,7 +99,7 @@ def test_killed_while_it_waits_for_a_server(daemon: Daemon, outside: Box, tmp_pa
     daemon.ok("network", "create", "-d", "macvlan", "--ipam-driver", "dhcp", "-o", "parent=parent", "lan")
     daemon.ok("create", "--name", "web", "--network", "lan", "host", "sleep", "infinity")
     with closing(Seekers(outside)) as seekers:
-        waiting = daemon.popen("netmodel", "start", "web")
+        waiting = daemon.popen(NETMODEL, "start", "web")
         seekers.wait_for(1)
         daemon.stop(signal.SIGKILL)
         waiting.communicate(timeout=30)
