@@ -161,7 +161,8 @@ def test_the_engine(calm: Daemon) -> None:
         eventually(lambda name=name: Path(f"/proc/{pids[name]}/root/run/go/pipe").exists(), what="the pipe")
     ticks = len(calm.ok("logs", "stays").splitlines())
     clients = [
-        calm.popen(NETMODEL, *shlex.split(command)) for command in ("logs -f stays", "exec stays sh -c 'echo; sleep infinity'")
+        calm.popen(NETMODEL, *shlex.split(command))
+        for command in ("logs -f stays", "exec stays sh -c 'echo; sleep 99'")
     ]
     for client in clients:  # both are answered already
         assert client.stdout is not None
