@@ -108,11 +108,12 @@ class Publication:
     @property
     def key(self) -> str:
         asked = f"{_NUMBERS[self.protocol]} . {self.host_port}"
-        return f"{self.host_address} . {asked}" if self.host_address else asked
+        return f"{self.host_address!s} . {asked}" if self.host_address else asked
 
     @property
     def element(self) -> str:
-        return f"{self.key} : {self.target} . {self.target_port}"
+        # As !s: to format an address takes several times as long, and there may be ten thousand.
+        return f"{self.key} : {self.target!s} . {self.target_port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +131,7 @@ class Opening:
 
     @property
     def element(self) -> str:
-        return f"{self.target} . {_NUMBERS[self.protocol]} . {self.target_port}"
+        return f"{self.target!s} . {_NUMBERS[self.protocol]} . {self.target_port}"
 
 
 @dataclass(frozen=True, slots=True)

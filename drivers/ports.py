@@ -57,12 +57,14 @@ class HeldPorts:
         bindings = list(bindings)
         _check_room(len(bindings))
         held = []
+        fresh: list[PortBinding] = []
         with ExitStack() as undo_all:
+            undo_all.callback(self.release, owner, fresh)
             for binding in bindings:
                 had = not binding.host_port_end and self._owner(binding) == owner
                 held.append(binding if had else self._hold(owner, binding))
                 if not had:
-                    undo_all.callback(self.release, owner, held[-1:])
+                    fresh.append(held[-1])
             kept = undo_all.pop_all()
         if undo is not None:
             undo.push(kept)
@@ -93,7 +95,7 @@ class HeldPorts:
                 one.close()
 
     def _owner(self, binding: PortBinding) -> str:
-        return self._held[_key(binding)][0] if _key(binding) in self._held else ""
+        return self._held.get(_key(binding), ("", None))[0]
 
     def _published_for(self, binding: PortBinding) -> str:
         """Whose endpoint has this port at any address; "" if none of ours has it."""
@@ -110,7 +112,7 @@ class HeldPorts:
     def _hold(self, owner: str, binding: PortBinding) -> PortBinding:
         last = max(binding.host_port, binding.host_port_end)
         for port in range(binding.host_port, last + 1):
-            wanted = replace(binding, host_port=port, host_port_end=0)
+            wanted = replace(binding, host_port=port, host_port_end=0) if binding.host_port_end else binding
             try:
                 held = _bind(wanted)
             except OSError as error:
@@ -119,7 +121,8 @@ class HeldPorts:
                 if error.errno == errno.EPROTONOSUPPORT:
                     return self._note(owner, binding)
                 raise self._refusal(binding, wanted, error) from error
-            wanted = replace(wanted, host_port=held.getsockname()[1] if port == 0 else port)
+            if port == 0:
+                wanted = replace(wanted, host_port=held.getsockname()[1])
             with self._lock:
                 self._held[_key(wanted)] = owner, held
             return wanted

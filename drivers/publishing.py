@@ -111,10 +111,8 @@ class Publisher:
         self, endpoint: Endpoint, bindings: Sequence[PortBinding], ways: Sequence[Ways], undo: ExitStack
     ) -> tuple[PortBinding, ...]:
         held = iter(self._ports.hold(endpoint.id, [way.held for way in ways if way.held], undo))
-        return tuple(
-            replace(binding, host_port=next(held).host_port if way.held else 0, host_port_end=0)
-            for binding, way in zip(bindings, ways, strict=True)
-        )
+        got = ((one, next(held).host_port if way.held else 0) for one, way in zip(bindings, ways, strict=True))
+        return tuple(_at(binding, port) for binding, port in got)
 
     def _begin_relaying(self, endpoint: Endpoint, ways: Sequence[Ways], undo: ExitStack | None = None) -> None:
         ports = [
@@ -138,3 +136,9 @@ class Publisher:
                 [port, *_] = [port for port in published if port.host_port == one.host_port]
                 return PortInUse(show(port), f"what is published for {taken[one.where, one.key].target}")
         return PortInUse(show(published[0]))
+
+
+def _at(binding: PortBinding, port: int) -> PortBinding:
+    if binding.host_port == port and not binding.host_port_end:
+        return binding
+    return replace(binding, host_port=port, host_port_end=0)

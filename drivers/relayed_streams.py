@@ -49,6 +49,8 @@ class Streams:
         """Accept no more, and reset what is under way."""
         self._ended = True
         self._loop.remove_reader(self._held)
+        if not self._tasks:  # as a rule: a thousand ports may end at once
+            return
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal, cast
@@ -37,7 +37,8 @@ def ways_of(network: NetworkRules, endpoint: Endpoint, bindings: Iterable[PortBi
     Raises:
         CannotPublish: One has none.
     """
-    return [_ways_of(network, endpoint, binding) for binding in bindings]
+    addresses = [one.ip for one in endpoint.addresses]
+    return [_ways_of(network, addresses, binding) for binding in bindings]
 
 
 def ports_in(ways: Iterable[Ways]) -> list[Port]:
@@ -45,19 +46,19 @@ def ports_in(ways: Iterable[Ways]) -> list[Port]:
     return [port for way in ways for port in way.ports]
 
 
-def _ways_of(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> Ways:
-    ports = _ports(network, endpoint, binding)
-    relayed = _relayed(network, endpoint, binding)
+def _ways_of(network: NetworkRules, addresses: Sequence[IPAddress], binding: PortBinding) -> Ways:
+    ports = _ports(network, addresses, binding)
+    relayed = _relayed(network, addresses, binding)
     if not ports and relayed is None:
-        raise _refusal(network, endpoint, binding)
-    return Ways(ports=ports, relayed=relayed, held=_held(network, endpoint, binding, relayed))
+        raise _refusal(network, addresses, binding)
+    return Ways(ports=ports, relayed=relayed, held=_held(network, addresses, binding, relayed))
 
 
-def _ports(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> tuple[Port, ...]:
+def _ports(network: NetworkRules, addresses: Sequence[IPAddress], binding: PortBinding) -> tuple[Port, ...]:
     wanted = binding.host_address
     loopback = wanted is not None and wanted.is_loopback
     found: list[Port] = []
-    for address in _of_the_same_family(endpoint, binding):
+    for address in _of_the_same_family(addresses, binding):
         routed = address.version in network.routed
         if not routed and not _is_loopback6(binding):
             found.append(
@@ -74,14 +75,15 @@ def _ports(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> t
     return tuple(found)
 
 
-def _relayed(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> Relayed | None:
-    targets = {one.version: one.ip for one in endpoint.addresses if one.version not in network.routed}
+def _relayed(network: NetworkRules, addresses: Sequence[IPAddress], binding: PortBinding) -> Relayed | None:
+    targets = {one.version: one for one in addresses if one.version not in network.routed}
     if not targets or binding.protocol == "sctp":
         return None
     wanted = binding.host_address
     asked = [wanted.version] if wanted is not None else [4, 6] if has_dual_stack() else [4]
     # A family that the endpoint has is translated or routed to, and no other way leads there.
-    family = next((one for one in asked if all(one != address.version for address in endpoint.addresses)), None)
+    versions = [one.version for one in addresses]
+    family = next((one for one in asked if one not in versions), None)
     # Where all of the host's IPv6 addresses are asked for, ::1 is one of them.
     loopback = 6 in asked and (wanted is None or wanted.is_unspecified) and (6 in targets or family == 6)
     if _is_loopback6(binding):
@@ -96,16 +98,16 @@ def _relayed(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) ->
         host_port=binding.host_port,
         target=target,
         target_port=binding.container_port,
-        family=cast(Literal[4, 6] | None, family),
+        family=cast("Literal[4, 6] | None", family),
         host_address=None if wanted is None or wanted.is_unspecified else wanted,
         host_only=network.internal,
     )
 
 
 def _held(
-    network: NetworkRules, endpoint: Endpoint, binding: PortBinding, relayed: Relayed | None
+    network: NetworkRules, addresses: Sequence[IPAddress], binding: PortBinding, relayed: Relayed | None
 ) -> PortBinding | None:
-    families = [one.version for one in _of_the_same_family(endpoint, binding)]
+    families = [one.version for one in _of_the_same_family(addresses, binding)]
     translated = [family for family in families if family not in network.routed]
     if not translated:
         return binding if relayed is not None else None
@@ -114,18 +116,18 @@ def _held(
     return binding
 
 
-def _of_the_same_family(endpoint: Endpoint, binding: PortBinding) -> list[IPAddress]:
+def _of_the_same_family(addresses: Sequence[IPAddress], binding: PortBinding) -> Sequence[IPAddress]:
     wanted = binding.host_address
-    return [one.ip for one in endpoint.addresses if wanted is None or wanted.version == one.version]
+    return addresses if wanted is None else [one for one in addresses if one.version == wanted.version]
 
 
 def _is_loopback6(binding: PortBinding) -> bool:
     return binding.host_address is not None and binding.host_address.version == 6 and binding.host_address.is_loopback
 
 
-def _refusal(network: NetworkRules, endpoint: Endpoint, binding: PortBinding) -> CannotPublish:
+def _refusal(network: NetworkRules, addresses: Sequence[IPAddress], binding: PortBinding) -> CannotPublish:
     wanted = binding.host_address
-    if any(one.version in network.routed for one in _of_the_same_family(endpoint, binding)):
+    if any(one.version in network.routed for one in _of_the_same_family(addresses, binding)):
         return CannotPublish(
             f"cannot publish {show(binding)}: the network is routed to, so no port of the host leads there",
             hint="leave the host's address out",
