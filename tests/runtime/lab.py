@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from runtime.client import ContainerStatus, Spawner
+from runtime.client import ContainerStatus, Exited, Spawner
 from runtime.defaults import DEFAULT_CAPABILITIES, DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
 from runtime.errors import RuntimeFault
 from runtime.spec import ContainerSpec, IdMap, Process, RootFs
@@ -82,11 +82,14 @@ class Lab:
 
     def warm_up(self) -> None:
         """Let a first container come and go, so that what the spawner keeps for all of them is there."""
+        before, heard = self.children(), list[Exited]()
+        self.spawner.on_exit = heard.append
         spec = self.start(process("true"))
-        self.ended(spec)
+        eventually(lambda: heard, what="the end of the first container")
+        self.spawner.on_exit = None
         self.spawner.forget(spec.id)
         self.spawner.unpin(spec.sandbox)
-        eventually(lambda: not self.children())
+        eventually(lambda: self.children() == before, what="its process")
 
     def status(self, spec: ContainerSpec) -> ContainerStatus:
         return next(status for status in self.spawner.status() if status.id == spec.id)
