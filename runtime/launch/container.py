@@ -69,8 +69,8 @@ def as_start_failure(error: Exception) -> StartFailed:
 def _run(birth: Birth, control: Control, cgroups: Sequence[str]) -> NoReturn:
     spec = birth.spec
     close_all_but(frozenset((control.fileno(), *(birth.stdio or ()))))
-    program.set_label(spec.process)
     control.expect(MAPPED)
+    program.set_label(spec.process)  # only now, or the spawner would find us gone before it hears why
     join_cgroups(cgroups)  # while we are the host's root to the kernel still
     if birth.own_users:
         become_root()

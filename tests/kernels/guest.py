@@ -32,6 +32,8 @@ mount -t tmpfs tmpfs /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t securityfs securityfs /sys/kernel/security
 ip link set lo up
+modprobe -q br_netfilter
+ulimit -n 65536
 ulimit -n 65536
 modprobe -q br_netfilter
 for disk in /dev/ubdb /dev/vdb; do
