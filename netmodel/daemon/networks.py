@@ -11,11 +11,19 @@ from netmodel.daemon.calls import ENGINE, call, call_long
 from netmodel.daemon.query import filters
 from netmodel.daemon.wire import network as shapes
 from netmodel.engine import Engine
+from netmodel.errors import Invalid, NotFound
 from netmodel.model import Network, NetworkConfig
 
 
 def _ref(request: web.Request) -> str:
     return request.match_info["ref"]
+
+
+async def _body(request: web.Request) -> bytes:
+    data = await request.read()
+    if data and request.content_type != "application/json":
+        raise Invalid(f"unsupported Content-Type header ({request.content_type}): must be 'application/json'")
+    return data
 
 
 async def listing(request: web.Request) -> web.Response:
@@ -24,7 +32,14 @@ async def listing(request: web.Request) -> web.Response:
 
 
 async def inspect(request: web.Request) -> web.Response:
-    return to_json(await call(request, _inspect, request.app[ENGINE], _ref(request)))
+    verbose = request.query.get("verbose", "")  # tells of a swarm's services, of which there are none
+    if verbose.lower() not in ("", "0", "1", "f", "t", "false", "true"):
+        raise Invalid(f"verbose={verbose} is neither true nor false")
+    found = await call(request, _inspect, request.app[ENGINE], _ref(request))
+    scope = request.query.get("scope", "")
+    if scope not in ("", found["Scope"]):
+        raise NotFound(f"no such network of scope {scope}: {_ref(request)}", f"its scope is {found['Scope']}")
+    return to_json(found)
 
 
 def _inspect(engine: Engine, ref: str) -> dict[str, Any]:
@@ -38,7 +53,7 @@ def _inspect(engine: Engine, ref: str) -> dict[str, Any]:
 
 
 async def create(request: web.Request) -> web.Response:
-    config = shapes.read_create(await request.read())
+    config = shapes.read_create(await _body(request))
     made, advice = await call(request, _create, request.app[ENGINE], config)
     return to_json({"Id": made.id, "Warning": "; ".join(advice)}, 201)
 
@@ -54,14 +69,14 @@ async def remove(request: web.Request) -> web.Response:
 
 
 async def connect(request: web.Request) -> web.Response:
-    container, config = shapes.read_connect(_ref(request), await request.read())
+    container, config = shapes.read_connect(_ref(request), await _body(request))
     # A DHCP server may have to be waited for.
     await call_long(request.app[ENGINE].connect, _ref(request), container, config)
     return nothing(200)
 
 
 async def disconnect(request: web.Request) -> web.Response:
-    container, force = shapes.read_disconnect(await request.read())
+    container, force = shapes.read_disconnect(await _body(request))
     await call(request, request.app[ENGINE].disconnect, _ref(request), container, force=force)
     return nothing(200)
 
@@ -73,6 +88,7 @@ async def prune(request: web.Request) -> web.Response:
 
 ROUTES = (
     ("GET", "/networks", listing),
+    ("GET", "/networks/", listing),
     ("POST", "/networks/create", create),
     ("POST", "/networks/prune", prune),
     ("GET", "/networks/{ref}", inspect),

@@ -45,7 +45,7 @@ class Networks:
         """Make a network, or nothing at all."""
         check_name("network", config.name)
         if config.name in PREDEFINED:
-            raise Forbidden(f"the name {config.name!r} belongs to a predefined network", "choose another name")
+            raise Forbidden(f"operation is not permitted on predefined {config.name} network", "choose another name")
         if config.config_only:
             return self._create(settings_alone(config))
         if config.driver in _SINGLE:
@@ -199,7 +199,7 @@ class Networks:
         core = self._core
         network = core.records.networks.find(ref)
         if network.name in PREDEFINED:
-            raise Forbidden(f"{network.name} is a predefined network and cannot be removed")
+            raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
         self._check_nobody_on(network)  # a first time: while we waited to be alone, nobody else could come onto it
         with core.locks.alone(network.id):
             network = core.records.networks.find(network.id)
