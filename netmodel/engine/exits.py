@@ -93,15 +93,20 @@ class Exits:
             if container.state.running:
                 with suppress(Exception):
                     self._settle_lost(container.id)
-        # Their namespaces are gone, whatever our paths to them lead to now.
-        self._sandboxes.close_all()
+        # Their namespaces are gone, whatever our paths to them lead to now; but what was started since is not.
+        for name in self._sandboxes.held_by(dead.pid):
+            with core.locks.containers([name]):
+                if name in self._sandboxes.held_by(dead.pid):
+                    self._sandboxes.close(name)
 
     def _settle_lost(self, container_id: str) -> None:
         news = Exited(container_id, LOST, None, time.time())
+        run = self._runs.get(container_id)
         self._runs.ended(news)  # who waits for it in stop() or kill() need not wait on
         with self._core.locks.containers([container_id]):
             container = self._core.records.containers.get(container_id)
-            if container is not None and container.state.running:
+            # Who restarts it may have had the lock first: then it runs again.
+            if container is not None and container.state.running and self._runs.get(container_id) is run:
                 self.settle(container, news, LOST_ERROR)
 
     def _settle_news(self) -> None:

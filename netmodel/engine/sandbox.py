@@ -165,6 +165,11 @@ class Sandboxes:
         self._core.dns.forget(name)
         sandbox.close()
 
+    def held_by(self, spawner_pid: int) -> list[str]:
+        """The names of those whose namespaces a spawner holds or held."""
+        holder = Path(f"/proc/{spawner_pid}")
+        return [name for name, sandbox in list(self._open.items()) if holder in sandbox.netns.parents]
+
     def close_all(self) -> None:
         for name in list(self._open):
             self.close(name)

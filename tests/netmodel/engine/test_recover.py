@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,39 @@ def test_what_is_paused_dies_with_the_spawner_too(host: Box, root: Path, seen: b
     eventually(lambda: engine.container("web").state.status == "exited")
     eventually(lambda: not Path(f"/proc/{pid}").exists())
     assert list(Path("/sys/fs/cgroup").glob(f"**/{engine.container('web').id}")) == []
+    clean_up(engine)
+
+
+def test_what_starts_while_a_spawner_is_replaced_keeps_its_network(host: Box, root: Path) -> None:
+    engine = opened(root)
+    engine.create_network(NetworkConfig(name="lan"))
+    run = runner(engine)
+    run("early", "lan")
+    late = run("late", "lan")
+    with engine._core.locks.containers([late.id]):  # so that its end is settled only when we let go
+        os.kill(engine.spawner_pid, signal.SIGKILL)
+        eventually(lambda: engine.container("early").state.status == "exited")
+        engine.start("early")
+    eventually(lambda: "spawner-lost" not in {thread.name for thread in threading.enumerate()})
+
+    assert engine.sandbox_path(engine.container("early").id) is not None
+    engine.start("late")
+    assert execute(engine, "early", "ping", "-c1", "-W1", "late")[0] == 0
+    clean_up(engine)
+
+
+def test_what_was_restarted_while_a_spawner_is_replaced_runs(host: Box, root: Path) -> None:
+    engine = opened(root)
+    web = runner(engine)("web")
+    run = engine._parts.lifecycle.runs.of(web)
+    with engine._core.locks.containers([web.id]):
+        os.kill(engine.spawner_pid, signal.SIGKILL)
+        eventually(run.exited.done)  # its loss is known, and waits for us
+        engine.restart("web", timeout_s=0)
+    eventually(lambda: "spawner-lost" not in {thread.name for thread in threading.enumerate()})
+
+    assert engine.container("web").state.status == "running"
+    assert execute(engine, "web", "true")[0] == 0
     clean_up(engine)
 
 
