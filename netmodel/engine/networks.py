@@ -25,6 +25,7 @@ from netmodel.model import Container, Network, NetworkConfig, NetworkPool, PoolC
 
 BRIDGE, HOST, NONE = "bridge", "host", "none"
 PREDEFINED = (BRIDGE, HOST, NONE)
+DEFAULT = "default"  # Docker's word for whichever network is the default one; one of that name would not be found
 # Their drivers have one instance each, made by the engine.
 _SINGLE = {"host": HOST, "null": NONE}
 
@@ -44,7 +45,7 @@ class Networks:
     def create(self, config: NetworkConfig) -> Network:
         """Make a network, or nothing at all."""
         check_name("network", config.name)
-        if config.name in PREDEFINED:
+        if config.name in (*PREDEFINED, DEFAULT):
             raise Forbidden(f"operation is not permitted on predefined {config.name} network", "choose another name")
         if config.config_only:
             return self._create(settings_alone(config))

@@ -1,0 +1,93 @@
+"""What Docker's own tests ask of networks through its API, under their names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from netmodel.client import ApiError, Client
+from tests.support.daemon import Daemon
+
+pytestmark = pytest.mark.kernel
+
+
+def run(client: Client, name: str, **body: Any) -> dict[str, Any]:
+    wanted = {"Image": "host", "Cmd": ["sleep", "infinity"], **body}
+    made = client.post("/containers/create", wanted, name=name)["Id"]
+    client.post(f"/containers/{made}/start")
+    found: dict[str, Any] = client.get(f"/containers/{made}/json")
+    return found
+
+
+def addresses(daemon: Daemon, name: str) -> str:
+    return daemon.ok("exec", name, "ip", "-o", "addr", "show", "dev", "eth0")
+
+
+def test_watchtower_create(daemon: Daemon) -> None:
+    """TestWatchtowerCreate: a container made anew from what inspect said of it keeps its address, MAC and names."""
+    client = daemon.client
+    subnet = {"Config": [{"Subnet": "10.61.0.0/24"}]}
+    client.post("/networks/create", {"Name": "tower", "IPAM": subnet})
+    asked = {"IPAMConfig": {"IPv4Address": "10.61.0.77"}, "MacAddress": "02:42:ac:11:00:77", "Aliases": ["lookout"]}
+    before = run(client, "watched", NetworkingConfig={"EndpointsConfig": {"tower": asked}})
+    client.delete(f"/containers/{before['Id']}", force=True)
+
+    again = {
+        **before["Config"],
+        "HostConfig": before["HostConfig"],
+        "NetworkingConfig": {"EndpointsConfig": before["NetworkSettings"]["Networks"]},
+    }
+    after = run(client, "watched", **again)
+
+    endpoint = after["NetworkSettings"]["Networks"]["tower"]
+    assert (endpoint["IPAddress"], endpoint["MacAddress"]) == ("10.61.0.77", "02:42:ac:11:00:77")
+    assert "10.61.0.77/24" in addresses(daemon, "watched")
+    assert "02:42:ac:11:00:77" in daemon.ok("exec", "watched", "cat", "/sys/class/net/eth0/address")
+    run(client, "guest", HostConfig={"NetworkMode": "tower"})
+    for name in ("watched", "lookout"):
+        assert "1 received" in daemon.ok("exec", "guest", "ping", "-c1", "-W2", name)
+
+
+def test_set_ip_with_no_configured_subnet(daemon: Daemon) -> None:
+    """TestSetIPWithNoConfiguredSubnet: an address may be chosen out of a subnet that was not."""
+    client = daemon.client
+    client.post("/networks/create", {"Name": "unset"})
+    [pool] = client.get("/networks/unset")["IPAM"]["Config"]
+    wanted = pool["Subnet"].rpartition(".")[0] + ".99"
+
+    run(client, "placed", NetworkingConfig={"EndpointsConfig": {"unset": {"IPAMConfig": {"IPv4Address": wanted}}}})
+
+    assert f" {wanted}/" in addresses(daemon, "placed")
+
+
+def test_publish_all_with_nil_port_bindings(daemon: Daemon) -> None:
+    """TestPublishAllWithNilPortBindings: a port without a binding is published like those that are exposed."""
+    host = {"PublishAllPorts": True, "PortBindings": {"80/tcp": None}}
+
+    found = run(daemon.client, "everything", ExposedPorts={"80/tcp": {}, "81/udp": {}}, HostConfig=host)
+
+    ports = found["NetworkSettings"]["Ports"]
+    assert set(ports) == {"80/tcp", "81/udp"}
+    assert all(int(one["HostPort"]) for bindings in ports.values() for one in bindings)
+
+
+def test_network_inspect_gateway(daemon: Daemon) -> None:
+    """TestNetworkInspectGateway: an address without a prefix, of a network that did not ask for one, too."""
+    daemon.client.post("/networks/create", {"Name": "gated", "EnableIPv6": True})
+
+    gateways = [pool["Gateway"] for pool in daemon.client.get("/networks/gated")["IPAM"]["Config"]]
+
+    assert len(gateways) == 2
+    on_host = daemon.run("ip", "-o", "addr").stdout
+    for gateway in gateways:
+        assert "/" not in gateway
+        assert f" {gateway}/" in on_host
+
+
+def test_no_network_is_called_default(daemon: Daemon) -> None:
+    """Docker's clients say default for the default network, so nobody could be put on one of that name."""
+    with pytest.raises(ApiError, match="predefined default network"):
+        daemon.client.post("/networks/create", {"Name": "default"})
+
+    assert "default" not in {network["Name"] for network in daemon.client.get("/networks")}
