@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from drivers.kernel import wire
+from drivers.kernel import nft_message, wire
 from drivers.kernel.address import Address, get_addresses, read_address
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import Link, get_link, get_links, read_link
@@ -69,6 +69,25 @@ class Netlink:
     def attempt(self, requests: Sequence[Request]) -> list[KernelError]:
         """Like apply(), for teardown: every refusal is returned and none raised."""
         return [refusal for batch in _batches(requests) for refusal in self._send(batch)]
+
+    def transact(self, requests: Sequence[Request]) -> None:
+        """Send requests to nf_tables as one transaction; the socket is one of NETLINK_NETFILTER.
+
+        Raises:
+            KernelError: The first refusal. Then none of them did anything.
+        """
+        begin, end = nft_message.envelope()
+        with self._lock:
+            # Older kernels acknowledge neither the first nor the last, asked or not.
+            # Source: Linux net/netfilter/nfnetlink.c, nfnetlink_rcv_batch().
+            packed = [self._pack(begin, wire.NLM_F_REQUEST)]
+            first = self._sequence + 1
+            packed += [self._pack(request, wire.NLM_F_REQUEST | wire.NLM_F_ACK) for request in requests]
+            packed.append(self._pack(end, wire.NLM_F_REQUEST))
+            self._socket.send(b"".join(packed))
+            refusals = self._acknowledgements(requests, first, begun=True)
+        if refusals:
+            raise refusals[0]
 
     def get(self, request: Request, read: Callable[[int, memoryview], T | None]) -> list[T]:
         """Send a question and read every answer; those that read() makes None of are left out.
@@ -136,12 +155,16 @@ class Netlink:
         header = wire.HEADER.pack(length, request.type, request.flags | flags, self._sequence, 0)
         return header + request.body + b"\0" * (-length % 4)
 
-    def _acknowledgements(self, batch: Sequence[Request], first: int) -> list[KernelError]:
+    def _acknowledgements(self, batch: Sequence[Request], first: int, *, begun: bool = False) -> list[KernelError]:
         refusals = []
         waiting = len(batch)
         while waiting:
             for kind, flags, sequence, payload in wire.messages(self._receive()):
                 position = (sequence - first) & 0xFFFFFFFF
+                if kind == wire.NLMSG_ERROR and sequence == first - 1 and begun:
+                    refusal = _refusal(batch[0], flags, payload)
+                    if refusal is not None:
+                        return [refusal]  # of a transaction as a whole: there may be no other answer
                 if kind != wire.NLMSG_ERROR or position >= len(batch):
                     continue  # the rest of an answer that was given up
                 waiting -= 1

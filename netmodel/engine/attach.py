@@ -56,10 +56,11 @@ class Attachments:
         """
         if fresh:
             undo.callback(self._abandon, container.sandbox)
-        sandbox = self._sandboxes.open(container.sandbox, netns, container.config)
+        endpoints = self._core.records.endpoints_of(container.id)
+        redirect = fresh and bool(endpoints)
+        sandbox = self._sandboxes.open(container.sandbox, netns, container.config, redirect=redirect)
         if sandbox.links:
             return
-        endpoints = self._core.records.endpoints_of(container.id)
         if not endpoints:
             return  # a loopback, and nothing else
         joined: dict[str, Joined] = {}
@@ -70,7 +71,7 @@ class Attachments:
         for key, link in joined.items():
             if link.network.config.leased:
                 joined[key] = self._with_address(container, sandbox, link)
-        self._sandboxes.configure(sandbox, [joined[one.id] for one in endpoints], container.config, fresh)
+        self._sandboxes.configure(sandbox, [joined[one.id] for one in endpoints], container.config)
         for link in joined.values():
             self._endpoints.resolvable(container, link.endpoint)
             self.links.open(link.endpoint)

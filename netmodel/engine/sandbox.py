@@ -21,7 +21,7 @@ from ipaddress import ip_interface
 from math import ceil
 from pathlib import Path
 
-from drivers.dns_redirect import redirect_dns
+from drivers.dns_redirect import redirect_dns, redirect_dns_here
 from drivers.kernel.address import add_address, delete_address
 from drivers.kernel.link import no_link_local, rename, set_down, set_mtu, set_up
 from drivers.kernel.namespace import open_in
@@ -104,20 +104,25 @@ class Sandboxes:
 
     # --- the whole sandbox --------------------------------------------------------------------
 
-    def open(self, name: str, netns: Path, config: ContainerConfig) -> Sandbox:
-        """Get our sockets into a namespace; one that is open stays as it is."""
+    def open(self, name: str, netns: Path, config: ContainerConfig, *, redirect: bool = False) -> Sandbox:
+        """Get our sockets into a namespace; one that is open stays as it is.
+
+        Args:
+            redirect: The namespace is new, and name service is to come: send queries there at once.
+        """
         found = self._open.get(name)
         if found is not None and found.netns == netns:
             return found
         self.close(name)
         # One thread enters once for all that we need in there.
-        netlink, udp, tcp = open_in(netns, _enter)
+        netlink, udp, tcp = open_in(netns, partial(_enter, redirect))
         sandbox = Sandbox(
             name=name,
             netns=netns,
             udp=udp,
             tcp=tcp,
             fresh=netlink,
+            redirected=redirect,
             routes=config.routes,
             servers=tuple(str(server) for server in config.dns),
         )
@@ -125,21 +130,15 @@ class Sandboxes:
             self._open[name] = sandbox
         return sandbox
 
-    def configure(
-        self, sandbox: Sandbox, links: Sequence[Joined], config: ContainerConfig, fresh: bool = False
-    ) -> None:
+    def configure(self, sandbox: Sandbox, links: Sequence[Joined], config: ContainerConfig) -> None:
         """Bring up these links, and name service with them."""
         for link in links:
             sandbox.links[link.endpoint.id] = link
         self._bring_up(sandbox, links)
-        self.serve_dns(sandbox, config, fresh)
+        self.serve_dns(sandbox, config)
 
-    def serve_dns(self, sandbox: Sandbox, config: ContainerConfig, fresh: bool = False) -> None:
-        """Answer at 127.0.0.11, port 53, in there.
-
-        Args:
-            fresh: Nobody did before.
-        """
+    def serve_dns(self, sandbox: Sandbox, config: ContainerConfig) -> None:
+        """Answer at 127.0.0.11, port 53, in there."""
         self._core.dns.serve(
             sandbox.name,
             sandbox.udp,
@@ -153,7 +152,7 @@ class Sandboxes:
         if sandbox.redirected:
             return
         ports = sandbox.udp.getsockname()[1], sandbox.tcp.getsockname()[1]
-        redirect_dns(self._core.nft, sandbox.netns, *ports, fresh=fresh)
+        redirect_dns(self._core.nft, sandbox.netns, *ports)
         sandbox.redirected = True
 
     def close(self, name: str) -> None:
@@ -418,7 +417,7 @@ def _carrier(route: RouteConfig, links: Iterable[Joined]) -> Joined | None:
     return None
 
 
-def _enter() -> tuple[Netlink, socket.socket, socket.socket]:
+def _enter(redirect: bool) -> tuple[Netlink, socket.socket, socket.socket]:
     """Bring the loopback up in the calling thread's namespace and open our sockets there."""
     with ExitStack() as undo:
         netlink = undo.enter_context(Netlink())
@@ -432,5 +431,7 @@ def _enter() -> tuple[Netlink, socket.socket, socket.socket]:
             opened.bind((DNS_ADDRESS, 0))
             opened.setblocking(False)
         tcp.listen(_DNS_BACKLOG)
+        if redirect:
+            redirect_dns_here(udp.getsockname()[1], tcp.getsockname()[1])
         undo.pop_all()
     return netlink, udp, tcp

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from drivers.dns_redirect import redirect_dns
+from drivers.dns_redirect import redirect_dns, redirect_dns_here
 from drivers.kernel.conntrack import Conntrack
 from drivers.kernel.nft import NftWorker
 from tests.drivers.wires import ask, serving
@@ -60,5 +60,29 @@ def test_no_connection_of_the_container_is_tracked_for_it(nft: NftWorker, box: C
         ask(a, "127.0.0.11", 53, udp=True)
         ask(a, "127.0.0.11", 53)
 
+    with Conntrack(a.path) as table:
+        assert table.connections() == []
+
+
+def test_what_a_new_namespace_is_sent_is_what_libnftables_makes_of_the_rules(
+    nft: NftWorker, box: Callable[[str], Box]
+) -> None:
+    new, other = box("new"), box("other")
+
+    new.open(lambda: redirect_dns_here(40001, 40002))
+    redirect_dns(nft, other.path, 40001, 40002)
+
+    assert (found := nft.run("list ruleset\n", new.path)) == nft.run("list ruleset\n", other.path)
+    assert "udp dport set 40001" in found
+
+
+def test_queries_of_a_new_namespace_reach_the_resolver_and_are_not_tracked(box: Callable[[str], Box]) -> None:
+    a = box("a")
+
+    with resolver(a) as (udp, tcp):
+        a.open(lambda: redirect_dns_here(udp, tcp))
+
+        assert ask(a, "127.0.0.11", 53, udp=True) == "resolved hello"
+        assert ask(a, "127.0.0.11", 53) == "resolved hello"
     with Conntrack(a.path) as table:
         assert table.connections() == []
