@@ -12,6 +12,8 @@ from netmodel.engine.lifecycle import Lifecycle
 from netmodel.model import Container, ContainerConfig, HealthConfig
 from runtime.images import Image, Written
 
+# Of the store's meta: containers that are frozen only while they are committed, by id.
+FROZEN = "frozen."
 _NS = 1_000_000_000
 
 
@@ -54,11 +56,16 @@ class Committing:
         if not pause or container.state.status != "running":
             yield
             return
-        self._lifecycle.pause(container.id)
+        records, note = self._core.records, FROZEN + container.id
+        records.write(meta={note: ""})  # so that the next engine lets it go on, should this one not come to it
         try:
-            yield
+            self._lifecycle.pause(container.id)
+            try:
+                yield
+            finally:
+                self._lifecycle.unpause(container.id)
         finally:
-            self._lifecycle.unpause(container.id)
+            records.write(meta={note: None})
 
 
 def members(config: ContainerConfig, image: Image) -> dict[str, Any]:

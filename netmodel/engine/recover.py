@@ -19,6 +19,7 @@ from drivers.bridge import Bridge
 from drivers.p2p import CABLE
 from drivers.parents import PARENT
 from netmodel.engine.attach import Attachments, binding_of
+from netmodel.engine.committing import FROZEN
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints, as_driver
@@ -52,6 +53,7 @@ class Recovery:
         self.sandboxes.update(self.core.spawner.sandboxes())
         self._settle_networks()
         self._settle_containers(statuses)
+        self._thaw()
         self._remove_strangers(statuses)
         self._restore_networks()
         self._sweep()
@@ -235,6 +237,19 @@ class Recovery:
                 if core.records.volume(name) is None and driver.usage(name) == 0:
                     with self._reported(f"volume {name}"):
                         driver.remove(name)
+
+    def _thaw(self) -> None:
+        """Let those go on that were frozen only while an image was made of them."""
+        records = self.core.records
+        for note in records.meta(FROZEN):
+            container_id = note.removeprefix(FROZEN)
+            with self._reported(f"container {container_id[:12]}"):
+                container, run = records.containers.get(container_id), self.lifecycle.runs.get(container_id)
+                if container is not None and run is not None:
+                    run.cgroup.thaw()
+                    if container.state.status == "paused":
+                        records.put(replace(container, state=replace(container.state, status="running")))
+                records.write(meta={note: None})
 
     def _note_boot(self) -> None:
         """After the machine has started, what is always to run does, even if somebody had stopped it."""

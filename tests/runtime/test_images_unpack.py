@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime.images import BadImage, UnpackFailed, UnsafeArchive
+from runtime.images import BadImage, TooLarge, UnpackFailed, UnsafeArchive
 from runtime.images.archive import unpack
 from runtime.kernel import mount
 from tests.support.tars import Member, directory, hard_link, link, member, tar_of
@@ -152,6 +152,32 @@ def test_climbing_is_refused(unpacked: Unpack, tmp_path: Path, name: str) -> Non
         unpacked(member(name, content=b"evil"))
 
     assert not (tmp_path / "escape").exists()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"path": "../escape"}, {"path": "a/../../escape"}, {"linkpath": "../../escape"}, {"path": "way/escape"}],
+    ids=["climbs", "climbs later", "link climbs", "behind a link"],
+)
+def test_what_an_extended_header_says_counts(unpacked: Unpack, tmp_path: Path, headers: dict[str, str]) -> None:
+    """The plain name says something harmless, and whoever checks only that is taken in."""
+    (tmp_path / "escape").write_text("untouched")
+    honest = hard_link("honest", "first") if "linkpath" in headers else member("honest", content=b"evil")
+    honest[0].pax_headers = headers
+
+    with pytest.raises(UnsafeArchive):
+        unpacked(member("first"), link("way", str(tmp_path)), honest)
+
+    assert (tmp_path / "escape").read_text() == "untouched"
+    assert (tmp_path / "escape").stat().st_nlink == 1
+
+
+def test_an_extended_header_cannot_make_a_member_longer_than_the_archive(unpacked: Unpack) -> None:
+    cut = member("short", content=b"x")
+    cut[0].pax_headers = {"size": str(1 << 40)}
+
+    with pytest.raises((BadImage, TooLarge)):
+        unpacked(cut)
 
 
 def test_an_absolute_name_lands_inside(unpacked: Unpack) -> None:
