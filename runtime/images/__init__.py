@@ -18,7 +18,8 @@ from runtime.images.image import DEFAULT_PATH, Healthcheck, Image, ImageConfig
 from runtime.images.progress import Tell
 from runtime.images.reference import Reference
 from runtime.images.removal import Removed
-from runtime.images.store import Details, Images
+from runtime.images.shelf import Details
+from runtime.images.store import Images
 
 __all__ = [
     "DEFAULT_PATH",

@@ -25,7 +25,7 @@ from runtime.images.manifest import Descriptor, Index, Manifest, Platform
 from runtime.images.progress import Silent, Tell
 from runtime.images.reference import Reference
 from runtime.images.registry import RegistryFailed, Repository
-from runtime.images.store import short
+from runtime.images.shelf import short
 from runtime.images.stream import CHUNK
 
 _PARALLEL = 3

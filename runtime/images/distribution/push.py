@@ -18,7 +18,7 @@ from runtime.images.progress import Silent
 from runtime.images.reference import Reference
 from runtime.images.registry import RegistryFailed, Repository, Upload
 from runtime.images.save import manifest_of
-from runtime.images.store import short
+from runtime.images.shelf import short
 from runtime.images.stream import CHUNK, Joined
 
 _PARALLEL = 3
