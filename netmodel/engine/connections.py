@@ -123,12 +123,15 @@ class Connections:
     def _move_ports(self, container: Container, before: Joined | None, gone: Endpoint | None = None) -> None:
         """Published ports follow the default gateway, with the host ports they have."""
         after = self._attachments.publisher(container)
-        if not container.config.ports or _same(before, after):
+        # One that has ended while others go on in its sandbox publishes nothing.
+        if not container.config.ports or not container.state.running or _same(before, after):
             return
         with Undo() as undo:
             if before is not None and (gone is None or gone.id != before.endpoint.id):
                 undo.callback(self._attachments.publish_to, before, container.ports)
                 self._attachments.unpublish_from(before, container.ports)
+            elif container.ports:
+                undo.callback(self._core.records.put, replace(container, ports=()))  # what led there is withdrawn
             ports = self._attachments.publish(container, _wanted(container), undo) if after is not None else ()
             self._core.records.put(replace(container, ports=ports))
             undo.pop_all()

@@ -263,6 +263,38 @@ def test_ports_stay_where_they_are_when_they_cannot_move(engine: Engine, run: Ru
         assert ask(remote, "10.1.0.2") == "a heard 192.0.2.2"
 
 
+def test_ports_that_no_network_is_left_for_are_told_to_be_withdrawn(engine: Engine, run: Run, host: Box) -> None:
+    """Their way out is gone, and the next one cannot take them: the report says so, and nothing is published."""
+    network(engine, "routed", "10.1.0.0/24", **{MODE: "routed"})
+    network(engine, "out", "10.2.0.0/24")
+    run("a", ports=(WEB,), networks=(EndpointConfig(network="routed", gw_priority=1), EndpointConfig(network="out")))
+
+    with host.open(lambda: socket.create_server(("0.0.0.0", 8080))), pytest.raises(NetmodelError, match="8080"):
+        engine.disconnect("routed", "a")
+
+    assert engine.container("a").ports == ()
+    assert engine._core.firewall.published() == frozenset()
+    engine.restart("a", timeout_s=0)
+    assert engine.container("a").ports == (WEB,)
+
+
+def test_one_that_ended_publishes_nothing_while_others_use_its_network(engine: Engine, run: Run, host: Box) -> None:
+    for number, name in enumerate(("b", "a")):
+        network(engine, name, f"10.{number + 1}.0.0/24")
+    run("owner", "b", ports=(WEB,))
+    run("sharer", network_mode="container:owner")
+    engine.stop("owner", timeout_s=0)
+
+    engine.connect("a", "owner")
+
+    assert engine.container("owner").ports == ()
+    assert engine._core.firewall.published() == frozenset()
+    with host.open(lambda: socket.create_server(("0.0.0.0", 8080))):
+        engine.disconnect("a", "owner")
+    engine.start("owner")
+    assert engine.container("owner").ports == (WEB,)
+
+
 def test_an_internal_network_may_publish_to_the_host(engine: Engine, run: Run, host: Box, remote: Box) -> None:
     network(engine, "other", "10.9.0.0/24")  # or the host would not forward at all
     network(engine, "n", "10.1.0.0/24", internal=True, **{"netmodel.bridge.publish_to_host": "true"})
