@@ -124,6 +124,7 @@ class Lifecycle:
         container = self._containers.find(ref)
         with self._core.locks.containers(_with_owner(container)):
             container = self._containers.find(container.id)
+            self.starting.check(container)  # before it is ended in vain
             self.restarts.cancel(container.id)
             if container.state.running and container.state.status != "restarting":
                 run = self.runs.of(container)

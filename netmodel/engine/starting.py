@@ -50,9 +50,7 @@ class Starting:
     def launch(self, container: Container) -> None:
         """Run it, or leave everything as it was and the reason in its record."""
         core = self._core
-        owner = self._owner(container)
-        self._check_others(container)
-        self._attachments.links.check(container)
+        owner = self.check(container)
         endpoints = core.records.endpoints_of(owner.id)
         with core.locks.sharing(endpoint.network_id for endpoint in endpoints):
             try:
@@ -97,6 +95,13 @@ class Starting:
             health="" if self._health.wanted(container) is None else "starting",
         )
         return replace(container, state=state, ports=ports, stopped=False)
+
+    def check(self, container: Container) -> Container:
+        """Refuse one whose start lacks another container; returns the owner of its sandbox."""
+        owner = self._owner(container)
+        self._check_others(container)
+        self._attachments.links.check(container)
+        return owner
 
     def _owner(self, container: Container) -> Container:
         """Whose sandbox it uses; for one of the host's it is the container itself."""

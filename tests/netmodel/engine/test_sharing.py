@@ -98,6 +98,18 @@ def test_an_owner_waits_a_moment_for_those_who_go_with_it(engine: Engine, run: R
     assert engine.containers() == []
 
 
+def test_a_restart_that_cannot_be_ends_nobody(engine: Engine, run: Run) -> None:
+    run("owner")
+    sharer = run("sharer", network_mode="container:owner")
+    engine.stop("owner", timeout_s=0)
+
+    with pytest.raises(Conflict, match="whose network sharer uses, does not run"):
+        engine.restart("sharer", timeout_s=0)
+
+    assert engine.container("sharer") == sharer
+    assert execute(engine, "sharer", "true")[0] == 0
+
+
 def test_nothing_is_left_of_what_was_shared(engine: Engine, run: Run) -> None:
     run("db", ipc_mode="shareable")
     run("tool", ipc_mode="container:db", network_mode="none")
