@@ -372,12 +372,19 @@ class Spawner:
                 break
             message, fds = received
             if "reply" in message:
-                with self._lock:
-                    future = self._replies.pop(message["reply"])
-                future.set_result((message, fds))
+                self._answered(message, fds)
             else:
                 self._take(message)
         self._lose()
+
+    def _answered(self, message: dict[str, Any], fds: list[int]) -> None:
+        with self._lock:
+            future = self._replies.pop(message["reply"], None)
+        if future is not None:
+            future.set_result((message, fds))
+            return
+        for descriptor in fds:  # of a second answer: such a mistake of the spawner's must keep nobody waiting for ever
+            os.close(descriptor)
 
     def _take(self, event: dict[str, Any]) -> None:
         if event["event"] == "exit":

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runtime import wire
+from runtime.client import Spawner
 from runtime.codec import decode_container, encode
 from runtime.defaults import DEFAULT_CAPABILITIES
 from runtime.errors import KernelRefused, StartFailed
@@ -146,3 +148,19 @@ def test_links_do_not_lead_out(tmp_path: Path) -> None:
 def test_docker_s_capabilities_are_known_ones() -> None:
     assert set(DEFAULT_CAPABILITIES) <= set(CAPABILITIES)
     assert len(CAPABILITIES) == 41
+
+
+def test_a_second_answer_of_the_spawner_keeps_nobody_waiting() -> None:
+    """It may fail after it has answered; the next request is heard all the same."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    wire.send(theirs, {"event": "hello", "pid": 1})
+    spawner = Spawner(ours)
+    with theirs, ThreadPoolExecutor(1) as asking:
+        for verb in ("status", "pins"):
+            answer = asking.submit(getattr(spawner, verb))
+            received = wire.receive(theirs)
+            assert received is not None
+            for fds in ([], [theirs.fileno()]):
+                wire.send(theirs, {"reply": received[0]["id_"], "containers": [], "pins": []}, fds)
+            assert answer.result(10) == []
+    spawner.close()
