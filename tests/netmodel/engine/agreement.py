@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from netmodel.model import Container, Endpoint, Network, PortConfig
 from tests.netmodel.engine import kernel_view
@@ -26,9 +27,10 @@ def check(report: Report, root: Path, host: Box) -> None:
     """Compare everything."""
     tag = f"netmodel:{kernel_view.root_id(root)}"
     links = links_of_host(report, tag)
-    assert _plain(kernel_view.host_links(host), links) == links
-    assert sorted_elements(host, root) == elements(report)
-    assert kernel_view.control_groups(root) == {one.id for one in report.containers if one.state.running}
+    same("links of the host", _plain(kernel_view.host_links(host), links), links)
+    same("the firewall's elements", sorted_elements(host, root), elements(report))
+    running = {one.id for one in report.containers if one.state.running}
+    same("control groups", kernel_view.control_groups(root), running)
     for owner in sandboxes_in_service(report):
         box = Box.at(owner.name, report.sandboxes[owner.id])
         try:
@@ -36,6 +38,18 @@ def check(report: Report, root: Path, host: Box) -> None:
         finally:
             box.close()
     _check_usage(report)
+
+
+def same(what: str, seen: Any, wanted: Any) -> None:
+    """Fail unless both are equal, and say where they differ."""
+    if seen == wanted:
+        return
+    if isinstance(wanted, dict):
+        differing = [key for key in {**seen, **wanted} if seen.get(key) != wanted.get(key)]
+        lines = [f"{key}: is {seen.get(key)}, should be {wanted.get(key)}" for key in differing]
+    else:
+        lines = [f"is {seen}, should be {wanted}"]
+    raise AssertionError("\n  ".join([what, *lines]))
 
 
 # --- who is in service --------------------------------------------------------------------------
@@ -113,8 +127,8 @@ def _check_sandbox(report: Report, owner: Container, box: Box) -> None:
         for one in endpoints
     }
     links = {name: replace(link, alias="") for name, link in seen.links.items()}  # a cable's tag is no matter here
-    assert _plain(links, wanted) == wanted, owner.name
-    assert seen.ways_out == ways_out(report, endpoints), owner.name
+    same(f"links of {owner.name}", _plain(links, wanted), wanted)
+    same(f"default routes of {owner.name}", set(seen.ways_out), ways_out(report, endpoints))
     if endpoints:
         _check_names(report, owner, box)
 
@@ -161,7 +175,9 @@ def _check_names(report: Report, owner: Container, box: Box) -> None:
             for family in (4, 6)
         }
         for family, answers in possible.items():
-            assert kernel_view.answer(box, other.name, family) in (answers or {frozenset()}), (owner.name, other.name)
+            seen = kernel_view.answer(box, other.name, family)
+            if seen not in (answers or {frozenset()}):
+                raise AssertionError(f"{owner.name} finds {other.name} at {set(seen)}, not at one of {answers}")
 
 
 # --- ports ------------------------------------------------------------------------------------
@@ -290,8 +306,9 @@ def _check_usage(report: Report) -> None:
     for network in report.networks:
         users = [one for one in report.endpoints if one.network_id == network.id]
         for pool, usage in zip(network.pools, report.usage[network.id], strict=True):
-            assert usage.in_use == (pool.gateway is not None) + len(users), network.name
-            assert usage.in_use + usage.available + usage.special == pool.subnet.num_addresses, network.name
+            same(f"addresses used of {network.name}", usage.in_use, (pool.gateway is not None) + len(users))
+            everything = usage.in_use + usage.available + usage.special
+            same(f"addresses of {network.name}", everything, pool.subnet.num_addresses)
         taken = [address.ip for one in users for address in one.addresses]
         taken += [pool.gateway for pool in network.pools if pool.gateway is not None]
         assert len(taken) == len(set(taken)), network.name

@@ -103,7 +103,8 @@ class EngineProcess:
 
     def kill(self) -> None:
         """End it without a word."""
-        signal.pidfd_send_signal(self._ended, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._ended, signal.SIGKILL)
         self._wait()
 
     def close(self) -> None:

@@ -70,6 +70,13 @@ class Server:
         assert self._engine is not None
         self._engine._core.reaper.drain()
 
+    def _settled(self, name: str) -> bool:
+        """Whether a container has ended, with all that follows from that."""
+        assert self._engine is not None
+        container = self._engine.container(name)
+        with self._engine._core.locks.containers([container.id]):
+            return not self._engine.container(name).state.running
+
     def _spawner(self) -> int:
         assert self._engine is not None
         return self._engine.spawner_pid
