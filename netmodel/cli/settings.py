@@ -27,6 +27,12 @@ _SETTINGS: tuple[tuple[str, str, str, str], ...] = (
     ("allow-direct-routing", "", "flag", "Published ports are reached at containers' own addresses, too [false]"),
     ("bridge-accept-fwmark", "", "MARK[/MASK]", "Packets with this mark reach every port of bridge networks"),
     ("host-gateway-ips", "host-gateway-ip", "ADDRESS", "What host-gateway means in --add-host; one of each family"),
+    (
+        "storage-driver",
+        "",
+        "DRIVER",
+        "How new layers lie on the disk: overlay or copy [what the disk allows]",
+    ),
     ("iptables", "", "flag", "Only true: the firewall is one nft table of the engine's own"),
     ("ip6tables", "", "flag", "The same for IPv6"),
 )

@@ -15,6 +15,7 @@ from netmodel.daemon.answers import API_VERSION, HOST, MIN_API_VERSION, SHUTDOWN
 from netmodel.daemon.calls import ENGINE, call, call_long
 from netmodel.daemon.wire.encode import moment
 
+_STORAGE = {"overlay": "overlayfs"}  # Docker's name
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # Go's names
 
 
@@ -60,7 +61,7 @@ async def info(request: web.Request) -> web.Response:
             "ContainersPaused": known.containers_paused,
             "ContainersStopped": known.containers_stopped,
             "Images": known.images,
-            "Driver": "overlayfs",
+            "Driver": _STORAGE.get(known.storage_driver, known.storage_driver),
             "DriverStatus": [],
             "Plugins": {
                 "Volume": ["local"],

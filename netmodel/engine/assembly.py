@@ -228,7 +228,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
         reaper=reaper,
         spawner=spawner,
         cgroups=cgroups,
-        images=Images(root.images, root.path),
+        images=Images(root.images, root.path, settings.storage_driver or ""),
         layers=Layers(root.layers),
         confinement=Confinement(root.filters, cgroups),
         volumes={Volumes.name: Volumes(root.volumes)},

@@ -194,7 +194,8 @@ def info(core: Core, warnings: list[str]) -> Info:
         networks=len(core.records.networks),
         settings=said(core.settings),
         forwards=read_sysctl(_FORWARDING) == "1",
-        warnings=(*warnings, *_changed_settings(core), *_left_off(core)),
+        storage_driver=core.images.layers.driver.name,
+        warnings=(*warnings, *_changed_settings(core), *_left_off(core), *_other_storage(core)),
     )
 
 
@@ -204,6 +205,14 @@ def _left_off(core: Core) -> list[str]:
         return []
     name = _FORWARDING.replace("/", ".")
     return [f"{name} is off, and setting ip-forward=false leaves it so: networks lead nowhere and publish nothing"]
+
+
+def _other_storage(core: Core) -> list[str]:
+    """A driver that was asked for too late."""
+    wanted, there = core.settings.storage_driver, core.images.layers.driver.name
+    if wanted in (None, there):
+        return []
+    return [f"storage-driver={wanted} waits for an empty store: images are kept by {there} as long as there are layers"]
 
 
 def _changed_settings(core: Core) -> list[str]:

@@ -61,6 +61,7 @@ class Settings:
     direct_routing: Published ports are reached from everywhere at the containers' own addresses, too.
     accepted_mark: Packets with it reach every port of every bridge network that is not internal.
     host_gateways: What "host-gateway" stands for in extra hosts, instead of each container's own gateway.
+    storage_driver: How layers of images lie on the disk, unless there are some already: "overlay" or "copy".
     """
 
     default_address_pools: tuple[DefaultPool, ...] = ()
@@ -70,6 +71,7 @@ class Settings:
     direct_routing: bool | None = None
     accepted_mark: Mark | None = None
     host_gateways: tuple[IPAddress, ...] = ()
+    storage_driver: str | None = None
 
     def overridden_by(self, other: Settings | None) -> Settings:
         """These, but for what another one says.
@@ -119,6 +121,7 @@ _KEYS: dict[str, tuple[str, Reader]] = {
     "allow-direct-routing": ("direct_routing", read.flag),
     "bridge-accept-fwmark": ("accepted_mark", read.mark),
     "host-gateway-ips": ("host_gateways", read.gateways),
+    "storage-driver": ("storage_driver", read.storage_driver),
 }
 # What Docker's daemon can be without, and we cannot.
 _FIREWALL = ("iptables", "ip6tables")

@@ -16,6 +16,7 @@ from netmodel.errors import Invalid
 from netmodel.model import IPAddress, IPInterface, IPNetwork
 
 Reader = Callable[[str, Any], Any]
+_STORAGE = {"overlay": "overlay", "overlay2": "overlay", "overlayfs": "overlay", "copy": "copy", "vfs": "copy"}
 _POOLS_HINT = 'write it as [{"base": "10.200.0.0/16", "size": 24}]'
 
 
@@ -97,6 +98,14 @@ def mark(where: str, value: Any) -> Mark:
         return Mark.read(_text(where, value))
     except ValueError as error:
         raise Invalid(f"{where}: {error}", 'write it as "1" or "0x10/0xff"') from error
+
+
+def storage_driver(where: str, value: Any) -> str:
+    """A graph driver's name; Docker's names for the same two are understood."""
+    text = _text(where, value)
+    if text not in _STORAGE:
+        raise Invalid(f"{where}: there is no storage driver {text!r}", "overlay or copy")
+    return _STORAGE[text]
 
 
 def gateways(where: str, value: Any) -> tuple[IPAddress, ...]:

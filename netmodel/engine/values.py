@@ -181,4 +181,5 @@ class Info:
     networks: int
     settings: Mapping[str, Any]  # by their keys in engine.json, those that somebody said
     forwards: bool  # IPv4 packets between links of the host
+    storage_driver: str
     warnings: tuple[str, ...] = ()

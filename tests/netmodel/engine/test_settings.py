@@ -13,8 +13,10 @@ from netmodel.engine import Engine
 from netmodel.engine.settings import Settings, read_settings, said, settings_of
 from netmodel.errors import Invalid, NetmodelError
 from netmodel.model import NetworkConfig, PoolConfig
+from runtime.images.progress import Silent
 from tests.netmodel.engine.conftest import clean_up
 from tests.support.box import Box
+from tests.support.tars import directory, docker_archive, layer
 
 MTU = "com.docker.network.driver.mtu"
 
@@ -54,6 +56,7 @@ def test_without_a_file_all_is_as_usual(tmp_path: Path) -> None:
         ('{"ip": "eth0"}', "ip: 'eth0' is not an IP address", ""),
         ('{"bridge-accept-fwmark": "5/3"}', "no packet has the mark 5/3", "0x10/0xff"),
         ('{"bridge-accept-fwmark": 2}', "bridge-accept-fwmark: 2 is no text", "in quotes"),
+        ('{"storage-driver": "zfs"}', "storage-driver: there is no storage driver 'zfs'", "overlay or copy"),
         ('{"host-gateway-ips": "10.0.0.1"}', "host-gateway-ips: not a list", "192.0.2.1"),
         ('{"host-gateway-ips": ["10.0.0.1", "10.0.0.2"]}', "two IPv4 addresses: 10.0.0.1, 10.0.0.2", "each family"),
     ],
@@ -166,3 +169,23 @@ def test_a_pool_that_no_container_can_use_keeps_the_engine_from_starting(host: B
 
     with pytest.raises(NetmodelError, match=r"127\.0\.0\.0/8, the loopback range"):
         Engine(tmp_path / "root", settings).open()
+
+
+@pytest.mark.kernel
+def test_the_storage_driver_is_that_of_the_file_while_there_are_no_images(host: Box, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+
+    def start(driver: str) -> tuple[str, tuple[str, ...]]:
+        (root / "engine.json").write_text(json.dumps({"storage-driver": driver}))
+        with Engine(root) as engine:
+            engine.images.load(docker_archive([layer(directory("etc")), layer(directory("srv"))]), Silent)
+            info = engine.info()
+            assert len(engine.images.details("lab/app:1").image.layers) == (1 if info.storage_driver == "copy" else 2)
+            return info.storage_driver, info.warnings
+
+    with Engine(root) as engine:  # has chosen by itself, and kept nothing
+        assert engine.info().storage_driver == "overlay"
+    assert start("vfs") == ("copy", ())
+    kept, (warning,) = start("overlay2")
+    assert (kept, "storage-driver=overlay waits" in warning) == ("copy", True)
