@@ -17,7 +17,13 @@ from drivers.kernel.nft import NftWorker
 from netmodel.store.sqlite import SqliteStore
 from runtime.client import Spawner
 
-STEPS: list[tuple[type, str]] = [(Netlink, "apply"), (NftWorker, "run"), (Spawner, "_ask"), (SqliteStore, "write")]
+STEPS: list[tuple[type, str]] = [
+    (Netlink, "apply"),
+    (Netlink, "transact"),
+    (NftWorker, "run"),
+    (Spawner, "_ask"),
+    (SqliteStore, "write"),
+]
 FINER: list[tuple[type, str]] = [(Netlink, "attempt"), (Netlink, "get")]
 
 
