@@ -421,7 +421,7 @@ def test_an_address_that_was_taken_back_is_replaced(outside: Box, tmp_path: Path
         assert address in after.leases()
     shown = output_of(engine, "web", "ip", "-o", "-4", "address", "show", "eth0")
     assert f"inet {address}/24" in shown
-    assert former not in shown
+    assert f"inet {former}/" not in shown
     assert f"{address}\t" in output_of(engine, "web", "cat", "/etc/hosts")
     assert former not in output_of(engine, "web", "cat", "/etc/hosts")
     assert address in output_of(engine, "peer", "getent", "ahostsv4", "web")
