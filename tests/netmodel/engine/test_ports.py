@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from drivers.kernel.nft import NftWorker
 from drivers.kernel.sysctl import write_sysctl
 from netmodel.engine import Engine
 from netmodel.errors import NetmodelError
-from netmodel.model import Container, EndpointConfig, NetworkConfig, PoolConfig, PortConfig
+from netmodel.model import Container, ContainerConfig, EndpointConfig, NetworkConfig, PoolConfig, PortConfig
 from tests.drivers.wires import DROPPED_S, ask, route, serving, wire
-from tests.netmodel.engine.conftest import Run, clean_up, runner
+from tests.netmodel.engine.conftest import SLEEP, Run, clean_up, runner
+from tests.netmodel.engine.engine_process import EngineProcess, Zygote
 from tests.support.box import Box
 from tests.support.wait import eventually
 
@@ -82,6 +84,26 @@ def test_published_ports_are_back_within_a_second_of_a_flushed_ruleset(
         eventually(lambda: ask(remote, "192.0.2.1", 8080, timeout_s=DROPPED_S) == "a heard 192.0.2.2", timeout_s=1)
 
         assert time.monotonic() - began < 1
+
+
+def test_a_flushed_ruleset_brings_back_nothing_that_was_taken_away(
+    engine: Engine, run: Run, host: Box, nft: NftWorker
+) -> None:
+    """TestFirewalldReloadNoZombies: a port of a container that is gone, and what spoke of a removed network."""
+    run("gone", network(engine, "n", "10.1.0.0/24"), ports=(WEB,))
+    engine.remove("gone", force=True)
+    engine.remove_network("n")
+    left = run("left", network(engine, "m", "10.2.0.0/24"), ports=(replace(WEB, host_port=8081),))
+    bridges = {f"br-{engine.network(name).id[:12]}" for name in ("m", "bridge")}
+
+    nft.run("flush ruleset")
+
+    eventually(lambda: engine._core.firewall.published())
+    assert {(one.host_port, str(one.target)) for one in engine._core.firewall.published()} == {(8081, "10.2.0.2")}
+    assert engine._core.firewall.bridges() == bridges
+    with web(engine, left):
+        assert ask(host, "127.0.0.1", 8081) == "left heard 10.2.0.1"
+        assert ask(host, "127.0.0.1", 8080) == "refused"
 
 
 def test_what_is_published_while_the_ruleset_is_flushed_is_there_afterwards(
@@ -177,6 +199,33 @@ def _conversation(box: Box, address: str, port: int) -> Iterator[Callable[[], by
 
         assert talk()
         yield talk
+
+
+def test_ports_are_as_they_were_after_a_killed_engine(host: Box, tmp_path: Path, remote: Box) -> None:
+    """TestPortMappingRestore: with no engine, and with the next one, which holds them again."""
+    zygote = Zygote()
+    engine = EngineProcess(zygote, tmp_path / "root", host)
+    try:
+        engine.ask("create_network", NetworkConfig(name="n", pools=(PoolConfig(subnet=IPv4Network("10.1.0.0/24")),)))
+        wanted = (WEB, replace(WEB, host_port=0, protocol="udp"))
+        config = ContainerConfig(image="host", command=SLEEP, networks=(EndpointConfig(network="n"),), ports=wanted)
+        engine.ask("start", engine.ask("create_container", config, "a").id)
+        before: Container = engine.ask("container", "a")
+        udp = before.ports[1].host_port
+        path = Path(f"/proc/{before.state.pid}/ns/net")
+        with closing(Box.at("a", path)) as box, serving(box, 80):
+            engine.kill()
+            assert ask(remote, "192.0.2.1", 8080) == "a heard 192.0.2.2"
+            engine = EngineProcess(zygote, tmp_path / "root", host)
+            assert engine.ask("container", "a") == before
+            assert ask(remote, "192.0.2.1", 8080) == "a heard 192.0.2.2"
+            assert ask(remote, "192.0.2.1", udp, udp=True) == "a heard 192.0.2.2"
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server(("0.0.0.0", 8080))
+    finally:
+        engine.ask("remove", "a", force=True)
+        engine.close()
+        zygote.close()
 
 
 def test_a_restarted_engine_keeps_its_ports(host: Box, tmp_path: Path, remote: Box) -> None:
