@@ -449,6 +449,7 @@ class Container:
         image_id: Which image its name stood for when the container was made; "" when the name itself says.
         restart_count: How often its policy has started it again, since somebody did.
         stopped: Somebody wanted it to end; its policy then does not start it again.
+        moving: Its published ports may be on their way to another network: the intent.
     """
 
     id: str
@@ -464,6 +465,7 @@ class Container:
     removing: bool = False
     restart_count: int = 0
     stopped: bool = False
+    moving: bool = False
     users: str = ""
 
 

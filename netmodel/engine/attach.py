@@ -297,6 +297,12 @@ class Attachments:
         driver.unpublish(network, as_driver(link.endpoint), [binding_of(port) for port in ports])
 
 
+def ports_to_move(container: Container) -> list[PortConfig]:
+    """The host ports that it has; where it has none (its network is routed to) those that it was to have."""
+    asked = container.config.ports
+    return [had if had.host_port else port for port, had in zip(asked, container.ports or asked, strict=True)]
+
+
 def binding_of(port: PortConfig) -> PortBinding:
     return PortBinding(
         protocol=port.protocol,

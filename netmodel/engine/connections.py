@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
-from netmodel.engine.attach import Attachments
+from netmodel.engine.attach import Attachments, ports_to_move
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints, interface_names
@@ -15,7 +16,7 @@ from netmodel.engine.routing import Joined
 from netmodel.engine.sandbox import Sandbox, Sandboxes
 from netmodel.engine.undo import Undo, every_step
 from netmodel.errors import Conflict, Forbidden, Invalid, NotFound
-from netmodel.model import Container, Endpoint, EndpointConfig, Network, PortConfig
+from netmodel.model import Container, Endpoint, EndpointConfig, Network
 
 
 class Connections:
@@ -52,7 +53,7 @@ class Connections:
             present = core.records.endpoints_of(container.id)
             _check(container, network, present)
             [interface] = interface_names([config], [network], [endpoint.interface for endpoint in present])
-            with Undo() as undo:
+            with self._ports_on_the_move(container), Undo() as undo:
                 before = self._attachments.publisher(container)
                 endpoint = self._endpoints.reserve(container.id, config, network, interface)
                 undo.callback(self._endpoints.give_back, endpoint)
@@ -85,7 +86,8 @@ class Connections:
                 raise NotFound(f"container {container.name} is not connected to network {network.name}")
             before = self._attachments.publisher(container)
             sandbox = self._in_service(container)
-            with every_step(f"cannot disconnect {container.name} from {network.name} cleanly") as step:
+            told = f"cannot disconnect {container.name} from {network.name} cleanly"
+            with self._ports_on_the_move(container), every_step(told) as step:
                 if before is not None and before.endpoint.id == endpoint.id and container.ports:
                     with step:
                         self._attachments.unpublish_from(before, container.ports)
@@ -120,6 +122,20 @@ class Connections:
         running = any(one.state.running for one in self._core.records.sharers(container.id))
         return sandbox if running else None
 
+    @contextmanager
+    def _ports_on_the_move(self, container: Container) -> Iterator[None]:
+        """Say in its record that its ports may lead elsewhere soon, so that the next engine looks should we die."""
+        if not container.config.ports or not container.state.running:
+            yield
+            return
+        self._core.records.put(replace(container, moving=True))
+        try:
+            yield
+        finally:
+            now = self._core.records.containers.get(container.id)
+            if now is not None and now.moving:
+                self._core.records.put(replace(now, moving=False))
+
     def _move_ports(self, container: Container, before: Joined | None, gone: Endpoint | None = None) -> None:
         """Published ports follow the default gateway, with the host ports they have."""
         after = self._attachments.publisher(container)
@@ -132,7 +148,7 @@ class Connections:
                 self._attachments.unpublish_from(before, container.ports)
             elif container.ports:
                 undo.callback(self._core.records.put, replace(container, ports=()))  # what led there is withdrawn
-            ports = self._attachments.publish(container, _wanted(container), undo) if after is not None else ()
+            ports = self._attachments.publish(container, ports_to_move(container), undo) if after is not None else ()
             self._core.records.put(replace(container, ports=ports))
             undo.pop_all()
 
@@ -146,12 +162,6 @@ class Connections:
             network.id,
             {"name": network.name, "type": network.config.driver, "container": container.id},
         )
-
-
-def _wanted(container: Container) -> list[PortConfig]:
-    """The host ports that it has; where it has none (its network is routed to) those that it was to have."""
-    asked = container.config.ports
-    return [had if had.host_port else port for port, had in zip(asked, container.ports or asked, strict=True)]
 
 
 def _same(one: Joined | None, other: Joined | None) -> bool:

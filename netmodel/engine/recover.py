@@ -18,7 +18,7 @@ from drivers.api import PortBinding
 from drivers.bridge import Bridge
 from drivers.p2p import CABLE
 from drivers.parents import PARENT
-from netmodel.engine.attach import Attachments, binding_of
+from netmodel.engine.attach import Attachments, binding_of, ports_to_move
 from netmodel.engine.committing import FROZEN
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
@@ -26,6 +26,7 @@ from netmodel.engine.endpoints import Endpoints, as_driver
 from netmodel.engine.exits import LOST, LOST_ERROR
 from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.networks import Networks
+from netmodel.engine.undo import Undo
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.model import Container, Network
 from runtime.client import ContainerStatus, Exited
@@ -181,13 +182,26 @@ class Recovery:
         ]
         for failure in bridge.restore(restored, self.attachments.links.allowed()):
             self.warnings.append(str(failure))
+        for container in self.core.records.containers:
+            if container.moving:
+                with self._reported(f"container {container.name}"):
+                    self._move_ports(container)
+
+    def _move_ports(self, container: Container) -> None:
+        """Publish where its ports belong by now: the last engine died while it connected or disconnected it."""
+        container = replace(container, moving=False)
+        with Undo() as undo:
+            undo.callback(self.core.records.put, replace(container, ports=()))
+            wanted = ports_to_move(container) if container.state.running else ()
+            self.core.records.put(replace(container, ports=self.attachments.publish(container, wanted, undo)))
+            undo.pop_all()
 
     def _published(self, network: Network) -> list[tuple[DriverEndpoint, list[PortBinding], bool]]:
         """Whose ports there are on a network, and whether they lead there, or are open beside that."""
         found = []
         for endpoint in self.core.records.endpoints_on(network.id):
             container = self.core.records.containers.get(endpoint.container_id)
-            if container is None or not container.ports:
+            if container is None or not container.ports or container.moving:
                 continue
             link = self.attachments.publisher(container)
             if link is not None:
