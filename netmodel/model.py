@@ -449,6 +449,7 @@ class Container:
         image_id: Which image its name stood for when the container was made; "" when the name itself says.
         restart_count: How often its policy has started it again, since somebody did.
         stopped: Somebody wanted it to end; its policy then does not start it again.
+        restarting: Its end is to be followed by another life: the intent of a restart.
         moving: Its published ports may be on their way to another network: the intent.
     """
 
@@ -465,6 +466,7 @@ class Container:
     removing: bool = False
     restart_count: int = 0
     stopped: bool = False
+    restarting: bool = False
     moving: bool = False
     users: str = ""
 

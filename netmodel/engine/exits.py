@@ -134,7 +134,7 @@ class Exits:
         """Take out of service what a container that ended has; tell the world. The lock is held."""
         core = self._core
         run = self._runs.get(container.id)
-        by_hand = run is not None and run.keep
+        by_hand = container.restarting or (run is not None and run.keep)
         if run is not None and (run.stopped or run.asked):
             container = replace(container, stopped=True)
         wait_s = None
@@ -161,14 +161,14 @@ class Exits:
                 core.spawner.forget(container.id)
             state = replace(
                 container.state,
-                status="exited" if wait_s is None else "restarting",
+                status="restarting" if keep else "exited",
                 pid=0,
                 exit_code=news.exit_code,
                 oom_killed=oom,
                 error=error,
                 finished_at=datetime.fromtimestamp(news.at, UTC),
             )
-            container = replace(container, state=state, ports=container.ports if keep else ())
+            container = replace(container, state=state, ports=container.ports if keep else (), restarting=False)
             if wait_s is not None:
                 container = replace(container, restart_count=container.restart_count + 1)
             core.records.put(container)

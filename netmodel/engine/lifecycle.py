@@ -127,9 +127,7 @@ class Lifecycle:
             self.starting.check(container)  # before it is ended in vain
             self.restarts.cancel(container.id)
             if container.state.running and container.state.status != "restarting":
-                run = self.runs.of(container)
-                run.keep = True
-                self.stopping.end(container, timeout_s)
+                self._end_for_restart(container, timeout_s)
                 container = self._containers.find(container.id)
             try:
                 self.starting.launch(container)
@@ -139,10 +137,26 @@ class Lifecycle:
         self._tell_start(container)
         self._containers.event("restart", container)
 
+    def _end_for_restart(self, container: Container, timeout_s: float | None) -> None:
+        run = self.runs.of(container)
+        run.keep = True
+        self._core.records.put(replace(container, restarting=True))  # should we die now, the next engine starts it
+        try:
+            self.stopping.end(container, timeout_s)
+        except BaseException:  # it runs on
+            run.keep = False
+            self._core.records.put(container)
+            raise
+
     def _leave_after_failed_restart(self, container: Container) -> None:
         """It kept its sandbox and its ports for a start that did not happen."""
         with suppress(Exception):
             self._attachments.unpublish(container)
+        container = self._core.records.containers.get(container.id) or container
+        if container.state.status == "restarting":  # it lacked another container, and was not even tried
+            state = replace(container.state, status="exited")
+            with suppress(Exception):
+                self._core.records.put(replace(container, state=state, ports=()))
         with suppress(Exception):
             self.exits.retire_sandbox(container)
 

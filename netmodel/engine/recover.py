@@ -121,8 +121,9 @@ class Recovery:
         self._adopt_sandbox(container)
         self.lifecycle.shortage.begin(container, cgroup)
         self.lifecycle.health.begin(container.id, grace=container.state.health == "starting")
-        if container.state.pid != status.pid:
-            self.core.records.put(replace(container, state=replace(container.state, pid=status.pid)))
+        if container.state.pid != status.pid or container.restarting:
+            state = replace(container.state, pid=status.pid)
+            self.core.records.put(replace(container, state=state, restarting=False))
 
     def _adopt_sandbox(self, container: Container) -> None:
         # Of a sandbox that is shared, the owner may have ended before.
@@ -143,14 +144,18 @@ class Recovery:
         """It ended while no engine was there to see."""
         with suppress(Exception):  # a reboot took the group away
             self.lifecycle.runs.begin(container.id, self.core.cgroups.open(container.id))
-        if container.config.restart.name != "no":  # it may keep its sandbox, and start in it again
+        if (
+            container.config.restart.name != "no" or container.restarting
+        ):  # it may keep its sandbox, and start in it again
             self._adopt_sandbox(container)
         if status is not None and status.exit_code is not None:
             news = Exited(container.id, status.exit_code, status.signal, status.finished_at or time.time())
             self.lifecycle.exits.settle(container, news)
-            return
-        news = Exited(container.id, LOST, None, time.time())
-        self.lifecycle.exits.settle(container, news, LOST_ERROR)
+        else:
+            news = Exited(container.id, LOST, None, time.time())
+            self.lifecycle.exits.settle(container, news, LOST_ERROR)
+        if container.restarting:
+            self.lifecycle.restarts.schedule(container.id)
 
     # --- the kernel -----------------------------------------------------------------------------
 

@@ -435,7 +435,12 @@ class Engines(RuleBasedStateMachine):
         self.story.append("a new engine")
         self.asked = 0
         self.engine = EngineProcess(self.zygote, self.root, self.host)
-        self.report = self.engine.ask("report")
+        self.report = eventually(self.report_of_the_settled)
+
+    def report_of_the_settled(self) -> Report | None:
+        """None while a container waits for its next life, because an engine died between two."""
+        report: Report = self.engine.ask("report")
+        return None if any(one.state.status == "restarting" for one in report.containers) else report
 
     def accept(self, names: set[str]) -> None:
         """What was being done when the engine died may have been done or not; nothing else may have changed."""
