@@ -98,7 +98,8 @@ def test_a_flushed_ruleset_brings_back_nothing_that_was_taken_away(
 
     nft.run("flush ruleset")
 
-    eventually(lambda: engine._core.firewall.published())
+    # All of it comes back in one transaction.
+    eventually(lambda: engine._core.firewall.table in host.run("nft", "list", "tables").stdout, what="the table")
     assert {(one.host_port, str(one.target)) for one in engine._core.firewall.published()} == {(8081, "10.2.0.2")}
     assert engine._core.firewall.bridges() == bridges
     with web(engine, left):

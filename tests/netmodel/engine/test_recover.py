@@ -12,6 +12,7 @@ import pytest
 from netmodel.engine import Engine
 from netmodel.errors import Conflict, Invalid
 from netmodel.model import ContainerConfig, EndpointConfig, NetworkConfig, PortConfig
+from tests.netmodel.engine import kernel_view
 from tests.netmodel.engine.conftest import SLEEP, clean_up, execute, output_of, runner
 from tests.support.box import Box
 from tests.support.wait import eventually
@@ -105,7 +106,7 @@ def test_what_is_paused_dies_with_the_spawner_too(host: Box, root: Path, seen: b
 
     eventually(lambda: engine.container("web").state.status == "exited")
     eventually(lambda: not Path(f"/proc/{pid}").exists())
-    assert list(Path("/sys/fs/cgroup").glob(f"**/{engine.container('web').id}")) == []
+    assert kernel_view.control_groups(root) == set()
     clean_up(engine)
 
 
