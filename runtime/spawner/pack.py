@@ -18,7 +18,7 @@ class Packer:
     """Only this names what such a process has made, so that no file gets another number meanwhile."""
 
     def __init__(self) -> None:
-        self._jobs: dict[int, tuple[str, str, int]] = {}
+        self._jobs: dict[int, tuple[str, str, int]] = {}  # path, what is made, the full file held open
 
     def begin(self, path: str) -> None:
         """Compress the log file that has just got the number 1; where that cannot be, it stays as it is.
@@ -32,25 +32,28 @@ class Packer:
                 inode = os.fstat(full).st_ino
                 packed = f"{path}.{inode}.part"
                 pid = clone.clone()
-                if pid == 0:
-                    _pack(full, packed, inode)
-                self._jobs[pid] = path, packed, inode
-            finally:
+            except BaseException:
                 os.close(full)
+                raise
+            if pid == 0:
+                _pack(full, packed, inode)
+            # Held until ended(): were it forgotten meanwhile, a younger file could have its inode's number.
+            self._jobs[pid] = path, packed, full
 
     def ended(self, pid: int, status: int) -> bool:
         """Put what was compressed in its place; False for a process that is none of ours."""
         job = self._jobs.pop(pid, None)
         if job is None:
             return False
-        path, packed, inode = job
+        path, packed, full = job
         with suppress(OSError):
-            place = _named(path, inode) if status == 0 else ""
+            place = _named(path, os.fstat(full).st_ino) if status == 0 else ""
             if place:
                 os.rename(packed, place + SUFFIX)
                 os.unlink(place)
             else:
                 os.unlink(packed)
+        os.close(full)
         return True
 
 

@@ -14,6 +14,7 @@ import pytest
 from runtime import logs
 from runtime.logs import LogEntry, StopSignal
 from runtime.spawner.log import LogFile
+from runtime.spawner.pack import Packer
 from runtime.spec import ContainerSpec
 from tests.runtime.lab import Lab, process, shell
 from tests.support.wait import eventually
@@ -103,6 +104,23 @@ def test_full_files_are_compressed(lab: Lab, files: int) -> None:
     assert (len(whole) == 400) == (files == 10)
     for tail in (0, 1, 60, 61, 150, 400):
         assert numbers(logs.read(path, tail)) == (whole[-tail:] if tail else [])
+
+
+@pytest.mark.kernel
+def test_a_file_that_goes_while_it_is_compressed_is_taken_for_no_other(tmp_path: Path) -> None:
+    """Its inode's number may be given to the next file at once."""
+    full, packer = tmp_path / "log.1", Packer()
+    full.write_text("old\n")
+    packer.begin(str(tmp_path / "log"))
+    full.unlink()
+    [pid] = packer._jobs
+    assert os.waitpid(pid, 0)[1] == 0
+    full.write_text("new\n")
+
+    assert packer.ended(pid, 0)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["log.1"]
+    assert full.read_text() == "new\n"
 
 
 @pytest.mark.kernel
