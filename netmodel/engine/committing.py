@@ -46,8 +46,10 @@ class Committing:
                 comment=comment,
                 created_by=" ".join(command),
             )
+            base = container.image_id or container.config.image
+            self._core.images.check_commit(base, name)  # before it is frozen in vain
             with self._still(container, pause):
-                made = self._core.images.commit(container.image_id or container.config.image, written, name)
+                made = self._core.images.commit(base, written, name)
         self._containers.event("commit", container, comment=comment, imageID=made.id, imageRef=name)
         return made
 

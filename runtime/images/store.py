@@ -132,6 +132,20 @@ class Images(Shelf):
                 self.catalog.name(name, record.id)
             return self.image(record)
 
+    def check_commit(self, ref: str, name: str = "") -> str:
+        """Refuse what commit() would refuse whatever was written; returns the whole name.
+
+        Raises:
+            InvalidImageName.
+            CannotCommit: A container of the machine itself has nothing that could be given away.
+        """
+        if host.is_meant(ref):
+            raise CannotCommit(
+                "a container of the machine itself has no image to build on",
+                "netmodel diff shows what it has changed, and netmodel cp takes what you name",
+            )
+        return _checked(name) if name else ""
+
     def commit(self, ref: str, written: Written, name: str = "") -> Image:
         """Make an image of what a container has written on the image of this name, id or path.
 
@@ -140,14 +154,9 @@ class Images(Shelf):
 
         Raises:
             InvalidImageName, ImageNotFound, UnpackFailed.
-            CannotCommit: A container of the machine itself has nothing that could be given away.
+            CannotCommit: See check_commit().
         """
-        tag = _checked(name) if name else ""
-        if host.is_meant(ref):
-            raise CannotCommit(
-                "a container of the machine itself has no image to build on",
-                "netmodel diff shows what it has changed, and netmodel cp takes what you name",
-            )
+        tag = self.check_commit(ref, name)
         with self.removal.working():
             base = None if ref.startswith(("/", ".")) else self.find(ref)
             if base is not None and all(layer.blob for layer in base.layers):

@@ -255,9 +255,14 @@ def test_an_image_of_what_a_container_has_written_and_how_it_ran(engine: Engine,
 
 
 def test_the_machine_itself_cannot_be_committed(engine: Engine) -> None:
-    container = engine.create_container(ContainerConfig(image="host"))
+    """Nor is its container frozen for nothing."""
+    container = engine.create_container(ContainerConfig(image="host", command=("sleep", "infinity")))
+    engine.start(container.id)
+    events = engine.events.subscribe()
 
     with pytest.raises(NetmodelError, match="machine itself"):
         engine.commit(container.id, "lab/host:1")
+    engine.kill(container.id, "KILL")
+    assert events.get(5).action == "kill"
     with pytest.raises(NetmodelError, match="machine itself"):
         engine.images.export(container.id)
