@@ -14,16 +14,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Literal
 
 from drivers import endpoint_options
 from drivers.api import Attachment, Endpoint, IPAddress, Network, Pair, Pool, PortBinding
-from drivers.bridge_options import GATEWAY_MODE, NAME, PUBLISH_TO_HOST, Options, parse
-from drivers.errors import BridgeGone, DriverError, InvalidOption, LinkTaken, NetworkFull, NoServer
+from drivers.bridge_options import NAME, Options, check_modes, parse
+from drivers.bridge_rules import bridge_name, is_for_host, openings, rules_of, with_default_address
+from drivers.errors import BridgeGone, DriverError, LinkTaken, NetworkFull, NoServer
 from drivers.exposure import HOST_ONLY, Exposure
-from drivers.firewall import Element, Firewall, Linked, NetworkRules, Opening, Port
+from drivers.firewall import Element, Firewall, Linked, NetworkRules, Port
 from drivers.kernel.address import IPInterface, add_address, delete_address, link_local
 from drivers.kernel.bridge import add_bridge, is_forwarding, port_settings, set_port
 from drivers.kernel.errors import KernelError
@@ -60,8 +61,6 @@ ORIGIN = 0x6E
 # Not an error when it passes: the peer may be down for reasons of its own.
 _CARRIER_S = 0.5
 _SPANNING_TREE_S = 5.0
-
-ANY: dict[int, IPAddress] = {4: ip_address("0.0.0.0"), 6: ip_address("::")}
 
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 
@@ -115,7 +114,7 @@ class Bridge:
     # --- networks -----------------------------------------------------------------------------
 
     def create_network(self, network: Network[Options]) -> None:
-        _check_modes(network)
+        check_modes(network.options, internal=network.internal)
         name = bridge_name(network)
         with ExitStack() as undo:
             link = self._host.link(name)
@@ -373,7 +372,7 @@ class Bridge:
     def publish(
         self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]
     ) -> tuple[PortBinding, ...]:
-        ports = [_with_default_address(network, port) for port in ports]
+        ports = [with_default_address(network, port) for port in ports]
         rules = self._rules(network)
         with ExitStack() as undo:
             published = self._publisher.publish(rules, endpoint, ports)
@@ -383,17 +382,17 @@ class Bridge:
         return published
 
     def unpublish(self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
-        ports = [_with_default_address(network, port) for port in ports]
+        ports = [with_default_address(network, port) for port in ports]
         self._publisher.unpublish(self._rules(network), endpoint, ports)
 
     def publishes_to_host(self, network: Network[Options]) -> bool:
         return network.internal and network.options.publish_to_host
 
     def open_ports(self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
-        self._firewall.publish(_openings(network, endpoint, ports))
+        self._firewall.publish(openings(network, endpoint, ports))
 
     def shut_ports(self, network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> None:
-        self._publisher.shut(_openings(network, endpoint, ports))
+        self._publisher.shut(openings(network, endpoint, ports))
 
     # --- endpoints that are kept apart ----------------------------------------------------------
 
@@ -427,12 +426,12 @@ class Bridge:
         That ::1 is one of all the host's addresses is not told.
         """
         rules = self._rules(network)
-        [ways] = ways_of(rules, endpoint, [_with_default_address(network, binding)])
+        [ways] = ways_of(rules, endpoint, [with_default_address(network, binding)])
         reached: list[Port | Relayed] = [*ways.ports]
         if ways.relayed is not None and (ways.relayed.family or ways.relayed.host_address):
             reached.append(ways.relayed)
         return [
-            (port, HOST_ONLY if _is_for_host(network, port) else seen.of_port(rules.bridge, port)) for port in reached
+            (port, HOST_ONLY if is_for_host(network, port) else seen.of_port(rules.bridge, port)) for port in reached
         ]
 
     def _prepare_turnaround(self, endpoint: Endpoint) -> None:
@@ -477,9 +476,9 @@ class Bridge:
             rules.append(own)
             for endpoint, declared, published in endpoints:
                 if not published:
-                    ports += _openings(network, endpoint, declared)
+                    ports += openings(network, endpoint, declared)
                     continue
-                bindings = [_with_default_address(network, port) for port in declared]
+                bindings = [with_default_address(network, port) for port in declared]
                 ports += ports_in(ways_of(own, endpoint, bindings))
                 failures += self._publisher.hold_again(own, endpoint, bindings)
         self._firewall.restore(rules, ports)
@@ -509,10 +508,6 @@ class Bridge:
         return f"netmodel:{self._root_id}:{kind}:{object_id}"
 
 
-def bridge_name(network: Network[Options]) -> str:
-    return network.options.name or f"br-{network.id[:12]}"
-
-
 def veth_name(endpoint: Endpoint) -> str:
     return f"nm{endpoint.id[:12]}"
 
@@ -526,75 +521,9 @@ def _own_links(endpoint: Endpoint) -> list[str]:
     return [_ifb_name(endpoint)] if endpoint_options.EGRESS_RATE in endpoint.options else []
 
 
-def rules_of(network: Network[Options]) -> NetworkRules:
-    options = network.options
-    if network.internal:
-        return NetworkRules(bridge=bridge_name(network), internal=True, icc=options.icc, masquerade=())
-    by_mode: dict[str, tuple[int, ...]] = {
-        mode: tuple(family for family in (4, 6) if options.gateway_mode(family) == mode)
-        for mode in ("nat", "nat-unprotected", "routed")
-    }
-    masqueraded = tuple(sorted((*by_mode["nat"], *by_mode["nat-unprotected"]))) if options.masquerade else ()
-    chosen = (options.host_ipv4, options.host_ipv6)
-    return NetworkRules(
-        bridge=bridge_name(network),
-        icc=options.icc,
-        masquerade=masqueraded,
-        sources=tuple(one for one in chosen if one is not None and one.version in masqueraded),
-        unprotected=by_mode["nat-unprotected"],
-        routed=by_mode["routed"],
-        trusted=options.trusted,
-    )
-
-
-def _check_modes(network: Network[Options]) -> None:
-    """Refuse what only internal networks, or only others, can be asked for."""
-    options = network.options
-    for family, key in GATEWAY_MODE.items():
-        mode = options.gateway_mode(family)
-        if mode == "isolated" and not network.internal:
-            raise InvalidOption(f"option {key}: only an internal network can be isolated", hint="make it internal")
-        if mode == "isolated" and options.publish_to_host:
-            raise InvalidOption(
-                f"options {key}=isolated and {PUBLISH_TO_HOST} exclude each other", hint="leave out one of them"
-            )
-        if mode in ("routed", "nat-unprotected") and network.internal:
-            raise InvalidOption(
-                f"option {key}: nothing outside reaches an internal network, so it cannot be {mode}",
-                hint="leave the option out, or do not make the network internal",
-            )
-    if options.publish_to_host and not network.internal:
-        raise InvalidOption(
-            f"option {PUBLISH_TO_HOST}: this network publishes to everybody", hint="it is for internal networks"
-        )
-
-
-def _is_for_host(network: Network[Options], port: Port | Relayed) -> bool:
-    address = None if isinstance(port, Opening) else port.host_address
-    return network.internal or (address is not None and address.is_loopback)
-
-
 def _met_by_host(network: Network[Options]) -> list[Pool]:
     """The pools in which the host itself is on the network."""
     return [pool for pool in network.pools if network.options.gateway_mode(pool.subnet.version) != "isolated"]
-
-
-def _openings(network: Network[Options], endpoint: Endpoint, ports: Sequence[PortBinding]) -> list[Port]:
-    """The ports in the families in which the network is routed to."""
-    rules = rules_of(network)
-    if not rules.routed:
-        return []
-    addresses = tuple(one for one in endpoint.addresses if one.version in rules.routed)
-    own = replace(endpoint, addresses=addresses)
-    wanted = [port for port in ports if any(port.host_address in (None, ANY[one.version]) for one in addresses)]
-    return [one for one in ports_in(ways_of(rules, own, wanted)) if isinstance(one, Opening)]
-
-
-def _with_default_address(network: Network[Options], port: PortBinding) -> PortBinding:
-    default = network.options.host_binding
-    if port.host_address is not None or default is None or default.is_unspecified:
-        return port
-    return replace(port, host_address=default)
 
 
 def _gateways_of(network: Network[Options], endpoint: Endpoint) -> tuple[IPAddress, ...]:

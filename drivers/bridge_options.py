@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Literal, cast
 
 from drivers import options as read
+from drivers.errors import InvalidOption
 
 GatewayMode = Literal["nat", "nat-unprotected", "routed", "isolated"]
 
@@ -123,6 +124,31 @@ def parse(driver: str, options: Mapping[str, str]) -> Options:
         stp=read.flag(options, STP, False),
         tx_checksum=read.flag(options, TX_CHECKSUM, True),
     )
+
+
+def check_modes(options: Options, internal: bool) -> None:
+    """Refuse what only internal networks, or only others, can be asked for.
+
+    Raises:
+        InvalidOption.
+    """
+    for family, key in GATEWAY_MODE.items():
+        mode = options.gateway_mode(family)
+        if mode == "isolated" and not internal:
+            raise InvalidOption(f"option {key}: only an internal network can be isolated", hint="make it internal")
+        if mode == "isolated" and options.publish_to_host:
+            raise InvalidOption(
+                f"options {key}=isolated and {PUBLISH_TO_HOST} exclude each other", hint="leave out one of them"
+            )
+        if mode in ("routed", "nat-unprotected") and internal:
+            raise InvalidOption(
+                f"option {key}: nothing outside reaches an internal network, so it cannot be {mode}",
+                hint="leave the option out, or do not make the network internal",
+            )
+    if options.publish_to_host and not internal:
+        raise InvalidOption(
+            f"option {PUBLISH_TO_HOST}: this network publishes to everybody", hint="it is for internal networks"
+        )
 
 
 def _mode(options: Mapping[str, str], version: int) -> GatewayMode:

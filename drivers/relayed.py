@@ -70,3 +70,18 @@ class Means:
         if now - self._told.get(name, -TELL_AGAIN_AFTER_S) >= TELL_AGAIN_AFTER_S:
             self._told[name] = now
             logging.getLogger("netmodel").warning("published at %s: %s", name, what)
+
+
+class RelayedPort:
+    """One socket that is served; used in the thread of its loop alone.
+
+    Args:
+        held: Not ours to close.
+    """
+
+    def __init__(self, means: Means, held: socket.socket, target: tuple[IPAddress, int], admits: Admits) -> None:
+        self._means = means
+        self._loop = means.loop
+        self._held = held
+        self._target = target
+        self._admits = admits

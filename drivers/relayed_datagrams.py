@@ -11,7 +11,7 @@ from typing import Any
 
 from drivers.api import IPAddress
 from drivers.kernel.pktinfo import ROOM, of_datagram, sent_from
-from drivers.relayed import Admits, Means
+from drivers.relayed import Admits, Means, RelayedPort
 
 CLIENTS = 1000  # of one port at once
 IDLE_S = 90.0
@@ -27,19 +27,11 @@ class _Client:
     heard: float  # from either side, by the loop's clock
 
 
-class Datagrams:
-    """Serves one bound socket; used in the thread of its loop alone. What cannot be sent at once is lost.
-
-    Args:
-        held: Not ours to close.
-    """
+class Datagrams(RelayedPort):
+    """Serves one bound socket. What cannot be sent at once is lost."""
 
     def __init__(self, means: Means, held: socket.socket, target: tuple[IPAddress, int], admits: Admits) -> None:
-        self._means = means
-        self._loop = means.loop
-        self._held = held
-        self._target = target
-        self._admits = admits
+        super().__init__(means, held, target, admits)
         self._clients: OrderedDict[Key, _Client] = OrderedDict()  # the one silent longest first
         self._sweep: asyncio.TimerHandle | None = None
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from drivers.api import IPAddress
 from drivers.kernel.pktinfo import of_connection
-from drivers.relayed import Admits, Means
+from drivers.relayed import Admits, Means, RelayedPort
 
 CONNECTIONS = 1000  # of one port at once
 BURST = 64  # are accepted before others have their turn
@@ -25,19 +25,11 @@ _AT_ONCE = struct.pack("@ii", 1, 0)  # linger: closing resets
 log = logging.getLogger("netmodel")
 
 
-class Streams:
-    """Serves one listening socket; used in the thread of its loop alone.
-
-    Args:
-        held: Not ours to close.
-    """
+class Streams(RelayedPort):
+    """Serves one listening socket."""
 
     def __init__(self, means: Means, held: socket.socket, target: tuple[IPAddress, int], admits: Admits) -> None:
-        self._means = means
-        self._loop = means.loop
-        self._held = held
-        self._target = target
-        self._admits = admits
+        super().__init__(means, held, target, admits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = False
 

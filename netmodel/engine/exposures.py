@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from drivers.bridge import ANY, Bridge
+from drivers.bridge import Bridge
+from drivers.bridge_rules import ANY
 from drivers.exposure import Exposure
 from drivers.firewall import Opening, Port
 from drivers.relayed import Relayed

@@ -7,8 +7,7 @@ all that it sees becomes the one layer of an image then.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from runtime.images.catalog import ImageRecord
 from runtime.images.pack import pack
 from runtime.images.stream import Joined
 from runtime.kernel.overlay import view
+from runtime.kernel.path import opened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def on_top(blobs: Blobs, base: ImageRecord, written: Written) -> tuple[bytes, li
     below = [layer.blob for layer in base.layers]
     fresh = []
     if os.listdir(written.upper):
-        with _opened(written.upper) as upper:
+        with opened(written.upper) as upper:
             pieces = pack(upper, as_layer=True, shift=_shift(upper, written.id_base))
             fresh = [blobs.receive(Joined(pieces))]
     config = configs.parse(blobs.read(base.id), base.id)
@@ -85,15 +85,6 @@ def _config(base: Mapping[str, Any], fresh: Sequence[str], written: Written) -> 
             "history": [*(history if isinstance(history, list) else ()), step],
         }
     )
-
-
-@contextmanager
-def _opened(directory: Path) -> Iterator[int]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _shift(upper: int, id_base: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from runtime.errors import KernelRefused
 from runtime.kernel import syscall
@@ -16,6 +18,16 @@ _UINT_MAX = 0xFFFFFFFF
 
 class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+@contextmanager
+def opened(directory: str | os.PathLike[str]) -> Iterator[int]:
+    """A directory's descriptor, for the length of a block."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def open_in(root: int, path: str, flags: int = os.O_PATH) -> int:

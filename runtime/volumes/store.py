@@ -15,11 +15,12 @@ import re
 import secrets
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from runtime.images.image import Image
 from runtime.kernel import mount
+from runtime.kernel.path import opened
 from runtime.spec import BindMount
 from runtime.trash import Trash, empty
 from runtime.volumes import tree
@@ -165,7 +166,7 @@ class Volumes:
         """Bytes that its content takes of ours; as quick as there are few files."""
         if self._parsed(name).kind == "bind":
             return 0  # somebody else's, and stays when the volume goes
-        with _opened(self.path(name)) as descriptor:
+        with opened(self.path(name)) as descriptor:
             return tree.usage(descriptor)
 
     def drain(self) -> None:
@@ -210,7 +211,7 @@ class Volumes:
                 attributes |= _MOUNT_FLAGS.get(flag, 0)
             memory = mount.new_filesystem("tmpfs", options.values, attributes)
             try:
-                with _opened(data) as target:
+                with opened(data) as target:
                     mount.attach(memory, target)
             finally:
                 os.close(memory)
@@ -220,7 +221,7 @@ class Volumes:
         part = volume / "_copy.part"
         os.mkdir(part, 0o700)
         try:
-            with _opened(part) as target:
+            with opened(part) as target:
                 tree.Copy().run(source, target)
         except BaseException:
             self._trash.discard(part)
@@ -236,26 +237,17 @@ class Volumes:
         whole = volume / "_copy"
         if not whole.is_dir():
             return
-        with _opened(whole) as copy, _opened(volume / "_data") as data:
+        with opened(whole) as copy, opened(volume / "_data") as data:
             for entry in os.listdir(copy):
                 os.rename(entry, entry, src_dir_fd=copy, dst_dir_fd=data)
             tree.copy_attributes(copy, data)
         os.rmdir(whole)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _copy_directly(data: Path, source: int) -> bool:
     """Into what lies on another file system, where nothing can be renamed into place."""
     try:
-        with _opened(data) as descriptor:
+        with opened(data) as descriptor:
             tree.Copy().run(source, descriptor)
     except BaseException:
         empty(data)  # it was before

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from drivers.api import Carries, Network, Publishes
-from drivers.bridge import bridge_name, veth_name
+from drivers.bridge import veth_name
+from drivers.bridge_rules import bridge_name
 from drivers.errors import LinkTaken, NetworkFull
 from drivers.kernel.address import add_address
 from drivers.kernel.announce import frame

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from drivers.bridge import bridge_name
+from drivers.bridge_rules import bridge_name
 from tests.drivers.test_firewall import compare
 from tests.drivers.wires import Stack, an_endpoint, anywhere, loopback
 from tests.support.box import Box

@@ -9,7 +9,7 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from drivers.bridge import bridge_name
+from drivers.bridge_rules import bridge_name
 from drivers.kernel.sysctl import read_sysctl
 from tests.drivers.wires import DROPPED_S, Stack, anywhere, ask, loopback, ping, route, serving
 from tests.support.box import Box

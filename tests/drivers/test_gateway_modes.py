@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from drivers.bridge import bridge_name
+from drivers.bridge_rules import bridge_name
 from drivers.errors import CannotPublish, InvalidOption, LinkTaken
 from drivers.kernel.conntrack import Conntrack
 from tests.drivers.wires import DROPPED_S, Stack, anywhere, ask, loopback, ping, route, serving, wire

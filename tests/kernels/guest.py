@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import queue
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,18 @@ class Run:
         if self.status == NOT_RUN:
             self._lines.put(f"the guest ended without a result, or took more than {self._guest.timeout_s} s")
         self._lines.put(None)
+
+
+def emulator(program: str, package: str) -> str:
+    """The path of what a guest runs in.
+
+    Raises:
+        FileNotFoundError: With the package to install.
+    """
+    path = shutil.which(program)
+    if path is None:
+        raise FileNotFoundError(f"{program} is missing: apt install {package}")
+    return path
 
 
 def write_script(path: Path, kernel: str, arguments: Sequence[str]) -> None:

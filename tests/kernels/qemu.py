@@ -5,11 +5,10 @@ Emulated, since a machine that is virtual itself seldom lends KVM.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.kernels.guest import Guest, write_script
+from tests.kernels.guest import Guest, emulator, write_script
 from tests.kernels.image import REPOSITORY
 
 KERNEL = "debian"
@@ -26,9 +25,7 @@ def suite() -> list[str]:
 
 def prepare(image: Path, initial: Path, disk: Path, place: Path, arguments: Sequence[str]) -> Guest:
     """A guest that runs these tests, and keeps what it writes in place."""
-    program = shutil.which("qemu-system-x86_64")
-    if program is None:
-        raise FileNotFoundError("qemu-system-x86_64 is missing: apt install qemu-system-x86")
+    program = emulator("qemu-system-x86_64", "qemu-system-x86")
     script = place / "qemu-script"
     write_script(script, KERNEL, arguments)
     return Guest(

@@ -6,11 +6,10 @@ dummy) and lacks nftables' inet family and WireGuard.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.kernels.guest import Guest, write_script
+from tests.kernels.guest import Guest, emulator, write_script
 
 KERNEL = "uml"
 MODULES = Path("/usr/lib/uml/modules")
@@ -27,9 +26,7 @@ _TIMEOUT_S = 600
 
 def prepare(disk: Path, place: Path, arguments: Sequence[str]) -> Guest:
     """A guest that runs these tests, and keeps what it writes in place."""
-    program = shutil.which("linux.uml")
-    if program is None:
-        raise FileNotFoundError("linux.uml is missing: apt install user-mode-linux")
+    program = emulator("linux.uml", "user-mode-linux")
     script = place / "uml-script"
     write_script(script, KERNEL, arguments)
     return Guest(
