@@ -25,17 +25,8 @@ from drivers.kernel.namespace import open_in
 from netmodel import codec
 from netmodel.client.errors import EngineUnavailable
 from netmodel.client.start import start_engine
-from netmodel.model import (
-    PROJECT_LABEL,
-    SERVICE_LABEL,
-    ContainerConfig,
-    EndpointConfig,
-    NetworkConfig,
-    PoolConfig,
-    Project,
-    ProjectNetwork,
-    ServiceContainer,
-)
+from netmodel.model import ContainerConfig, EndpointConfig, NetworkConfig, PoolConfig
+from netmodel.project import PROJECT_LABEL, SERVICE_LABEL, Project, ProjectNetwork, ServiceContainer
 
 
 def measure(directory: Path, clock: Clock, repetitions: int, sizes: list[int]) -> None:

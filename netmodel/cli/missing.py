@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from netmodel.client import ApiError, Client
 
 if TYPE_CHECKING:
-    from netmodel.model import Project, Pull
+    from netmodel.project import Project, Pull
 
 
 def is_registry_name(image: str) -> bool:

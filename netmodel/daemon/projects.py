@@ -15,7 +15,7 @@ from netmodel.daemon.calls import ENGINE, call, call_long
 from netmodel.daemon.query import flag
 from netmodel.engine import Progress, ProjectContainer, ProjectNetworkView, ProjectView
 from netmodel.errors import Invalid, NetmodelError
-from netmodel.model import Project
+from netmodel.project import Project
 
 
 async def _declared(request: web.Request) -> Project:

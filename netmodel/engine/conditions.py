@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from netmodel.engine.lifecycle import Lifecycle
 from netmodel.errors import Conflict
-from netmodel.model import Container, Dependency
+from netmodel.model import Container
+from netmodel.project import Dependency
 
 
 def wait_for(lifecycle: Lifecycle, container: Container, dependency: Dependency) -> None:

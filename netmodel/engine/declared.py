@@ -8,7 +8,8 @@ from typing import Any
 
 from netmodel.engine.namespaces import lender_ids
 from netmodel.errors import NotFound
-from netmodel.model import SERVICE_LABEL, Container, ContainerConfig, Project, ServiceContainer
+from netmodel.model import Container, ContainerConfig
+from netmodel.project import SERVICE_LABEL, Project, ServiceContainer
 
 _SHARED = ("network_mode", "ipc_mode", "pid_mode")
 

@@ -33,10 +33,10 @@ from netmodel.model import (
     Network,
     NetworkConfig,
     NetworkPool,
-    Project,
     Volume,
     VolumeConfig,
 )
+from netmodel.project import Project
 from netmodel.topology.plan import Step
 from runtime.archive import PathStat
 from runtime.cgroups import Stats

@@ -22,17 +22,8 @@ from netmodel.engine.validate import check_container
 from netmodel.engine.values import ProjectContainer, ProjectNetworkView, ProjectView
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, NotFound, Unavailable
-from netmodel.model import (
-    NETWORK_LABEL,
-    NUMBER_LABEL,
-    PROJECT_LABEL,
-    SERVICE_LABEL,
-    Container,
-    Dependency,
-    Network,
-    Project,
-    Volume,
-)
+from netmodel.model import Container, Network, Volume
+from netmodel.project import NETWORK_LABEL, NUMBER_LABEL, PROJECT_LABEL, SERVICE_LABEL, Dependency, Project
 from netmodel.topology.plan import Step, plan
 from runtime.images import ImageNotFound
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from netmodel.model import Container, Endpoint, Expectation, IPAddress, Network, PortConfig
+from netmodel.model import Container, Endpoint, IPAddress, Network, PortConfig
+from netmodel.project import Expectation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

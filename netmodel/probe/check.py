@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from netmodel.model import Expectation
 from netmodel.probe import sandbox
 from netmodel.probe.control import Controls
 from netmodel.probe.expectation import prove
@@ -17,6 +16,7 @@ from netmodel.probe.listener import Listeners
 from netmodel.probe.result import Outcome, Result
 from netmodel.probe.target import Aim, NoAim, aims
 from netmodel.probe.view import Node, View, parse, parse_expectations
+from netmodel.project import Expectation
 
 # Each holds some eight sockets, and makes neighbour entries that all namespaces share the room for.
 AT_ONCE = 200

@@ -17,7 +17,6 @@ import asyncio
 from contextlib import ExitStack
 from time import monotonic
 
-from netmodel.model import Expectation
 from netmodel.probe.control import Control, Controls, vouch
 from netmodel.probe.echo import Echo
 from netmodel.probe.exchange import LONGEST_PAUSE_S, Exchange, ask
@@ -29,6 +28,7 @@ from netmodel.probe.target import Aim
 from netmodel.probe.tcp import Syn
 from netmodel.probe.udp import Datagram
 from netmodel.probe.view import Node
+from netmodel.project import Expectation
 
 # As long as TCP waits before it sends a SYN again (RFC 6298, section 2.1): a program would see the same silence.
 SILENCE_S = 1.0

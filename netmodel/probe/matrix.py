@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Literal
 
-from netmodel.model import Expectation
 from netmodel.probe import sandbox
 from netmodel.probe.echo import Echo
 from netmodel.probe.target import NoAim, addresses_of
 from netmodel.probe.tcp import Syn
 from netmodel.probe.view import HOST, Node, View, parse
 from netmodel.probe.volley import Pair, Shot, volley
+from netmodel.project import Expectation
 
 TILE = 16
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from netmodel.model import Expectation
+from netmodel.project import Expectation
 
 Verdict = Literal["held", "failed", "inconclusive"]
 

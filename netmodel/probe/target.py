@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from netmodel.model import Expectation
 from netmodel.probe import names, sandbox
 from netmodel.probe.probe import IPAddress
 from netmodel.probe.view import HOST, Attachment, Node, View
+from netmodel.project import Expectation
 
 
 class NoAim(Exception):

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from netmodel.model import Expectation
 from netmodel.probe.probe import IPAddress
+from netmodel.project import Expectation
 
 IPInterface = IPv4Interface | IPv6Interface
 

@@ -12,7 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from netmodel.model import CONFIG_HASH_LABEL, ContainerConfig, NetworkConfig, VolumeConfig
+from netmodel.model import ContainerConfig, NetworkConfig, VolumeConfig
+from netmodel.project import CONFIG_HASH_LABEL
 
 LABELS_OF_COMPOSE = "com.docker.compose."
 Config = ContainerConfig | NetworkConfig | VolumeConfig

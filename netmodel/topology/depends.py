@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from netmodel.model import Dependency
+from netmodel.project import Dependency
 from netmodel.topology.diagnostic import did_you_mean
 from netmodel.topology.keys import DEPENDENCY
 from netmodel.topology.value import Fields, Value

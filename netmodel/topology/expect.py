@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Literal
 
-from netmodel.model import Expectation
+from netmodel.project import Expectation
 from netmodel.topology import units
 from netmodel.topology.diagnostic import did_you_mean
 from netmodel.topology.keys import EXPECTATION

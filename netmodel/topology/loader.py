@@ -6,15 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from netmodel.model import (
-    CONFIG_HASH_LABEL,
-    EndpointConfig,
-    MountConfig,
-    Project,
-    ProjectNetwork,
-    ProjectVolume,
-    ServiceContainer,
-)
+from netmodel.model import EndpointConfig, MountConfig
+from netmodel.project import CONFIG_HASH_LABEL, Project, ProjectNetwork, ProjectVolume, ServiceContainer
 from netmodel.topology import checks, dotenv, expect, link, names, network, service
 from netmodel.topology.checks import Claims
 from netmodel.topology.config_hash import config_hash, with_hash

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from netmodel.model import NETWORK_LABEL, NUMBER_LABEL, PROJECT_LABEL, SERVICE_LABEL, VOLUME_LABEL
+from netmodel.project import NETWORK_LABEL, NUMBER_LABEL, PROJECT_LABEL, SERVICE_LABEL, VOLUME_LABEL
 
 # A file of one of these names stands for its directory.
 DIRECTORY_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")

@@ -13,22 +13,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netmodel.errors import Conflict
-from netmodel.model import (
+from netmodel.model import Container, ContainerConfig, Endpoint, Network, NetworkConfig, Volume, VolumeConfig
+from netmodel.project import (
     CONFIG_HASH_LABEL,
     NUMBER_LABEL,
     PROJECT_LABEL,
     SERVICE_LABEL,
-    Container,
-    ContainerConfig,
-    Endpoint,
-    Network,
-    NetworkConfig,
     Project,
     ProjectNetwork,
     ProjectVolume,
     ServiceContainer,
-    Volume,
-    VolumeConfig,
 )
 from netmodel.topology.config_hash import own_labels
 

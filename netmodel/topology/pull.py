@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from netmodel.model import Pull
+from netmodel.project import Pull
 from netmodel.topology.diagnostic import did_you_mean
 from netmodel.topology.value import Fields
 

@@ -10,7 +10,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netmodel.errors import Invalid
-from netmodel.model import ContainerConfig, Dependency, PortConfig, Pull, RouteConfig
+from netmodel.model import ContainerConfig, PortConfig, RouteConfig
+from netmodel.project import Dependency, Pull
 from netmodel.topology import (
     attachment,
     confinement,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from netmodel.model import ServiceContainer
+from netmodel.project import ServiceContainer
 from netmodel.topology import load
 from tests.support.box import Box
 from tests.support.wait import eventually

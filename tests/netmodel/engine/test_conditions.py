@@ -9,16 +9,8 @@ import pytest
 
 from netmodel.engine import Engine, Progress
 from netmodel.errors import NetmodelError
-from netmodel.model import (
-    CONFIG_HASH_LABEL,
-    PROJECT_LABEL,
-    SERVICE_LABEL,
-    ContainerConfig,
-    Dependency,
-    HealthConfig,
-    Project,
-    ServiceContainer,
-)
+from netmodel.model import ContainerConfig, HealthConfig
+from netmodel.project import CONFIG_HASH_LABEL, PROJECT_LABEL, SERVICE_LABEL, Dependency, Project, ServiceContainer
 
 pytestmark = pytest.mark.kernel
 

@@ -25,7 +25,8 @@ from netmodel.engine.ordered import run_in_order
 from netmodel.engine.routing import Joined, gateway_endpoint
 from netmodel.engine.undo import Undo, every_step
 from netmodel.errors import Invalid, NetmodelError, translate
-from netmodel.model import ContainerConfig, Endpoint, EndpointConfig, Network, NetworkConfig, Project
+from netmodel.model import ContainerConfig, Endpoint, EndpointConfig, Network, NetworkConfig
+from netmodel.project import Project
 from tests.support.wait import eventually
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

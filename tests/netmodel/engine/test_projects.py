@@ -8,20 +8,17 @@ import pytest
 
 from netmodel.engine import Engine, Progress
 from netmodel.errors import NetmodelError, NotFound
-from netmodel.model import (
+from netmodel.model import ContainerConfig, EndpointConfig, NetworkConfig, VolumeConfig
+from netmodel.project import (
     CONFIG_HASH_LABEL,
     NETWORK_LABEL,
     PROJECT_LABEL,
     SERVICE_LABEL,
-    ContainerConfig,
-    EndpointConfig,
     Expectation,
-    NetworkConfig,
     Project,
     ProjectNetwork,
     ProjectVolume,
     ServiceContainer,
-    VolumeConfig,
 )
 from tests.netmodel.engine.conftest import SLEEP, execute
 from tests.support.box import Box

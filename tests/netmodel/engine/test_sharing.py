@@ -11,15 +11,8 @@ import pytest
 
 from netmodel.engine import Engine
 from netmodel.errors import Conflict, NotFound
-from netmodel.model import (
-    PROJECT_LABEL,
-    SERVICE_LABEL,
-    ContainerConfig,
-    NetworkConfig,
-    Project,
-    RestartPolicy,
-    ServiceContainer,
-)
+from netmodel.model import ContainerConfig, NetworkConfig, RestartPolicy
+from netmodel.project import PROJECT_LABEL, SERVICE_LABEL, Project, ServiceContainer
 from netmodel.topology.config_hash import with_hash
 from tests.netmodel.engine.conftest import SLEEP, Run, clean_up, execute, output_of
 from tests.netmodel.engine.test_modes import namespace

@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from netmodel.model import ContainerConfig, NetworkConfig, Project
+from netmodel.model import ContainerConfig, NetworkConfig
+from netmodel.project import Project
 from netmodel.topology import Diagnostic, Loaded, TopologyError, load
 
 

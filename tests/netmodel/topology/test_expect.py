@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netmodel.model import Expectation
+from netmodel.project import Expectation
 from tests.netmodel.topology.support import project, told
 
 BASE = """\

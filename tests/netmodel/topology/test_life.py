@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from netmodel.model import Dependency, HealthConfig, LogConfig, RestartPolicy
+from netmodel.model import HealthConfig, LogConfig, RestartPolicy
+from netmodel.project import Dependency
 from tests.netmodel.topology.support import config, load_text, project, told
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netmodel.model import Project
+from netmodel.project import Project
 from netmodel.topology.link import smallest_subnet
 from tests.netmodel.topology.support import project, told
 

@@ -18,10 +18,10 @@ from netmodel.model import (
     EndpointConfig,
     Network,
     NetworkConfig,
-    Project,
     Volume,
     VolumeConfig,
 )
+from netmodel.project import Project
 from netmodel.topology.config_hash import config_hash
 from netmodel.topology.plan import Step, in_order, plan
 from tests.netmodel.topology.support import project
