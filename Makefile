@@ -20,7 +20,7 @@ TEST_PACKAGES   += $(shell command -v docker-compose >/dev/null || echo docker-c
 KERNEL_PACKAGES := user-mode-linux qemu-system-x86 kmod apparmor nftables e2fsprogs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-kernels test-guests check bench clean
+.PHONY: help install demo test test-kernels check bench clean
 
 help:  ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -33,10 +33,7 @@ demo: install  ## A topology stands up, packets prove it, all is removed again
 test: install $(VENV)/.test-packages  ## All tests: real namespaces, real packets (root)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
-test-kernels: install $(VENV)/.kernel-packages $(VENV)/.test-packages  ## What this kernel lacks (cgroup v2 controllers, ...), on user-mode Linux
-	$(BIN)/python -m tests.kernels.uml
-
-test-guests: install $(VENV)/.test-packages $(KERNEL)/.unpacked  ## The whole runtime suite on user-mode Linux, a part of all on Debian's kernel
+test-kernels: install $(VENV)/.test-packages $(KERNEL)/.unpacked  ## What this kernel lacks, on two others of Debian's
 	$(BIN)/python -m tests.kernels $(KERNEL) $(KERNEL_ARGS)
 
 check: install  ## ruff, strict mypy, import-linter
@@ -62,10 +59,6 @@ $(VENV)/.system-packages: Makefile
 
 $(VENV)/.test-packages: Makefile
 	$(call apt_install,$(TEST_PACKAGES))
-	touch $@
-
-$(VENV)/.kernel-packages: Makefile
-	$(call apt_install,user-mode-linux)
 	touch $@
 
 $(KERNEL)/.unpacked: Makefile

@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.kernels import image, qemu, user_mode
+from tests.kernels import image, qemu, uml
 from tests.kernels.guest import INIT, Guest, Run
 
 
 def main(unpacked: Path, kernels: Sequence[str], arguments: Sequence[str]) -> int:
     with ExitStack() as undo:
         place = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="netmodel-kernels-", dir="/var/tmp")))
-        initial, disk = image.make(unpacked, place, user_mode.MODULES, INIT)
+        initial, disk = image.make(unpacked, place, uml.MODULES, INIT)
         guests: list[Guest] = []
-        if user_mode.KERNEL in kernels:
-            guests.append(user_mode.prepare(disk, place, arguments or user_mode.SUITE))
+        if uml.KERNEL in kernels:
+            guests.append(uml.prepare(disk, place, arguments or uml.SUITE))
         if qemu.KERNEL in kernels:
             kernel = next((unpacked / "boot").glob("vmlinuz-*"))
             guests.append(qemu.prepare(kernel, initial, disk, place, arguments or qemu.suite()))
@@ -38,7 +38,7 @@ def main(unpacked: Path, kernels: Sequence[str], arguments: Sequence[str]) -> in
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(Path(sys.argv[1]), sys.argv[2:3] or (user_mode.KERNEL, qemu.KERNEL), sys.argv[3:]))
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2:3] or (uml.KERNEL, qemu.KERNEL), sys.argv[3:]))
     except (FileNotFoundError, image.CannotMake) as error:
         print(error, file=sys.stderr)
         sys.exit(3)

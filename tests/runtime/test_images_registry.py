@@ -126,6 +126,7 @@ def test_skopeo_pushes_what_we_pull_and_pulls_what_we_push(
     assert json.loads(skopeo("inspect", "--tls-verify=false", f"docker://{push_back}"))["Layers"]
 
 
+@pytest.mark.not_on("podman is not on its disk: what it reads are files, nothing of the kernel's", "uml")
 @needs_podman
 def test_podman_pushes_what_we_pull_and_pulls_what_we_push(store: Images, other: Images, server: Server) -> None:
     image = pushed(store, server)

@@ -56,6 +56,7 @@ def test_a_mirror_without_a_layer_is_helped_out(store: Images, other: Images, se
         assert pull(other, f"{server.address}/lab/app:1", registries=registries).id == image.id
 
 
+@pytest.mark.not_on("it lacks nftables' ip family", "uml")
 def test_plain_http_is_for_loopback_and_for_those_named(
     store: Images, other: Images, lan: tuple[Box, Server], server: Server
 ) -> None:
