@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 KERNEL := $(VENV)/.debian-kernel
 # Two workers on two cores; more only where there are more.
 WORKERS ?= $(shell nproc)
+# Hundreds of engines start in the tests: each would compile itself anew where the environment says to keep no bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What the engine itself needs, and what only the tests and examples run.
 SYSTEM_PACKAGES := libnftables1 libseccomp2 iproute2 python3-venv
