@@ -190,6 +190,7 @@ class MountConfig:
         subpath: What of a volume or image is meant; a path below it.
         volume: How the volume is made if it is not there; its name does not count.
         image_id: The image that was meant when the container was made; set by the engine.
+        shared_by: The container, by its id, that this was taken over from; set by the engine.
     """
 
     type: Literal["bind", "volume", "tmpfs", "image"]
@@ -203,9 +204,23 @@ class MountConfig:
     subpath: str = ""
     volume: VolumeConfig | None = None
     image_id: str = ""
+    shared_by: str = ""
     tmpfs_size_bytes: int | None = None
     tmpfs_mode: int | None = None
     tmpfs_options: tuple[str, ...] = ()  # Mount options of tmpfs beside these: "exec", "uid=5"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumesFrom:
+    """Another container whose mounts are taken over.
+
+    Args:
+        container: Its name or id; "service:NAME", in a topology, is that service's first one.
+        read_only: Whatever they are there; otherwise as they are there.
+    """
+
+    container: str
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,6 +386,7 @@ class ContainerConfig:
     mounts: tuple[MountConfig, ...] = ()
     shm_bytes: int = 64 * 1024 * 1024
     memory_bytes: int | None = None
+    volumes_from: tuple[VolumesFrom, ...] = ()
     memory_swap_bytes: int | None = None
     cpus: float | None = None
     cpu_shares: int | None = None

@@ -11,7 +11,7 @@ import click
 from netmodel.cli.life import healthcheck, life_body, life_options
 from netmodel.cli.limits import limit_options_at_creation, limits_body
 from netmodel.cli.mounts import binds, declared_mounts, tmpfs
-from netmodel.cli.names import NETWORK
+from netmodel.cli.names import CONTAINER, NETWORK
 from netmodel.cli.networks import endpoints
 from netmodel.cli.pairs import environment, pairs
 from netmodel.cli.ports import port_maps
@@ -47,6 +47,7 @@ _OPTIONS = (
     click.option("--entrypoint", default=None, help="Program to run instead of the image's"),
     click.option("-v", "--volume", multiple=True, help="Mount: SOURCE:TARGET[:ro] (path or volume), or TARGET"),
     click.option("--mount", multiple=True, help="Mount: type=bind|volume|tmpfs,source=,target=[,readonly]..."),
+    click.option("--volumes-from", multiple=True, type=CONTAINER, help="Mount what another one mounts: CONTAINER[:ro]"),
     click.option("--tmpfs", multiple=True, help="Memory as a directory: TARGET[:size=64m,mode=1777]"),
     click.option("--shm-size", type=Size(), default=0, help="Size of /dev/shm"),
     click.option("--read-only", is_flag=True, help="Make its root read-only"),
@@ -104,6 +105,7 @@ def create_body(image: str, command: tuple[str, ...], o: dict[str, Any]) -> dict
             "PublishAllPorts": o["publish_all"],
             "Binds": short,
             "Mounts": declared_mounts(o["mount"]),
+            "VolumesFrom": list(o["volumes_from"]),
             "Tmpfs": tmpfs(o["tmpfs"]),
             "ShmSize": o["shm_size"],
             "ReadonlyRootfs": o["read_only"],

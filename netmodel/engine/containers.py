@@ -23,6 +23,7 @@ from netmodel.engine.settings import NO_NETWORK
 from netmodel.engine.undo import Undo, every_step
 from netmodel.engine.validate import check_container
 from netmodel.engine.volumes import EngineVolumes
+from netmodel.engine.volumes_from import givers, with_mounts_of_others
 from netmodel.errors import Conflict, Forbidden, Invalid, NotFound
 from netmodel.model import Container, ContainerConfig, Endpoint, EndpointConfig, Network
 from netmodel.userns import maps_of
@@ -81,7 +82,8 @@ class Containers:
         others = lenders(core, config)
         with ExitStack() as undo:
             shared_with = [*([owner] if owner else []), *others]
-            undo.enter_context(core.locks.containers([container_id, *(one.id for one in shared_with)]))
+            held = (*shared_with, *givers(core, config))
+            undo.enter_context(core.locks.containers([container_id, *(one.id for one in held)]))
             networks = self._networks(config)
             undo.enter_context(core.locks.sharing(network.id for network in networks))
             networks = [self._still_there(network) for network in networks]
@@ -92,7 +94,7 @@ class Containers:
             with Undo() as failed:
                 failed.callback(core.locks.forget, container_id)
                 sandbox = _sandbox(config, container_id, owner)
-                config = resolved(core, shared(core, config))
+                config = with_mounts_of_others(core, resolved(core, shared(core, config)))
                 users = lent_users(core, config, shared_with)
                 container = Container(
                     id=container_id,

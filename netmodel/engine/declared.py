@@ -19,20 +19,31 @@ def resolved(declared: ServiceContainer, project: Project) -> ServiceContainer:
     changes: dict[str, Any] = {}
     for field in _SHARED:
         mode = getattr(declared.config, field)
-        if not mode.startswith("service:"):
-            continue
-        service = mode.removeprefix("service:")
-        owner = next((one.name for one in project.containers if one.service == service), None)
-        if owner is None:
-            raise NotFound(f"{declared.name}: {field} names service {service}, which the project does not have")
-        changes[field] = f"container:{owner}"
+        if mode.startswith("service:"):
+            changes[field] = f"container:{_first(mode, field, declared, project)}"
+    givers = tuple(
+        replace(one, container=_first(one.container, "volumes_from", declared, project))
+        if one.container.startswith("service:")
+        else one
+        for one in declared.config.volumes_from
+    )
+    if givers != declared.config.volumes_from:
+        changes["volumes_from"] = givers
     return replace(declared, config=replace(declared.config, **changes)) if changes else declared
 
 
+def _first(reference: str, field: str, declared: ServiceContainer, project: Project) -> str:
+    service = reference.removeprefix("service:")
+    owner = next((one.name for one in project.containers if one.service == service), None)
+    if owner is None:
+        raise NotFound(f"{declared.name}: {field} names service {service}, which the project does not have")
+    return owner
+
+
 def rank(declared: ServiceContainer, project: Project) -> tuple[int, bool]:
-    """By which to make containers one after the other: who lends a namespace before who shares it, then fixed ones."""
+    """By which to make containers one after the other: who lends something before who shares it, then fixed ones."""
     fixed = any(one.ipv4_address or one.ipv6_address for one in declared.config.networks)
-    if not any(_shares(declared.config, field) for field in _SHARED):
+    if not _shares(declared.config):
         return 0, not fixed
     return _depth(declared, project, {one.name: one for one in project.containers}, frozenset()), not fixed
 
@@ -41,16 +52,18 @@ def _depth(
     declared: ServiceContainer, project: Project, by_name: Mapping[str, ServiceContainer], below: frozenset[str]
 ) -> int:
     """How many lend to one another before it."""
-    if declared.name in below or not any(_shares(declared.config, field) for field in _SHARED):
+    if declared.name in below or not _shares(declared.config):
         return 0
     config = resolved(declared, project).config
-    owners = [getattr(config, field).removeprefix("container:") for field in _SHARED if _shares(config, field)]
+    owners = [getattr(config, field).removeprefix("container:") for field in _SHARED]
+    owners += [one.container for one in config.volumes_from]
     below |= {declared.name}
     return 1 + max((_depth(by_name[one], project, by_name, below) for one in owners if one in by_name), default=0)
 
 
-def _shares(config: ContainerConfig, field: str) -> bool:
-    return str(getattr(config, field)).startswith(("service:", "container:"))
+def _shares(config: ContainerConfig) -> bool:
+    modes = (str(getattr(config, field)) for field in _SHARED)
+    return bool(config.volumes_from) or any(mode.startswith(("service:", "container:")) for mode in modes)
 
 
 def needs_of(containers: Sequence[Container], project: Project | None) -> dict[str, list[str]]:

@@ -121,7 +121,7 @@ class EngineVolumes:
         return [image_id for image_id in found if image_id]
 
     def _found(self, mount: MountConfig) -> MountConfig:
-        if mount.type != "image":
+        if mount.type != "image" or mount.shared_by:
             return mount
         image = self._core.images.resolve(mount.source)
         # A directory is no image of the store: it is found by its path each time.
@@ -130,7 +130,7 @@ class EngineVolumes:
     def ensure(self, container: Container, image: Image, failed: ExitStack) -> None:
         """Make the volumes a new container mounts, with the image's content in those that are new."""
         for mount in container.config.mounts:
-            if mount.type == "bind":
+            if mount.type == "bind" and not mount.shared_by:
                 ensure_source(mount, failed)
         for mount in container.config.mounts:
             if mount.type != "volume":
@@ -143,7 +143,7 @@ class EngineVolumes:
             if new:
                 failed.callback(self._unmake, mount.source)
             failed.callback(self._forget, container.id, mount.source)
-            if not mount.nocopy and not mount.subpath:
+            if not mount.nocopy and not mount.subpath and not mount.shared_by:
                 self._driver_of(mount.source).populate(mount.source, image, mount.target)
 
     def _unmake(self, name: str) -> None:

@@ -43,7 +43,7 @@ SERVICE = Keys(
         image command entrypoint environment env_file working_dir user group_add
         container_name hostname domainname labels depends_on deploy scale
         networks network_mode mac_address links external_links ports expose dns dns_opt dns_search extra_hosts
-        volumes tmpfs read_only shm_size
+        volumes volumes_from tmpfs read_only shm_size
         cap_add cap_drop privileged security_opt sysctls ulimits userns_mode
         devices device_cgroup_rules oom_score_adj
         mem_limit memswap_limit mem_reservation mem_swappiness oom_kill_disable pids_limit
@@ -57,7 +57,7 @@ SERVICE = Keys(
         annotations attach build cgroup_parent configs cpu_count cpu_percent
         cpu_rt_period cpu_rt_runtime credential_spec develop extends
         gpus isolation label_file models platform post_start pre_stop provider
-        runtime secrets storage_opt use_api_socket volumes_from
+        runtime secrets storage_opt use_api_socket
         """
     ),
     ours=words("x-routes"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 from netmodel import tmpfs
-from netmodel.model import BindRecursive, MountConfig, Propagation, VolumeConfig
+from netmodel.model import BindRecursive, MountConfig, Propagation, VolumeConfig, VolumesFrom
 from netmodel.topology import units
 from netmodel.topology.diagnostic import did_you_mean
 from netmodel.topology.keys import MOUNT, MOUNT_BIND, MOUNT_IMAGE, MOUNT_TMPFS, MOUNT_VOLUME
@@ -51,6 +51,26 @@ def read(fields: Fields, directory: Path) -> list[Mount]:
                 found.append(Mount(config, item))
     _check_targets(found)
     return found
+
+
+def volumes_from(fields: Fields) -> list[tuple[VolumesFrom, Value]]:
+    """Read SERVICE[:ro] and container:NAME[:ro], each with its place; a service is named as service:NAME."""
+    found = []
+    for item in fields.each("volumes_from"):
+        one = item.parsed(_giver)
+        if one is not None:
+            found.append((one, item))
+    return found
+
+
+def _giver(text: str) -> VolumesFrom:
+    kind, separator, rest = text.partition(":")
+    name, _, mode = rest.partition(":") if kind == "container" and separator else text.partition(":")
+    if not name:
+        raise ValueError(f'"{text}" names nobody; write SERVICE, SERVICE:ro or container:NAME:ro')
+    if mode not in ("", "ro", "rw"):
+        raise ValueError(f'unknown mode "{mode}"; use ro or rw')
+    return VolumesFrom(container=name if kind == "container" else f"service:{name}", read_only=mode == "ro")
 
 
 def host_path(text: str, directory: Path) -> str:

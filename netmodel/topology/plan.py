@@ -229,6 +229,10 @@ class _Planner:
             owner = self._owner(mode)
             if owner in self._replaced:
                 return f"it shares the {what} of {owner}, which is made anew"
+        for one in config.volumes_from:
+            owner = self._owner(one.container if ":" in one.container else f"container:{one.container}")
+            if owner in self._replaced:
+                return f"it has the volumes of {owner}, which is made anew"
         return ""
 
     def _owner(self, mode: str) -> str:

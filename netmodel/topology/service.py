@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netmodel.errors import Invalid
-from netmodel.model import ContainerConfig, PortConfig, RouteConfig
+from netmodel.model import ContainerConfig, PortConfig, RouteConfig, VolumesFrom
 from netmodel.project import Dependency, Pull
 from netmodel.topology import (
     attachment,
@@ -47,7 +48,7 @@ class Service:
     config: Without networks, mounts and labels of ours, which need names that are final.
     mode: "", "host", "none", "bridge", "service:NAME" or "container:NAME".
     depends: What it waits for, by service, and where that is said.
-    owners: Services whose namespaces for processes and IPC it shares, and where that is said.
+    owners: Services whose namespaces for processes and IPC, or whose mounts, it shares, and where that is said.
     profiles: It is there only when one of these is asked for; none is always.
     """
 
@@ -81,6 +82,7 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
     published = ports.published(fields)
     own_routes = routes.read(fields)
     tmp = mounts.read(fields, directory)
+    givers = mounts.volumes_from(fields)
     linked = links.read(fields, mode)
     # Compose's rule: what one is linked to comes first.
     wanted = {one.config.target: (Dependency(service=one.config.target), one.value) for one in linked if one.service}
@@ -105,6 +107,7 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
         cap_add=limits.capabilities(fields, "cap_add"),
         cap_drop=limits.capabilities(fields, "cap_drop"),
         sysctls=_sysctls(fields),
+        volumes_from=tuple(one for one, _ in givers),
         ulimits=limits.ulimits(fields),
         shm_bytes=fields.parsed("shm_size", units.size_bytes) or 64 * 1024 * 1024,
         memory_bytes=limit.memory_bytes,
@@ -138,10 +141,15 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
         ports=published,
         routes=own_routes,
         depends=wanted | depends.read(fields),
-        owners=life.owners(fields),
+        owners=life.owners(fields) | _services(givers),
         profiles=life.profiles(fields),
         pull=pull.read(fields),
     )
+
+
+def _services(givers: Sequence[tuple[VolumesFrom, Value]]) -> dict[str, Value]:
+    named = ((one.container.partition(":"), value) for one, value in givers)
+    return {name: value for (kind, separator, name), value in named if separator and kind == "service"}
 
 
 def _image(name: str, value: Value, fields: Fields, project: str, directory: Path) -> str:

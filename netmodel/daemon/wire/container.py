@@ -23,7 +23,6 @@ _STATIC_HOST_CONFIG: dict[str, Any] = {
     # What is the same for every container of ours; clients read some of it without a check.
     "ContainerIDFile": "",
     "VolumeDriver": "",
-    "VolumesFrom": None,
     "ConsoleSize": [0, 0],
     "Cgroup": "",
     "PublishAllPorts": False,
@@ -242,6 +241,7 @@ def _host_config(config: ContainerConfig) -> dict[str, Any]:
         **_STATIC_HOST_CONFIG,
         **host_shape(config),
         "Binds": [text for mount in config.mounts if (text := mountshapes.short(mount)) is not None] or None,
+        "VolumesFrom": [mountshapes.giver(one) for one in config.volumes_from] or None,
         **({"Mounts": long} if (long := [one for mount in config.mounts if (one := mountshapes.shape(mount))]) else {}),
         "NetworkMode": network_mode(config),
         "PortBindings": port_bindings(config.ports),

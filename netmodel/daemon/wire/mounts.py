@@ -8,7 +8,7 @@ from typing import cast, get_args
 
 from netmodel.daemon.wire.decode import Body, refuse
 from netmodel.errors import Invalid
-from netmodel.model import BindRecursive, MountConfig, Propagation, VolumeConfig
+from netmodel.model import BindRecursive, MountConfig, Propagation, VolumeConfig, VolumesFrom
 
 _PROPAGATIONS = get_args(Propagation)
 # What may stand behind a short form's second colon. Labels of SELinux and hints for macOS change nothing here.
@@ -179,6 +179,22 @@ def bind(text: str) -> MountConfig:
         propagation=propagation,
         nocopy="copy" in chosen,
     )
+
+
+def volumes_from(text: str) -> VolumesFrom:
+    """Parse CONTAINER[:MODE].
+
+    Raises:
+        Invalid: Also for modes that belong to each mount, as Docker has it.
+    """
+    container, _, mode = text.partition(":")
+    if not container:
+        raise Invalid(f"volumes from {text!r}: no container is named", "write CONTAINER[:ro]")
+    chosen = _modes(mode, text)
+    for kind in ("propagation", "copy", "consistency"):
+        if kind in chosen:
+            raise Invalid(f"volumes from {text!r}: {chosen[kind]} stays as it is there", "ro and rw can be chosen")
+    return VolumesFrom(container=container, read_only=chosen.get("access") == "ro")
 
 
 def _modes(options: str, text: str) -> dict[str, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from netmodel.model import MountConfig, VolumeConfig
+from netmodel.model import MountConfig, VolumeConfig, VolumesFrom
 
 
 def short(mount: MountConfig) -> str | None:
     """The short form of a bind or volume; None if it has none."""
-    if not mount.source or mount.type not in ("bind", "volume") or _only_long(mount):
+    if mount.shared_by or not mount.source or mount.type not in ("bind", "volume") or _only_long(mount):
         return None
     options = [
         *(["ro"] if mount.read_only else []),
@@ -25,7 +25,9 @@ def _only_long(mount: MountConfig) -> bool:
 
 def shape(mount: MountConfig) -> dict[str, Any] | None:
     """The long form of what has no short one."""
-    if mount.type == "tmpfs" or short(mount) is not None or (mount.type == "volume" and not mount.source):
+    if mount.shared_by or mount.type == "tmpfs" or short(mount) is not None:
+        return None
+    if mount.type == "volume" and not mount.source:
         return None
     subpath = {"Subpath": mount.subpath} if mount.subpath else {}
     found: dict[str, Any] = {"Type": mount.type, "Source": mount.source, "Target": mount.target}
@@ -53,6 +55,11 @@ def _bind_options(mount: MountConfig) -> dict[str, Any]:
         **({"ReadOnlyNonRecursive": True} if mount.recursive == "writable" else {}),
         **({"ReadOnlyForceRecursive": True} if mount.recursive == "readonly" else {}),
     }
+
+
+def giver(one: VolumesFrom) -> str:
+    """As HostConfig.VolumesFrom has it."""
+    return f"{one.container}:ro" if one.read_only else one.container
 
 
 def tmpfs_options(mount: MountConfig) -> str:

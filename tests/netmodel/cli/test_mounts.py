@@ -95,6 +95,23 @@ def test_an_image_and_a_part_of_a_volume(daemon: Daemon, tmp_path: Path) -> None
     daemon.ok("rm", "mounted")
 
 
+def test_volumes_of_another_container(daemon: Daemon) -> None:
+    """In Docker's words; who looks at it is told what was asked for, and what came of it."""
+    daemon.ok("create", "--name", "store", "-v", "/x", "host", "true")
+    seen = daemon.netmodel("run", "--name", "user", "--volumes-from", "store:ro", "host", "touch", "/x/file")
+    assert (seen.returncode, "Read-only" in seen.stderr) == (1, True)
+    daemon.ok("run", "--rm", "--volumes-from", "store", "host", "touch", "/x/file")
+
+    [shown] = json.loads(daemon.ok("inspect", "user"))
+    [store] = json.loads(daemon.ok("inspect", "store"))
+    assert (shown["HostConfig"]["VolumesFrom"], shown["HostConfig"]["Binds"]) == (["store:ro"], None)
+    assert [(one["Name"], one["RW"]) for one in shown["Mounts"]] == [(store["Mounts"][0]["Name"], False)]
+    refused = daemon.netmodel("run", "--volumes-from", "nobody", "host", "true")
+    assert "error: cannot take volumes from nobody: no such container: nobody\n" in refused.stderr
+    daemon.ok("rm", "-v", "store", "user")
+    assert daemon.ok("volume", "ls", "-q", "--filter", f"name={store['Mounts'][0]['Name']}") == ""
+
+
 def test_volumes_by_every_filter(daemon: Daemon) -> None:
     for name, label in (("kept-one", "a=1"), ("kept-two", "a=2"), ("other", "b")):
         daemon.ok("volume", "create", "--label", f"{label}", name)

@@ -162,6 +162,38 @@ def test_links_that_cannot_be(tmp_path: Path, keys: str, message: str) -> None:
         config(tmp_path, keys)
 
 
+def test_volumes_from(tmp_path: Path) -> None:
+    text = """
+services:
+  user: {image: host, volumes_from: [store, "other:ro", "container:old", "container:older:ro"]}
+  other: {image: host}
+  store: {image: host}
+"""
+    [user] = [one for one in project(tmp_path, text).containers if one.service == "user"]
+
+    assert [(one.container, one.read_only) for one in user.config.volumes_from] == [
+        ("service:store", False),
+        ("service:other", True),
+        ("old", False),
+        ("older", True),
+    ]
+    assert user.depends_on == ("store", "other")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("nobody", 'there is no service "nobody"'),
+        ("x:loud", 'unknown mode "loud"; use ro or rw'),
+        ("container:", "names nobody"),
+        ("x", "a cycle"),
+    ],
+)
+def test_volumes_from_whom_there_is_not(tmp_path: Path, entry: str, message: str) -> None:
+    with pytest.raises(TopologyError, match=message):
+        project(tmp_path, f"services:\n  x: {{image: host, volumes_from: ['{entry}']}}\n")
+
+
 def test_link_local_addresses(tmp_path: Path) -> None:
     text = "networks:\n  default: {link_local_ips: [169.254.7.1, 'fe80::7']}"
 
