@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from drivers import bridge_options as option
-from drivers.bridge import ORIGIN
+from drivers.bridge_link import ORIGIN
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import Endpoints
 from netmodel.engine.networks import BRIDGE, Networks

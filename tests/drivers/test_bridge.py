@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from drivers.api import Carries, Network, Publishes
-from drivers.bridge import veth_name
+from drivers.bridge_port import veth_name
 from drivers.bridge_rules import bridge_name
 from drivers.errors import LinkTaken, NetworkFull
 from drivers.kernel.address import add_address

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from drivers.bridge import veth_name
+from drivers.bridge_port import veth_name
 from drivers.bridge_rules import bridge_name
 from drivers.kernel.bridge import is_forwarding
 from drivers.kernel.link import get_link
