@@ -144,7 +144,7 @@ class Exits:
         told = self._shortage.end(container.id)
         oom = told
         with every_step(f"cannot clean up after container {container.name}") as step:
-            if not keep:
+            if not keep or error:  # the sandbox of one that was lost is gone, too: its next life has another
                 with step:
                     self._attachments.unpublish(container)
             if run is not None:

@@ -8,7 +8,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from netmodel.engine.attach import Attachments
+from drivers.errors import PortInUse
+from netmodel.engine.attach import Attachments, ports_to_move
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.health import HealthChecks
@@ -22,7 +23,7 @@ from netmodel.engine.stopping import KILL_S
 from netmodel.engine.undo import Undo
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, NetmodelError, StartRefused, translate
-from netmodel.model import Container, ContainerState, Endpoint
+from netmodel.model import Container, ContainerState, Endpoint, PortConfig
 from runtime.spec import ContainerSpec
 
 
@@ -65,14 +66,15 @@ class Starting:
         self, container: Container, owner: Container, endpoints: list[Endpoint], undo: ExitStack
     ) -> Container:
         core = self._core
+        described = core.cdi.edits(container.config.cdi_devices, container.config.user)
         cgroup = core.cgroups.create(
             container.id,
             resources_of(container.config, core.confinement.default_pids),
             privileged=container.config.privileged,
-            devices=device_rules_of(container.config),
+            devices=(*device_rules_of(container.config), *described.rules),
         )
         undo.callback(cgroup.delete)
-        spec = self._spec(container, owner, endpoints, cgroup.directories)
+        spec = described.applied(self._spec(container, owner, endpoints, cgroup.directories))
         # From here the child prepares its mounts, while we bring up its network.
         created = core.spawner.create(spec)
         self._runs.begin(container.id, cgroup)
@@ -84,8 +86,8 @@ class Starting:
             now = core.records.endpoints_of(container.id)
             if now != endpoints:  # a server has lent addresses
                 self._name_files.write(container, now)
-            if not ports:
-                ports = self._attachments.publish(container, container.config.ports, undo)
+            if not ports or created.new_sandbox:  # what led into a former one is withdrawn, or went with the machine
+                ports = self._published(container, undo)
             self._attachments.wait_until_carried(container)
         core.spawner.start(container.id)
         state = ContainerState(
@@ -95,6 +97,16 @@ class Starting:
             health="" if self._health.wanted(container) is None else "starting",
         )
         return replace(container, state=state, ports=ports, stopped=False)
+
+    def _published(self, container: Container, undo: ExitStack) -> tuple[PortConfig, ...]:
+        """Its ports, by the numbers that it had; or others where somebody has those by now and any would do."""
+        asked, had = container.config.ports, tuple(ports_to_move(container))
+        try:
+            return self._attachments.publish(container, had, undo)
+        except (PortInUse, Conflict):
+            if had == asked:
+                raise
+            return self._attachments.publish(container, asked, undo)
 
     def check(self, container: Container) -> Container:
         """Refuse one whose start lacks another container; returns the owner of its sandbox."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -18,7 +20,15 @@ from drivers.kernel.nft import NftWorker
 from drivers.kernel.sysctl import write_sysctl
 from netmodel.engine import Engine
 from netmodel.errors import NetmodelError
-from netmodel.model import Container, ContainerConfig, EndpointConfig, NetworkConfig, PoolConfig, PortConfig
+from netmodel.model import (
+    Container,
+    ContainerConfig,
+    EndpointConfig,
+    NetworkConfig,
+    PoolConfig,
+    PortConfig,
+    RestartPolicy,
+)
 from tests.drivers.wires import DROPPED_S, ask, route, serving, wire
 from tests.netmodel.engine.conftest import SLEEP, Run, clean_up, runner
 from tests.netmodel.engine.engine_process import EngineProcess, Zygote
@@ -256,6 +266,59 @@ def test_a_restarted_engine_keeps_its_ports(host: Box, tmp_path: Path, remote: B
             assert ask(remote, "10.1.0.2") == "a heard 192.0.2.2"
     finally:
         clean_up(engine)
+
+
+@pytest.mark.parametrize("rebooted", [False, True], ids=["its spawner dies", "the machine does"])
+def test_who_starts_again_in_a_new_sandbox_is_published_again(
+    host: Box, tmp_path: Path, remote: Box, rebooted: bool
+) -> None:
+    """By the numbers that it had, though its links went with the namespaces and the sockets with the engine."""
+    engine = Engine(tmp_path / "root")
+    engine.open()
+    network(engine, "n", "10.1.0.0/24")
+    wanted = (WEB, PortConfig(container_port=80, host_port=0))
+    before = runner(engine)("a", "n", ports=wanted, restart=RestartPolicy(name="always"))
+    if rebooted:
+        spawner = engine.spawner_pid
+        engine.close()
+        os.kill(spawner, signal.SIGKILL)
+        host.run("nft", "flush", "ruleset")
+        for link in host.run("ip", "-o", "-br", "link", "show", "type", "bridge").stdout.splitlines():
+            host.run("ip", "link", "delete", link.split()[0])
+        engine = Engine(tmp_path / "root")
+        engine.open()
+    else:
+        os.kill(engine.spawner_pid, signal.SIGKILL)
+    eventually(lambda: engine.container("a").state.pid not in (0, before.state.pid))
+    again = engine.container("a")
+
+    assert again.ports == before.ports
+    with web(engine, again):
+        for port in again.ports:
+            assert ask(remote, "192.0.2.1", port.host_port) == "a heard 192.0.2.2"
+    engine.stop("a", 0)
+    socket.create_server(("0.0.0.0", 8080)).close()
+    clean_up(engine)
+
+
+def test_who_starts_again_takes_another_port_where_any_would_do(engine: Engine, run: Run, host: Box) -> None:
+    """Somebody has the one that it had: with its spawner's death it held none for a moment."""
+    network(engine, "n", "10.1.0.0/24")
+    before = run("a", "n", ports=(PortConfig(container_port=80, host_port=0),), restart=RestartPolicy(name="always"))
+    [had] = before.ports
+    with closing(socket.socket()) as taken:
+
+        def took_it() -> bool:
+            with suppress(OSError):
+                taken.bind(("0.0.0.0", had.host_port))
+                return True
+            return False
+
+        os.kill(engine.spawner_pid, signal.SIGKILL)
+        eventually(took_it)
+        eventually(lambda: engine.container("a").state.pid not in (0, before.state.pid))
+        [has] = engine.container("a").ports
+        assert has.host_port not in (0, had.host_port)
 
 
 # --- which network ports lead to ------------------------------------------------------------------
