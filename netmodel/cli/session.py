@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from netmodel.cli.flags import without_values
 from netmodel.client import Client, NotRoot
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,6 +74,9 @@ class Verb(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         root_and_host(hidden=True)(self)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, without_values(ctx, self.get_params(ctx), args))
 
     def invoke(self, ctx: click.Context) -> Any:
         if self.needs_root:

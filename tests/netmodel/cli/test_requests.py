@@ -10,8 +10,10 @@ import click
 import pytest
 
 from netmodel.cli import run as module
+from netmodel.cli.network import create as network_create
 from netmodel.cli.options import container_options, create_body, image_ref
 from netmodel.cli.pools import pools
+from netmodel.cli.session import Verb
 from netmodel.cli.template import render
 from netmodel.cli.units import Size, moment, size
 
@@ -20,7 +22,7 @@ def body(*argv: str) -> dict[str, Any]:
     """The request of `create` with these arguments."""
     found: dict[str, Any] = {}
 
-    @click.command(context_settings=module._SETTINGS)
+    @click.command(cls=Verb, context_settings=module._SETTINGS)
     @container_options
     @click.argument("image")
     @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -43,6 +45,34 @@ def test_options_end_at_the_image() -> None:
     assert found["Cmd"] == ["sh", "-e", "--rm", "--", "x"]
     assert found["Env"] == ["A=1"]
     assert found["HostConfig"]["AutoRemove"] is False
+
+
+@pytest.mark.parametrize(
+    ("argv", "removed", "terminal", "command"),
+    [
+        (("--rm=true", "-it", "host"), True, True, None),
+        (("--rm=false", "--tty=1", "host", "x", "--rm=true"), False, True, ["x", "--rm=true"]),
+        (("-ie", "--rm=true", "--name", "--tty=true", "host"), False, False, None),
+        (("--name=a=b", "--rm=T", "-l", "x", "host"), True, False, None),
+        (("--rm=true", "--", "host", "--tty=true"), True, False, ["--tty=true"]),
+    ],
+)
+def test_flags_may_have_values(argv: tuple[str, ...], removed: bool, terminal: bool, command: list[str] | None) -> None:
+    found = body(*argv)
+
+    assert (found["HostConfig"]["AutoRemove"], found["Tty"], found["Cmd"]) == (removed, terminal, command)
+
+
+def test_flags_with_values_of_a_network() -> None:
+    def values(*argv: str) -> dict[str, Any]:
+        return network_create.make_context("create", [*argv]).params
+
+    found = values("--ipv4=false", "--ipv6=true", "net", "--internal=false")
+
+    assert (found["ipv4"], found["ipv6"], found["internal"], found["name"]) == (False, True, False, "net")
+    assert values("--ipv4=true", "net")["ipv4"]
+    with pytest.raises(click.BadParameter, match="'no' is neither true nor false"):
+        values("--ipv6=no", "net")
 
 
 def test_networks_with_settings_of_their_own() -> None:
