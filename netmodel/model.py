@@ -342,6 +342,7 @@ class ContainerConfig:
         seccomp: "" is the default policy, "unconfined" none, all else a profile in Docker's JSON form.
         apparmor: "" is the default profile where the machine has AppArmor, "unconfined" none, else a profile's name.
         masked_paths, readonly_paths: None is the usual ones.
+        cdi_devices: As their vendors call them, "vendor.com/class=name".
         device_rules: As the devices controller has them, "c 42:* rmw".
         extra_hosts: Addresses by name; several addresses of one name have commas between them.
         restart: Contradicts auto_remove.
@@ -376,6 +377,7 @@ class ContainerConfig:
     masked_paths: tuple[str, ...] | None = None
     readonly_paths: tuple[str, ...] | None = None
     devices: tuple[DeviceConfig, ...] = ()
+    cdi_devices: tuple[str, ...] = ()
     device_rules: tuple[str, ...] = ()
     oom_score_adj: int | None = None
     userns_mode: str = ""  # As netmodel/userns.py has them

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from netmodel.errors import Invalid
 
 # Source: CDI's SPEC.md, "CDI kind" and "device name".
-_CDI = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_-]+=[A-Za-z0-9._:-]+")
+_CDI = re.compile(r"[A-Za-z][A-Za-z0-9._-]*/[A-Za-z][A-Za-z0-9._-]*=[A-Za-z0-9][A-Za-z0-9._:-]*")
 _KNOWN = "no-new-privileges, seccomp=FILE or unconfined, apparmor=PROFILE or unconfined"
 
 

@@ -9,9 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.spec import BindMount, ContainerSpec, IdMap, LayersMount, Mount, Process, RootFs, TmpfsMount, Ulimit
+from runtime.spec import (
+    BindMount,
+    ContainerSpec,
+    DeviceNode,
+    IdMap,
+    LayersMount,
+    Mount,
+    Process,
+    RootFs,
+    TmpfsMount,
+    Ulimit,
+)
 
-_Value = ContainerSpec | Process | RootFs | Mount | Ulimit | IdMap
+_Value = ContainerSpec | Process | RootFs | Mount | Ulimit | IdMap | DeviceNode
 _DEFAULTS: dict[type, dict[str, Any]] = {}
 
 
@@ -50,6 +61,7 @@ def decode_container(data: Mapping[str, Any]) -> ContainerSpec:
     fields["rootfs"] = decode_rootfs(data["rootfs"])
     fields["mounts"] = tuple(decode_mount(item) for item in data.get("mounts", ()))
     fields["files"] = tuple(BindMount(**item) for item in data.get("files", ()))
+    fields["nodes"] = tuple(DeviceNode(**item) for item in data.get("nodes", ()))
     return ContainerSpec(**fields)
 
 
@@ -68,7 +80,7 @@ def decode_rootfs(data: Mapping[str, Any]) -> RootFs:
 def decode_mount(data: Mapping[str, Any]) -> Mount:
     """Read what encode() made of a mount."""
     if "source" in data:
-        return BindMount(**data)
+        return BindMount(**_tuples(data))
     if "layers" in data:
         return LayersMount(**_tuples(data))
     return TmpfsMount(**_tuples(data))

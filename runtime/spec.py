@@ -6,7 +6,7 @@ one thing that only the container can answer is a user's name, which its own /et
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Propagation = Literal["private", "rprivate", "slave", "rslave", "shared", "rshared"]
@@ -65,6 +65,7 @@ class BindMount:
         subpath: What of the source is meant; links in it lead nowhere outside the source.
         recursive: With what is mounted below the source.
         deep_read_only: read_only holds for what is mounted below the source as well.
+        attributes: "nosuid", "nodev", "noexec", also of what is mounted below.
     """
 
     source: str
@@ -74,6 +75,7 @@ class BindMount:
     subpath: str = ""
     recursive: bool = True
     deep_read_only: bool = True
+    attributes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,26 @@ class TmpfsMount:
 
 
 Mount = BindMount | LayersMount | TmpfsMount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceNode:
+    """A node in the container's /dev that need not be like one of the host's.
+
+    Args:
+        path: Below /dev.
+        kind: A character or block device, or a pipe with a name, which has no numbers.
+        mode: Who may read and write it.
+        uid, gid: Its owners, by the container's ids.
+    """
+
+    path: str
+    kind: Literal["b", "c", "p"]
+    major: int = 0
+    minor: int = 0
+    mode: int = 0o666
+    uid: int = 0
+    gid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +241,8 @@ class ContainerSpec:
         files: Bind mounts the engine provides (/etc/hosts, /etc/resolv.conf, /etc/hostname).
         sysctls: Written inside the namespaces, "net.ipv4.ip_forward" to "1".
         privileged: All devices, nothing masked, /sys writable as far as the user namespace allows.
+        devices: Nodes of the host, "/dev/fuse" or "/dev/sda:/dev/disk".
+        nodes: Further ones; they go before those of the same path.
     """
 
     id: str
@@ -248,4 +272,5 @@ class ContainerSpec:
     shm_bytes: int = 64 * 1024 * 1024
     privileged: bool = False
     open_stdin: bool = False
-    devices: tuple[str, ...] = field(default=())
+    devices: tuple[str, ...] = ()
+    nodes: tuple[DeviceNode, ...] = ()

@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 class Name(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5
     """Args:
     known: Asks an engine for names, each with a word about it.
+    paths: It may be the path of a file as well.
     """
 
-    def __init__(self, name: str, known: Callable[[Client], Iterable[tuple[str, str]]]) -> None:
+    def __init__(self, name: str, known: Callable[[Client], Iterable[tuple[str, str]]], *, paths: bool = False) -> None:
         self.name = name
         self._known = known
+        self._paths = paths
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
+        if self._paths and incomplete.startswith("/"):
+            return [CompletionItem(incomplete, type="file")]
         session = ctx.find_object(Session) or Session()
         try:
             client = Client(session.host, session.root, start=False)
@@ -56,6 +60,11 @@ def _images(client: Client) -> Iterator[tuple[str, str]]:
             yield name, one["Id"].removeprefix("sha256:")[:12]
 
 
+def _devices(client: Client) -> Iterator[tuple[str, str]]:
+    for one in client.get("/info")["DiscoveredDevices"]:
+        yield one["ID"], one["Source"]
+
+
 def _things(client: Client) -> Iterator[tuple[str, str]]:
     yield from _containers(client)
     yield from _networks(client)
@@ -64,4 +73,5 @@ def _things(client: Client) -> Iterator[tuple[str, str]]:
 
 CONTAINER, NETWORK, VOLUME = Name("container", _containers), Name("network", _networks), Name("volume", _volumes)
 IMAGE = Name("image", _images)
+DEVICE = Name("device", _devices, paths=True)
 ANYTHING = Name("name", _things)

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from netmodel.cli.names import DEVICE
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NOTHING_HIDDEN = ("systempaths=unconfined", "systempaths:unconfined")
@@ -21,7 +23,13 @@ _OPTIONS = (
         multiple=True,
         help="no-new-privileges, seccomp=FILE|unconfined, apparmor=PROFILE|unconfined, systempaths=unconfined",
     ),
-    click.option("--device", "devices", multiple=True, help="Device of the host: PATH[:PATH INSIDE][:rwm]"),
+    click.option(
+        "--device",
+        "devices",
+        multiple=True,
+        type=DEVICE,
+        help="Device of the host: PATH[:PATH INSIDE][:rwm], or as its vendor calls it: vendor.com/class=name (CDI)",
+    ),
     click.option("--device-cgroup-rule", "device_rules", multiple=True, help="Further devices: 'c 42:* rmw'"),
     click.option(
         "--oom-score-adj",
@@ -57,7 +65,8 @@ def security_body(o: dict[str, Any]) -> dict[str, Any]:
         "CapDrop": list(o["cap_drop"]),
         "Privileged": o["privileged"],
         "SecurityOpt": [_with_profile(option) for option in options],
-        "Devices": [_device(text) for text in o["devices"]],
+        "Devices": [_device(text) for text in o["devices"] if not _is_cdi(text)],
+        "DeviceRequests": _described([text for text in o["devices"] if _is_cdi(text)]),
         "DeviceCgroupRules": list(o["device_rules"]),
         "OomScoreAdj": o["oom_score_adj"],
         "UsernsMode": _userns(o["userns"], o["uidmap"], o["gidmap"]),
@@ -94,11 +103,17 @@ def _with_profile(option: str) -> str:
         raise click.UsageError(f"seccomp profile {value} is not JSON: {error}") from error
 
 
-def _device(text: str) -> dict[str, str]:
+def _is_cdi(text: str) -> bool:
     from netmodel.security import is_cdi
 
-    if is_cdi(text):  # for the engine to say what it thinks of it
-        return {"PathOnHost": text, "PathInContainer": text, "CgroupPermissions": "rwm"}
+    return is_cdi(text)
+
+
+def _described(names: list[str]) -> list[dict[str, Any]]:
+    return [{"Driver": "cdi", "DeviceIDs": names}] if names else []
+
+
+def _device(text: str) -> dict[str, str]:
     source, *rest = text.split(":")
     permissions = rest.pop() if rest and rest[-1] and set(rest[-1]) <= set("rwm") else "rwm"
     if len(rest) > 1 or not source.startswith("/"):

@@ -33,6 +33,7 @@ _SETTINGS: tuple[tuple[str, str, str, str], ...] = (
         "DRIVER",
         "How new layers lie on the disk: overlay or copy [what the disk allows]",
     ),
+    ("cdi-spec-dirs", "cdi-spec-dir", "DIRECTORY", "Where devices are described [/etc/cdi, /var/run/cdi]"),
     ("iptables", "", "flag", "Only true: the firewall is one nft table of the engine's own"),
     ("ip6tables", "", "flag", "The same for IPv6"),
 )

@@ -113,6 +113,8 @@ async def info(request: web.Request) -> web.Response:
             "DefaultAddressPools": [
                 {"Base": pool["base"], "Size": pool["size"]} for pool in known.settings.get("default-address-pools", ())
             ],
+            "CDISpecDirs": list(known.cdi_directories),
+            "DiscoveredDevices": [{"Source": "cdi", "ID": name} for name in known.cdi_devices],
             "FirewallBackend": {"Driver": "nftables"},
             "Netmodel": {"Settings": known.settings},
             "Warnings": list(known.warnings),

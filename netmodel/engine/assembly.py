@@ -24,6 +24,7 @@ from drivers.p2p import P2p
 from ipam import DefaultIpam, DhcpIpam, NullIpam
 from ipam.api import IpamDriver
 from ipam.subnets import DEFAULT_V4, ula_pool
+from netmodel.cdi import Registry as CdiRegistry
 from netmodel.dns import DnsServer, Zone
 from netmodel.engine.announcer import Announcer
 from netmodel.engine.attach import Attachments
@@ -231,6 +232,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
         images=Images(root.images, root.path, settings.storage_driver or ""),
         layers=Layers(root.layers),
         confinement=Confinement(root.filters, cgroups),
+        cdi=CdiRegistry(settings.cdi_directories),
         volumes={Volumes.name: Volumes(root.volumes)},
         zone=zone,
         dns=dns,

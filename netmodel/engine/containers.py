@@ -73,6 +73,7 @@ class Containers:
         """Make a container that does not run yet, or nothing at all."""
         core = self._core
         check_container(config)
+        core.cdi.edits(config.cdi_devices)  # what cannot be had is better known now than at the start
         name = check_name("container", name) if name else made_up_name(core.records.containers.names)
         if host.is_meant(config.image):
             config = replace(config, image=host.NAME)

@@ -14,6 +14,7 @@ from drivers.kernel.nft import NftWorker
 from drivers.kernel.reaper import Reaper
 from drivers.lease import OnSegment
 from ipam.api import IpamDriver
+from netmodel.cdi import Registry as CdiRegistry
 from netmodel.dns import DnsServer, Zone
 from netmodel.engine.confinement import Confinement
 from netmodel.engine.events import EventBus
@@ -56,6 +57,7 @@ class Core:
     images: Images
     layers: Layers
     confinement: Confinement
+    cdi: CdiRegistry
     volumes: Mapping[str, VolumeDriver]
     zone: Zone
     dns: DnsServer

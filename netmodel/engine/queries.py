@@ -195,7 +195,9 @@ def info(core: Core, warnings: list[str]) -> Info:
         settings=said(core.settings),
         forwards=read_sysctl(_FORWARDING) == "1",
         storage_driver=core.images.layers.driver.name,
-        warnings=(*warnings, *_changed_settings(core), *_left_off(core), *_other_storage(core)),
+        cdi_directories=core.cdi.directories,
+        cdi_devices=tuple(core.cdi.names()),
+        warnings=(*warnings, *core.cdi.problems(), *_changed_settings(core), *_left_off(core), *_other_storage(core)),
     )
 
 

@@ -62,6 +62,7 @@ class Settings:
     accepted_mark: Packets with it reach every port of every bridge network that is not internal.
     host_gateways: What "host-gateway" stands for in extra hosts, instead of each container's own gateway.
     storage_driver: How layers of images lie on the disk, unless there are some already: "overlay" or "copy".
+    cdi_directories: Where vendors describe their devices; a later one goes before an earlier one.
     """
 
     default_address_pools: tuple[DefaultPool, ...] = ()
@@ -72,6 +73,7 @@ class Settings:
     accepted_mark: Mark | None = None
     host_gateways: tuple[IPAddress, ...] = ()
     storage_driver: str | None = None
+    cdi_directories: tuple[str, ...] = ()
 
     def overridden_by(self, other: Settings | None) -> Settings:
         """These, but for what another one says.
@@ -122,6 +124,7 @@ _KEYS: dict[str, tuple[str, Reader]] = {
     "bridge-accept-fwmark": ("accepted_mark", read.mark),
     "host-gateway-ips": ("host_gateways", read.gateways),
     "storage-driver": ("storage_driver", read.storage_driver),
+    "cdi-spec-dirs": ("cdi_directories", read.directories),
 }
 # What Docker's daemon can be without, and we cannot.
 _FIREWALL = ("iptables", "ip6tables")

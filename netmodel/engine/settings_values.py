@@ -119,6 +119,15 @@ def gateways(where: str, value: Any) -> tuple[IPAddress, ...]:
     return found
 
 
+def directories(where: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise Invalid(f"{where}: not a list", 'write it as ["/etc/cdi", "/var/run/cdi"]')
+    for one in value:
+        if not _text(where, one).startswith("/"):
+            raise Invalid(f"{where}: {one!r} is not absolute", "begin it with '/'")
+    return tuple(value)
+
+
 def network_options(where: str, value: Any) -> Mapping[str, Mapping[str, str]]:
     if not _is_options(value):
         raise Invalid(

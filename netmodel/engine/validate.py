@@ -17,7 +17,6 @@ from netmodel.engine.mounts import check_mounts
 from netmodel.engine.namespaces import IPC_SYSCTLS, check_namespaces
 from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import ContainerConfig, PortConfig
-from netmodel.security import is_cdi
 from netmodel.userns import check_userns
 from runtime.cgroups.blocks import block_device
 from runtime.cgroups.devices import checked, rule_of
@@ -61,11 +60,6 @@ def check_container(config: ContainerConfig) -> None:
     for rule in config.device_rules:
         checked(rule)
     for device in config.devices:
-        if is_cdi(device.source):
-            raise MissingFeature(
-                f"device {device.source} is one of CDI's, whose descriptions of devices are not read here",
-                "name the nodes that it stands for: --device /dev/NAME",
-            )
         rule_of(device.source)
     _check_score(config.oom_score_adj)
     if config.stop_signal:

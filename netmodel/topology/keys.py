@@ -77,7 +77,8 @@ DEPLOY = Keys(
     silent=words("mode endpoint_mode placement update_config rollback_config"),
 )
 RESOURCES = Keys(supported=words("limits reservations"))
-RESERVATIONS = Keys(supported=words("memory"), later=words("devices generic_resources"), silent=words("cpus"))
+RESERVATIONS = Keys(supported=words("memory devices"), later=words("generic_resources"), silent=words("cpus"))
+RESERVED_DEVICE = Keys(supported=words("driver device_ids"), silent=words("capabilities count options"))
 BLKIO = Keys(
     supported=words("weight weight_device device_read_bps device_write_bps device_read_iops device_write_iops")
 )

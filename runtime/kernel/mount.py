@@ -22,6 +22,7 @@ RDONLY = 0x1
 NOSUID = 0x2
 NODEV = 0x4
 NOEXEC = 0x8
+ATTRIBUTES = {"ro": RDONLY, "nosuid": NOSUID, "nodev": NODEV, "noexec": NOEXEC}
 _IDMAP = 0x100000
 
 _MS_REC = 0x4000

@@ -17,7 +17,6 @@ from runtime.kernel.mount import NODEV, NOEXEC, NOSUID, RDONLY
 from runtime.kernel.path import make_in, open_in
 from runtime.spec import ContainerSpec, TmpfsMount
 
-_FLAGS = {"ro": RDONLY, "nosuid": NOSUID, "nodev": NODEV, "noexec": NOEXEC}
 _OPPOSITES = ("rw", "suid", "dev", "exec")
 _HARMLESS = NOSUID | NODEV | NOEXEC
 _TTY = 5  # the group of terminals, so that write(1) and wall(1) work; the same wherever there is one
@@ -70,8 +69,8 @@ def new_tmpfs(wanted: TmpfsMount) -> int:
     attributes = 0
     for option in wanted.options:
         name, _, value = option.partition("=")
-        if name in _FLAGS:
-            attributes |= _FLAGS[name]
+        if name in mount.ATTRIBUTES:
+            attributes |= mount.ATTRIBUTES[name]
         elif name not in _OPPOSITES:
             options.append((name, value or None))
     return mount.new_filesystem("tmpfs", options, attributes)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
+from typing import Literal
 
 from runtime.errors import InvalidSpec
 from runtime.kernel import mount
-from runtime.spec import ContainerSpec
+from runtime.spec import ContainerSpec, DeviceNode, IdMap
 
 _ALWAYS = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 _LINKS = {
@@ -43,6 +44,8 @@ def new_dev(spec: ContainerSpec, owner: int) -> int:
         for name, target in _LINKS.items():
             os.symlink(target, name, dir_fd=dev)
             os.chown(name, owner, owner, dir_fd=dev, follow_symlinks=False)
+        for node in spec.nodes:
+            _make_described(dev, node, spec.idmap)
         for device in spec.devices:
             _copy_node(dev, device, owner)
         if spec.privileged:
@@ -72,13 +75,37 @@ def _copy_node(dev: int, device: str, owner: int) -> None:
     name = os.path.relpath(target, "/dev")
     if name.startswith(".."):
         raise InvalidSpec(f"device {source} cannot appear at {target}", "give a place below /dev")
+    _make_parents(dev, name)
+    with suppress(FileExistsError):  # one of those that every container has
+        _make_node(dev, name, status.st_mode, status.st_rdev, owner)
+
+
+def _make_described(dev: int, node: DeviceNode, idmap: IdMap | None) -> None:
+    """Make a node as it was described, with the owners and the mode that it is to have."""
+    name = os.path.relpath(node.path, "/dev")
+    _make_parents(dev, name)
+    kind = {"b": stat.S_IFBLK, "c": stat.S_IFCHR, "p": stat.S_IFIFO}[node.kind]
+    with suppress(FileExistsError):  # one of those that every container has
+        os.mknod(name, kind | node.mode, os.makedev(node.major, node.minor), dir_fd=dev)
+        os.chown(name, _on_host(idmap, "uid", node.uid), _on_host(idmap, "gid", node.gid), dir_fd=dev)
+        os.chmod(name, node.mode, dir_fd=dev)  # whatever the umask left of it
+
+
+def _on_host(idmap: IdMap | None, kind: Literal["uid", "gid"], inside: int) -> int:
+    if idmap is None:
+        return inside
+    for first, outside, count in idmap.lines(kind):
+        if first <= inside < first + count:
+            return outside + inside - first
+    raise InvalidSpec(f"a device's {kind} {inside} is not in the container's user namespace", "map it, or leave it out")
+
+
+def _make_parents(dev: int, name: str) -> None:
     directory = ""
     for part in name.split("/")[:-1]:
         directory = f"{directory}/{part}" if directory else part
         with suppress(FileExistsError):
             os.mkdir(directory, 0o755, dir_fd=dev)
-    with suppress(FileExistsError):  # one of those that every container has
-        _make_node(dev, name, status.st_mode, status.st_rdev, owner)
 
 
 def _copy_all(dev: int, owner: int) -> None:

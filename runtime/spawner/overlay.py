@@ -71,6 +71,8 @@ class MountMaker:
             self._map_bind(wanted.source, copy)
         if wanted.read_only:
             mount.change(copy, set_=mount.RDONLY, recursive=wanted.deep_read_only)
+        if wanted.attributes:
+            mount.change(copy, set_=sum(mount.ATTRIBUTES[name] for name in wanted.attributes), recursive=True)
         kind = wanted.propagation.removeprefix("r")
         if kind != "private":
             _require_shared(wanted.source, kind)

@@ -29,7 +29,6 @@ _STATIC_HOST_CONFIG: dict[str, Any] = {
     "Runtime": "netmodel",
     "Isolation": "",
     "CgroupParent": "",
-    "DeviceRequests": None,
 }
 
 

@@ -60,7 +60,6 @@ class HostConfig(Living):
     # What follows is answered with a warning or refused.
     annotations: dict[str, str] | None = None
     cgroup_parent: str | None = None
-    device_requests: list[Any] | None = None
     links: list[str] | None = None
     runtime: str | None = None
     storage_opt: dict[str, str] | None = None
@@ -150,7 +149,6 @@ def _refuse_unsupported(host: HostConfig) -> None:
     refuse(
         [
             ("HostConfig.CgroupParent", host.cgroup_parent),
-            ("HostConfig.DeviceRequests", host.device_requests),
             (f"HostConfig.Runtime={host.runtime}", host.runtime not in (None, "", "netmodel")),
             ("HostConfig.StorageOpt", host.storage_opt),
             (f"HostConfig.VolumeDriver={host.volume_driver}", host.volume_driver not in (None, "", "local")),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+from msgspec import field
 
 from netmodel.daemon.wire.decode import Body
 from netmodel.daemon.wire.resources import Resources
+from netmodel.errors import Invalid
 from netmodel.model import ContainerConfig, DeviceConfig
-from netmodel.security import security_options
+from netmodel.security import is_cdi, security_options
 
 
 class Device(Body):
@@ -16,11 +20,20 @@ class Device(Body):
     cgroup_permissions: str = "rwm"
 
 
+class DeviceRequest(Body):
+    driver: str = ""
+    count: int = 0
+    device_ids: list[str] | None = field(default=None, name="DeviceIDs")
+    capabilities: list[list[str]] | None = None
+    options: dict[str, str] | None = None
+
+
 class Confining(Resources):
     """These fields of a HostConfig, beside the limits."""
 
     security_opt: list[str] | None = None
     devices: list[Device] | None = None
+    device_requests: list[DeviceRequest] | None = None
     device_cgroup_rules: list[str] | None = None
     masked_paths: list[str] | None = None
     readonly_paths: list[str] | None = None
@@ -38,6 +51,7 @@ def confinement(wanted: Confining) -> dict[str, Any]:
         "no_new_privileges": security.no_new_privileges,
         "seccomp": security.seccomp,
         "apparmor": security.apparmor,
+        "cdi_devices": tuple(_described(wanted)),
         "devices": tuple(
             DeviceConfig(
                 source=one.path_on_host,
@@ -45,12 +59,37 @@ def confinement(wanted: Confining) -> dict[str, Any]:
                 permissions=one.cgroup_permissions or "rwm",
             )
             for one in wanted.devices or ()
+            if not is_cdi(one.path_on_host)
         ),
         "device_rules": tuple(wanted.device_cgroup_rules or ()),
         "masked_paths": None if wanted.masked_paths is None else tuple(wanted.masked_paths),
         "readonly_paths": None if wanted.readonly_paths is None else tuple(wanted.readonly_paths),
         "oom_score_adj": wanted.oom_score_adj or None,
     }
+
+
+def _described(wanted: Confining) -> Iterator[str]:
+    """The devices of the Container Device Interface; clients that do not know it have them among the others.
+
+    Raises:
+        Invalid: Another way to ask for devices.
+    """
+    for request in wanted.device_requests or ():
+        if request.driver != "cdi":
+            what = request.driver or "/".join(name for names in request.capabilities or () for name in names)
+            raise Invalid(
+                f"HostConfig.DeviceRequests of driver {what or 'none'} are not supported",
+                "ask by the device's name in the Container Device Interface: --device vendor.com/class=name",
+            )
+        if request.count or request.options:
+            raise Invalid("a device request of driver cdi takes neither Count nor Options", "name the devices")
+        for name in request.device_ids or ():
+            if not is_cdi(name):
+                raise Invalid(f"device {name!r} is not of the form vendor.com/class=name")
+            yield name
+    for one in wanted.devices or ():
+        if is_cdi(one.path_on_host):
+            yield one.path_on_host
 
 
 def shape(config: ContainerConfig, masked: tuple[str, ...], readonly: tuple[str, ...]) -> dict[str, Any]:
@@ -74,6 +113,11 @@ def shape(config: ContainerConfig, masked: tuple[str, ...], readonly: tuple[str,
             }
             for one in config.devices
         ],
+        "DeviceRequests": [
+            {"Driver": "cdi", "Count": 0, "DeviceIDs": list(config.cdi_devices), "Capabilities": None, "Options": None}
+        ]
+        if config.cdi_devices
+        else None,
         "DeviceCgroupRules": list(config.device_rules) or None,
         "MaskedPaths": list(masked if config.masked_paths is None else config.masked_paths),
         "ReadonlyPaths": list(readonly if config.readonly_paths is None else config.readonly_paths),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netmodel.model import BlkioConfig, DeviceConfig
-from tests.netmodel.topology.support import config, mistakes
+from tests.netmodel.topology.support import config, load_text, mistakes
 
 
 def test_security_options_carry_the_profile_itself(tmp_path: Path) -> None:
@@ -49,6 +49,31 @@ def test_devices_short_and_long(tmp_path: Path) -> None:
     assert read.device_rules == ("c 42:* rmw",)
 
 
+def test_devices_by_their_vendors_names(tmp_path: Path) -> None:
+    read = config(
+        tmp_path,
+        """
+        devices: [acme.com/card=a, /dev/fuse, {source: acme.com/card=b}]
+        deploy:
+          resources:
+            reservations:
+              devices:
+                - {driver: cdi, device_ids: [acme.com/card=c], capabilities: [card]}
+        """,
+    )
+
+    assert read.cdi_devices == ("acme.com/card=a", "acme.com/card=b", "acme.com/card=c")
+    assert read.devices == (DeviceConfig(source="/dev/fuse"),)
+
+
+def test_what_only_other_drivers_reserve_is_warned_of(tmp_path: Path) -> None:
+    reserved = "deploy: {resources: {reservations: {devices: [{driver: nvidia, count: 1, capabilities: [gpu]}]}}}"
+
+    loaded = load_text(tmp_path, f"services: {{web: {{image: host, {reserved}}}}}")
+
+    assert "only devices of driver cdi can be had" in str(loaded.warnings[0])
+
+
 def test_limits_of_every_kind(tmp_path: Path) -> None:
     read = config(
         tmp_path,
@@ -84,7 +109,7 @@ def test_limits_of_every_kind(tmp_path: Path) -> None:
     [
         ("security_opt: [seccomp:./none.json]", "No such file"),
         ("security_opt: [nonsense]", "'nonsense' is not supported"),
-        ("devices: [dev/kvm]", "is not PATH"),
+        ("devices: [dev/kvm]", "is neither PATH"),
         ("blkio_config: {weight: 5}", "between 10 and 1000"),
         ("blkio_config: {device_read_bps: [{path: sda, rate: 1m}]}", "block device"),
         ("cpus: 1\n    cpu_quota: 5000", "contradicts cpus"),
