@@ -37,6 +37,10 @@ class Addresses:
         return len(self._used)
 
     @property
+    def in_use_of_range(self) -> int:
+        return self._used_of_range
+
+    @property
     def available(self) -> int:
         """Free addresses of the range."""
         return max(0, self._last - self._first + 1) - self._used_of_range

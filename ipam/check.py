@@ -13,7 +13,9 @@ NOT_FOR_HOSTS: tuple[tuple[IPNetwork, str], ...] = (
     (IPv4Network("0.0.0.0/8"), "the range that means this host"),
     (IPv4Network("127.0.0.0/8"), "the loopback range"),
     (IPv4Network("224.0.0.0/4"), "the multicast range"),
+    (IPv4Network("255.255.255.255/32"), "the broadcast address"),
     (IPv6Network("::/127"), "the loopback address"),
+    (IPv6Network("::ffff:0:0/96"), "IPv4 addresses as IPv6 sockets show them"),
     (IPv6Network("ff00::/8"), "the multicast range"),
 )
 GIVE_SUBNET = "give the subnet as well"

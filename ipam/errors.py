@@ -52,13 +52,16 @@ class NoFreeSubnet(IpamError):
 
 
 class PoolExhausted(IpamError):
-    """A pool has no free address left."""
+    """A pool has no free address left, or the range has none that automatic ones come from."""
 
     kind = "unavailable"
-    hint = "give the network a wider subnet or disconnect a container"
 
-    def __init__(self, pool: IPNetwork, in_use: int) -> None:
-        super().__init__(f"pool {pool} is full: {in_use} addresses in use")
+    def __init__(self, pool: IPNetwork, in_use: int, ip_range: IPNetwork | None = None) -> None:
+        what = f"pool {pool}" if ip_range is None else f"the range {ip_range} of pool {pool}"
+        super().__init__(f"{what} is full: {in_use} address{'' if in_use == 1 else 'es'} in use")
+        self.hint = "give the network a wider subnet or disconnect a container"
+        if ip_range is not None:
+            self.hint = f"choose an address in {pool}, disconnect a container, or give the network a wider range"
         self.pool, self.in_use = pool, in_use
 
 

@@ -27,7 +27,6 @@ class HeldPool:
         self._high = self._last - (special and subnet.version == 4)
         low, high = span(request.ip_range or subnet)
         self._addresses = Addresses(max(low, self._low), min(high, self._high))
-        self._range = request.ip_range or subnet
         self._fixed: dict[int, str] = {}
         self.pool = Pool(
             id=str(subnet),
@@ -54,7 +53,9 @@ class HeldPool:
         """Reserve the next dynamic address."""
         address = self._addresses.take()
         if address is None:
-            raise PoolExhausted(self._range, self.in_use)
+            if self.pool.ip_range in (None, self.subnet):
+                raise PoolExhausted(self.subnet, self.in_use)
+            raise PoolExhausted(self.subnet, self._addresses.in_use_of_range, self.pool.ip_range)
         return address
 
     def reserve(self, address: IPAddress) -> int:

@@ -123,9 +123,38 @@ def test_dynamic_addresses_come_from_the_range_static_ones_from_anywhere(ipam: D
 
     assert pool.gateway == IPv4Address("10.1.0.1")
     assert got == ["10.1.0.64", "10.1.0.65", "10.1.0.66", "10.1.0.67"]
-    with pytest.raises(PoolExhausted, match=r"pool 10\.1\.0\.64/30 is full: 5 addresses in use"):
+    with pytest.raises(
+        PoolExhausted, match=r"the range 10\.1\.0\.64/30 of pool 10\.1\.0\.0/24 is full: 4 addresses"
+    ) as full:
         ipam.request_address(pool.id)
+    assert full.value.hint.startswith("choose an address in 10.1.0.0/24")
     assert ipam.request_address(pool.id, IPv4Address("10.1.0.200")) == IPv4Interface("10.1.0.200/24")
+
+
+def test_a_subnet_that_is_full_says_so(ipam: DefaultIpam) -> None:
+    alone = ipam.request_pool(PoolRequest(family=4, subnet=IPv4Network("10.1.0.7/32")))
+
+    with pytest.raises(PoolExhausted, match=r"^pool 10\.1\.0\.7/32 is full: 1 address in use$"):
+        ipam.request_address(alone.id)
+
+
+@pytest.mark.parametrize(
+    ("subnet", "why"),
+    [
+        ("127.1.0.0/24", "the loopback range"),
+        ("239.0.0.0/24", "the multicast range"),
+        ("0.0.0.0/8", "this host"),
+        ("255.255.255.254/31", "the broadcast address"),
+        ("::/64", "the loopback address"),
+        ("ff02::/64", "the multicast range"),
+        ("::ffff:a01:0/120", "IPv4 addresses as IPv6 sockets show them"),
+    ],
+)
+def test_no_link_can_have_these(ipam: DefaultIpam, subnet: str, why: str) -> None:
+    wanted = ip_network(subnet)
+
+    with pytest.raises(BadPool, match=f"subnet {subnet} overlaps with .*{why}"):
+        ipam.request_pool(PoolRequest(family=wanted.version, subnet=wanted))
 
 
 def test_gateway_steps_aside_for_an_auxiliary_address(ipam: DefaultIpam) -> None:
