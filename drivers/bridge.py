@@ -83,6 +83,7 @@ class Bridge:
 
     def create_network(self, network: Network[Options]) -> None:
         check_modes(network.options, internal=network.internal)
+        self._ports.check(network.options)
         with ExitStack() as undo:
             self._links.ensure(network, undo)
             self._firewall.add_network(self._rules(network))

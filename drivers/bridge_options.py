@@ -29,6 +29,7 @@ PUBLISH_TO_HOST = "netmodel.bridge.publish_to_host"
 GROUP_FORWARD_MASK = "netmodel.bridge.group_fwd_mask"
 STP = "netmodel.bridge.stp"
 TX_CHECKSUM = "netmodel.bridge.tx_checksum"
+MAC_CHECK = "netmodel.bridge.mac_check"
 _KNOWN = (
     NAME,
     ICC,
@@ -46,6 +47,7 @@ _KNOWN = (
     GROUP_FORWARD_MASK,
     STP,
     TX_CHECKSUM,
+    MAC_CHECK,
 )
 # The kernel's own bounds of a bridge's MTU; IPv4 needs 68 (RFC 791).
 SMALLEST_MTU, LARGEST_MTU = 68, 65535
@@ -76,6 +78,7 @@ class Options:
         stp: The bridge takes part in spanning trees; its ports then carry nothing for their first four seconds.
         tx_checksum: False makes the endpoints compute their checksums themselves instead of leaving
             it to a card that may never come: for who reads packets off the link.
+        mac_check: What an endpoint sends under another MAC address than its own is dropped where it arrives.
     """
 
     name: str = ""
@@ -94,6 +97,7 @@ class Options:
     group_forward_mask: int = 0
     stp: bool = False
     tx_checksum: bool = True
+    mac_check: bool = False
 
     def gateway_mode(self, version: int) -> GatewayMode:
         return self.gateway_mode_ipv4 if version == 4 else self.gateway_mode_ipv6
@@ -123,6 +127,7 @@ def parse(driver: str, options: Mapping[str, str]) -> Options:
         group_forward_mask=read.mask(options, GROUP_FORWARD_MASK, _RESTRICTED),
         stp=read.flag(options, STP, False),
         tx_checksum=read.flag(options, TX_CHECKSUM, True),
+        mac_check=read.flag(options, MAC_CHECK, False),
     )
 
 

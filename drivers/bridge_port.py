@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import time
+from functools import cached_property
 from pathlib import Path
 
 from drivers import endpoint_options
 from drivers.api import Endpoint, Network
 from drivers.bridge_options import Options
-from drivers.errors import DriverError, LinkTaken, NetworkFull
-from drivers.kernel.bridge import is_forwarding, port_settings, set_port
+from drivers.errors import DriverError, LinkTaken, MissingBridgeFeature, NetworkFull
+from drivers.kernel.bridge import add_station, is_forwarding, locks_ports, port_settings, set_port
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import (
     Link,
@@ -23,6 +24,7 @@ from drivers.kernel.link import (
     set_up,
     without_link_local,
 )
+from drivers.kernel.namespace import new_namespace
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.offload import compute_checksums
 from drivers.kernel.reaper import Reaper
@@ -47,6 +49,24 @@ class BridgePorts:
         self._reaper = reaper
         self._root_id = root_id
         self._ipv6 = Path("/proc/sys/net/ipv6").exists()
+
+    def check(self, options: Options) -> None:
+        """Refuse what the kernel's bridges cannot do, before there is any port.
+
+        Raises:
+            MissingBridgeFeature.
+        """
+        if options.mac_check and not self._locks_ports:
+            raise MissingBridgeFeature("cannot hold a port to one MAC address", "the setting `locked` of bridge ports")
+
+    @cached_property
+    def _locks_ports(self) -> bool:
+        descriptor = new_namespace()
+        try:
+            with Netlink(Path(f"/proc/self/fd/{descriptor}")) as netlink:
+                return locks_ports(netlink)
+        finally:
+            os.close(descriptor)
 
     def plug_in(self, network: Network[Options], endpoint: Endpoint, bridge: Link, netns: Path) -> str:
         """Make the veth pair and all that belongs to it; says what the end in the namespace is called."""
@@ -105,7 +125,8 @@ class BridgePorts:
             descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise KernelError(error.errno or errno.ENOENT, f"open the network namespace {netns}") from error
-        settings = [alias(self._tag(endpoint)), port_settings(isolated=not network.options.icc)]
+        checked = network.options.mac_check
+        settings = [alias(self._tag(endpoint)), port_settings(isolated=not network.options.icc, locked=checked or None)]
         if self._ipv6:
             settings.append(without_link_local())
         # One datagram: nothing can stop us between making the link and tagging it as ours.
@@ -113,10 +134,12 @@ class BridgePorts:
             [
                 add_veth(link, link, descriptor, endpoint.mac, bridge.mtu, master=bridge.index),
                 change(link, f"set up bridge port {link}", settings),
-                set_up(link),
             ]
+            + ([] if checked else [set_up(link)])
         )
         os.close(descriptor)
+        if checked and not refusals:
+            refusals = self._host.attempt([add_station(self._host.index(link), endpoint.mac), set_up(link)])
         if not refusals:
             return
         if refusals[0].errno != errno.EEXIST:

@@ -45,6 +45,21 @@ class MissingLinkKind(DriverError):
         self.hint = f"it would need {option}; `netmodel doctor` shows what it has"
 
 
+class MissingBridgeFeature(DriverError):
+    """What an option asks of the kernel's bridges, and they cannot do.
+
+    Args:
+        what: After "the bridges of this kernel".
+        needs: After "it would need".
+    """
+
+    kind = "missing_feature"
+
+    def __init__(self, what: str, needs: str) -> None:
+        super().__init__(f"the bridges of this kernel {what}")
+        self.hint = f"it would need {needs}; `netmodel doctor` shows what it has"
+
+
 class NoServer(DriverError):
     """A network on which no DHCP server could be reached."""
 

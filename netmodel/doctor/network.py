@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from drivers.kernel import link, wire
-from drivers.kernel.bridge import add_bridge
+from drivers.kernel.bridge import add_bridge, locks_ports
 from drivers.kernel.errors import KernelError
 from drivers.kernel.namespace import new_namespace
 from drivers.kernel.netlink import Netlink
@@ -71,11 +71,17 @@ def _links(netlink: Netlink) -> Iterator[Finding]:
     yield tried("network", "veth", pair, "no container can be attached to a network", needed=True)
     cost = "networks with driver bridge, the default, are refused"
     yield tried("network", "bridge", _refusal(netlink, add_bridge("p-bridge")), cost, needed=True)
+    yield from _bridges(netlink)
     for kind, setting, on, cost in _LINKS:
         settings = (setting,) if setting else ()
         parent = netlink.link(on) if on else None
         request = _nested_link(kind, *settings, parent=parent.index if parent else 0)
         yield tried("network", kind, _refusal(netlink, request), cost)
+
+
+def _bridges(netlink: Netlink) -> Iterator[Finding]:
+    lock = "" if locks_ports(netlink) else "not in the kernel"
+    yield tried("network", "bridge port lock", lock, "networks with netmodel.bridge.mac_check are refused")
 
 
 def _qdiscs(netlink: Netlink) -> Iterator[Finding]:

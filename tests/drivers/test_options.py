@@ -62,6 +62,7 @@ def test_our_own_options_for_labs() -> None:
     parsed = bridge().parse({OURS + "group_fwd_mask": "0x4000", OURS + "stp": "true", OURS + "tx_checksum": "false"})
     assert parsed == Options(group_forward_mask=0x4000, stp=True, tx_checksum=False)
     assert bridge().parse({OURS + "publish_to_host": "1"}) == Options(publish_to_host=True)
+    assert bridge().parse({OURS + "mac_check": "true"}) == Options(mac_check=True)
 
 
 def test_the_default_binding_may_be_an_ipv6_address() -> None:
@@ -79,6 +80,7 @@ def test_the_default_binding_may_be_an_ipv6_address() -> None:
         (BRIDGE + "trusted_host_interfaces", "eth0:a/b", "'a/b' is no name for a link"),
         (OURS + "group_fwd_mask", "0x4001", "is not a mask of 0 to 0xffff, without the bits 0x7"),
         (OURS + "group_fwd_mask", "lldp", "is not a mask"),
+        (OURS + "mac_check", "strict", "'strict' is neither true nor false"),
         (BRIDGE + "name", "a-name-of-16-byte", "is no name for a link"),
         (BRIDGE + "name", "a/b", "is no name for a link"),
         (BRIDGE + "name", "", "is no name for a link"),

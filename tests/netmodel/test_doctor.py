@@ -66,6 +66,16 @@ def test_link_kinds_are_those_that_ip_can_make(findings: dict[tuple[str, str], F
     assert findings["network", kind].ok == (made.returncode == 0), made.stderr
 
 
+def test_a_bridge_can_what_the_bridge_command_can(findings: dict[tuple[str, str], Finding], host: Box) -> None:
+    host.run("ip", "link", "add", "br0", "type", "bridge")
+    host.run("ip", "link", "add", "p0", "master", "br0", "type", "veth", "peer", "name", "p1")
+
+    locked = host.run("bridge", "link", "set", "dev", "p0", "locked", "on", check=False)
+
+    shown = host.run("bridge", "-d", "link", "show", "dev", "p0").stdout
+    assert findings["network", "bridge port lock"].ok == (locked.returncode == 0 and "locked on" in shown)
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("netem", "delay 1ms"), ("tbf", "rate 1mbit burst 10kb latency 10ms"), ("htb", "default 1")],

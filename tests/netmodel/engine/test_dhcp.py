@@ -344,10 +344,11 @@ def test_an_internal_network_has_no_way_out(server: Dnsmasq, engine: Engine, run
 
 
 def test_a_bridge_with_a_segment_on_it(server: Dnsmasq, engine: Engine, run: Run, host: Box) -> None:
-    """Somebody else's bridge, which has the link to the segment as a port."""
+    """Somebody else's bridge, which has the link to the segment as a port; who asks bears its own MAC address."""
     for command in ("add br0 type bridge", "set parent master br0", "set br0 up"):
         host.run("ip", "link", *command.split())
-    make_lan(engine, driver="bridge", options={"com.docker.network.bridge.name": "br0"})
+    options = {"com.docker.network.bridge.name": "br0", "netmodel.bridge.mac_check": "true"}
+    make_lan(engine, driver="bridge", options=options)
 
     run("web", "lan")
     run("peer", "lan")

@@ -12,7 +12,7 @@ from drivers.kernel.qdisc import get_queues, read_queue
 from netmodel.engine import Engine
 from netmodel.errors import Invalid
 from netmodel.model import EndpointConfig, NetworkConfig, PoolConfig
-from tests.netmodel.engine.conftest import Run, clean_up, runner
+from tests.netmodel.engine.conftest import Run, clean_up, execute, runner
 from tests.support.box import Box
 from tests.support.daemon import Daemon, running
 from tests.support.wait import eventually
@@ -142,3 +142,36 @@ def test_limits_from_the_command_line_and_a_topology(tmp_path: Path) -> None:
 
 def buckets(daemon: Daemon) -> int:
     return daemon.box.run("tc", "qdisc", "show").stdout.count("qdisc tbf")
+
+
+def test_the_check_of_mac_addresses_outlives_restarts_of_container_and_engine(host: Box, tmp_path: Path) -> None:
+    first = Engine(tmp_path / "root")
+    first.open()
+    a_lan(first, options={"netmodel.bridge.mac_check": "true"})
+    run = runner(first)
+    run("a", "lan", cap_add=("NET_ADMIN",))
+    [own] = [one.mac for one in first.endpoints(container_id=first.container("a").id)]
+
+    def is_checked(engine: Engine) -> None:
+        code, _ = execute(engine, "a", "ping", "-c1", "-W3", "10.9.0.1")
+        assert code == 0
+        execute(engine, "a", "ip", "link", "set", "eth0", "address", "02:de:ad:00:00:01")
+        code, _ = execute(engine, "a", "ping", "-c1", "-W0.25", "10.9.0.1")
+        assert code == 1
+        execute(engine, "a", "ip", "link", "set", "eth0", "address", own)
+
+    is_checked(first)
+    first.restart("a", timeout_s=0)
+    is_checked(first)
+    first.close()
+
+    engine = Engine(tmp_path / "root")
+    engine.open()
+    try:
+        assert engine._warnings == []
+        is_checked(engine)
+        engine.stop("a", timeout_s=0)
+        engine.start("a")
+        is_checked(engine)
+    finally:
+        clean_up(engine)
