@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # What the engine itself needs, and what only the tests and examples run.
 SYSTEM_PACKAGES := libnftables1 libseccomp2 iproute2 python3-venv
-TEST_PACKAGES   := nginx-light redis-server curl iputils-ping docker-registry skopeo podman zstd busybox-static dnsmasq-base openssl
+TEST_PACKAGES   := nginx-light redis-server curl iputils-ping docker-registry skopeo podman zstd busybox-static dnsmasq-base openssl e2fsprogs xfsprogs btrfs-progs
 
 # Docker's own clients, from Debian only where nobody else's are: installing one may remove the other.
 TEST_PACKAGES   += $(shell command -v docker >/dev/null || echo docker.io)

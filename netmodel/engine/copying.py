@@ -53,7 +53,8 @@ class Copying:
             if container.state.status in ("restarting", "removing", "dead"):
                 raise Conflict(f"container {container.name} is {container.state.status}", "try again")
             if not container.state.running:
-                yield self._stopped(container)
+                with self._stopped(container) as stopped:
+                    yield stopped
                 return
             pidfd = os.pidfd_open(container.state.pid)
         try:
@@ -61,13 +62,17 @@ class Copying:
         finally:
             os.close(pidfd)
 
-    def _stopped(self, container: Container) -> Stopped:
+    @contextmanager
+    def _stopped(self, container: Container) -> Iterator[Stopped]:
         image = self._containers.image_of(container)
         upper, work = self._core.layers.paths(container.id)
         bound = [mount for mount in image.mounts if isinstance(mount, BindMount)]
-        mounts = [*bound, *self._volumes.mounts(container)]
-        mounts.sort(key=lambda mount: mount.target.count("/"))
-        return Stopped(RootFs(layers=tuple(image.layers), upper=str(upper), work=str(work)), mounts)
+        try:
+            mounts = [*bound, *self._volumes.mount(container, "copy")]
+            mounts.sort(key=lambda mount: mount.target.count("/"))
+            yield Stopped(RootFs(layers=tuple(image.layers), upper=str(upper), work=str(work)), mounts)
+        finally:
+            self._volumes.unmount(container, "copy")
 
     def _on_a_mount(self, container: Container, path: str) -> bool:
         """Whether what is written there is the mount's own business."""

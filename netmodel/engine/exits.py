@@ -19,6 +19,7 @@ from netmodel.engine.runs import Runs
 from netmodel.engine.sandbox import Sandboxes
 from netmodel.engine.shortage import Shortage
 from netmodel.engine.undo import every_step
+from netmodel.engine.volumes import EngineVolumes
 from netmodel.model import Container
 from runtime.client import Exited, Spawner
 
@@ -35,6 +36,7 @@ class Exits:
         self,
         core: Core,
         containers: Containers,
+        volumes: EngineVolumes,
         attachments: Attachments,
         sandboxes: Sandboxes,
         runs: Runs,
@@ -45,6 +47,7 @@ class Exits:
     ) -> None:
         self._core = core
         self._containers = containers
+        self._volumes = volumes
         self._attachments = attachments
         self._sandboxes = sandboxes
         self._runs = runs
@@ -159,6 +162,8 @@ class Exits:
                     run.cgroup.delete()
             with step:
                 core.spawner.forget(container.id)
+            with step:
+                self._volumes.unmount(container)
             state = replace(
                 container.state,
                 status="restarting" if keep else "exited",

@@ -54,7 +54,16 @@ class Lifecycle:
         self.health = HealthChecks(core, containers)
         self.shortage = Shortage(core, containers)
         self.exits = Exits(
-            core, containers, attachments, sandboxes, self.runs, self.removal, self.restarts, self.health, self.shortage
+            core,
+            containers,
+            volumes,
+            attachments,
+            sandboxes,
+            self.runs,
+            self.removal,
+            self.restarts,
+            self.health,
+            self.shortage,
         )
         self.stopping = Stopping(core, containers, self.runs, self.exits)
         self.starting = Starting(core, containers, volumes, attachments, self.name_files, self.runs, self.health)

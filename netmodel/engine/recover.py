@@ -118,6 +118,7 @@ class Recovery:
         """It ran on without us."""
         cgroup = self.core.cgroups.open(container.id)
         self.lifecycle.runs.begin(container.id, cgroup)
+        self.volumes.adopt(container)
         self._adopt_sandbox(container)
         self.lifecycle.shortage.begin(container, cgroup)
         self.lifecycle.health.begin(container.id, grace=container.state.health == "starting")
@@ -251,6 +252,8 @@ class Recovery:
             if known.get(directory.name) is None:
                 shutil.rmtree(directory, ignore_errors=True)
         for driver in core.volumes.values():
+            with self._reported("volumes"):
+                driver.settle()
             for name in driver.list():
                 # Made, but not recorded yet: then it is empty. One with data is never deleted here.
                 if core.records.volume(name) is None and driver.usage(name) == 0:

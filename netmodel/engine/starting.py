@@ -74,6 +74,7 @@ class Starting:
             devices=(*device_rules_of(container.config), *described.rules),
         )
         undo.callback(cgroup.delete)
+        undo.callback(self._volumes.unmount, container)
         spec = described.applied(self._spec(container, owner, endpoints, cgroup.directories))
         # From here the child prepares its mounts, while we bring up its network.
         created = core.spawner.create(spec)
@@ -165,7 +166,7 @@ class Starting:
             files=self._containers.files(owner.id),
             log=self._containers.files(container.id).log,
             cgroups=cgroups,
-            volumes=self._volumes.mounts(container),
+            volumes=self._volumes.mount(container),
         )
         return replace(spec, process=self._core.confinement.of(spec.process, container))
 

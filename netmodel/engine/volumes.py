@@ -150,14 +150,39 @@ class EngineVolumes:
         with suppress(Conflict):  # another container uses it already
             self.remove(name, force=True)
 
-    def mounts(self, container: Container) -> list[BindMount | LayersMount]:
-        """What the spawner mounts for its binds, volumes and images."""
-        return [self._mount(mount) for mount in container.config.mounts if mount.type != "tmpfs"]
+    def mount(self, container: Container, user: str = "") -> list[BindMount | LayersMount]:
+        """What the spawner mounts for its binds, volumes and images; its volumes are there until unmount().
 
-    def _mount(self, mount: MountConfig) -> BindMount | LayersMount:
+        Args:
+            user: Who has them meanwhile, if not the container itself as it runs.
+        """
+        with ExitStack() as failed:
+            failed.callback(self.unmount, container, user)
+            user = user or container.id
+            found = [self._mount(mount, user) for mount in container.config.mounts if mount.type != "tmpfs"]
+            failed.pop_all()
+        return found
+
+    def unmount(self, container: Container, user: str = "") -> None:
+        """Undo mount(), or what is left of it."""
+        with every_step(f"cannot let go of all volumes of container {container.name}") as step:
+            for volume in self._of(container):
+                with step:
+                    self._driver(volume.config.driver).unmount(volume.name, user or container.id)
+
+    def adopt(self, container: Container) -> None:
+        """It has its volumes since an engine before this one."""
+        for volume in self._of(container):
+            self._driver(volume.config.driver).adopt(volume.name, container.id)
+
+    def _of(self, container: Container) -> list[Volume]:
+        names = dict.fromkeys(mount.source for mount in container.config.mounts if mount.type == "volume")
+        return [volume for name in names if (volume := self._core.records.volume(name)) is not None]
+
+    def _mount(self, mount: MountConfig, user: str) -> BindMount | LayersMount:
         if mount.type == "volume":
             return self._driver_of(mount.source).mount(
-                mount.source, mount.target, read_only=mount.read_only, subpath=mount.subpath
+                mount.source, user, mount.target, read_only=mount.read_only, subpath=mount.subpath
             )
         if mount.type == "image":
             image = self._core.images.resolve(mount.image_id or mount.source)

@@ -24,6 +24,10 @@ NODEV = 0x4
 NOEXEC = 0x8
 ATTRIBUTES = {"ro": RDONLY, "nosuid": NOSUID, "nodev": NODEV, "noexec": NOEXEC}
 _IDMAP = 0x100000
+NOATIME = 0x10
+STRICTATIME = 0x20
+NODIRATIME = 0x80
+NOSYMFOLLOW = 0x200000
 
 _MS_REC = 0x4000
 PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
@@ -95,12 +99,15 @@ def change(
         raise KernelRefused(what, error) from None
 
 
-def new_filesystem(kind: str, options: Sequence[tuple[str, str | int | None]] = (), attributes: int = 0) -> int:
+def new_filesystem(
+    kind: str, options: Sequence[tuple[str, str | int | None]] = (), attributes: int = 0, *, source: str = ""
+) -> int:
     """Make a file system and return it as a detached mount.
 
     Args:
         options: A string is a value, a number a descriptor, None a flag.
-        attributes: RDONLY, NOSUID, NODEV, NOEXEC.
+        attributes: RDONLY, NOSUID, NODEV, NOEXEC and so on.
+        source: What is mounted: a device, or another machine's directory. Others may have to be waited for.
 
     Raises:
         KernelRefused: With the file system's own words, where it logged any.
@@ -110,15 +117,16 @@ def new_filesystem(kind: str, options: Sequence[tuple[str, str | int | None]] = 
     try:
         context = syscall.call(syscall.FSOPEN, kind.encode(), _FSOPEN_CLOEXEC)
         # What the first column of the mount table shows.
-        _configure(context, "source", kind)
+        option = f" from {source}" if source else ""
+        _configure(context, "source", source or kind)
         for name, value in options:
-            option = f" with {name}={value}"
+            option = f" with {name}" if value is None else f" with {name}={value}"
             _configure(context, name, value)
-        option = ""
-        syscall.call(syscall.FSCONFIG, context, _CREATE, None, None, 0)
+        option = f" from {source}" if source else ""
+        syscall.waiting("syscall", syscall.FSCONFIG, context, _CREATE, None, None, 0)
         return syscall.call(syscall.FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes)
     except OSError as error:
-        if error.errno == errno.ENODEV:
+        if error.errno == errno.ENODEV and context < 0:
             raise KernelRefused(
                 f"mount {kind}", error, detail="this kernel has no such file system", hint=f"modprobe {kind}"
             ) from None
@@ -126,6 +134,17 @@ def new_filesystem(kind: str, options: Sequence[tuple[str, str | int | None]] = 
     finally:
         if context >= 0:
             os.close(context)
+
+
+def is_known(kind: str) -> bool:
+    """Whether this kernel has a file system, or loads it when asked."""
+    try:
+        os.close(syscall.waiting("syscall", syscall.FSOPEN, kind.encode(), _FSOPEN_CLOEXEC))
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return False
+        raise KernelRefused(f"ask for file system {kind}", error) from None
+    return True
 
 
 def _configure(context: int, name: str, value: str | int | None) -> None:
@@ -164,7 +183,7 @@ def make_rprivate(path: str) -> None:
 
 def detach_below(path: str) -> None:
     """Take away the topmost mount at a path, with those below it, as soon as nobody uses it."""
-    syscall.libc("umount2", os.fsencode(path), _MNT_DETACH)
+    syscall.waiting("umount2", os.fsencode(path), _MNT_DETACH)
 
 
 def pivot_root(root: int) -> None:

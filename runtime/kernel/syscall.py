@@ -27,6 +27,7 @@ FSMOUNT = 432
 MOUNT_SETATTR = 442
 
 _libc = ctypes.PyDLL(None, use_errno=True)
+_waiting = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
@@ -50,6 +51,18 @@ def libc(function: str, *args: object) -> int:
         OSError: What the kernel answered.
     """
     result: int = getattr(_libc, function)(*args)
+    if result < 0:
+        refuse()
+    return result
+
+
+def waiting(function: str, *args: object) -> int:
+    """Call one that may have to wait for a disk or for another machine, and let other threads work meanwhile.
+
+    Raises:
+        OSError: What the kernel answered.
+    """
+    result: int = getattr(_waiting, function)(*args)
     if result < 0:
         refuse()
     return result

@@ -23,8 +23,17 @@ class Driver(Protocol):
     def path(self, name: str) -> Path:
         """The directory whose content the volume is."""
 
-    def mount(self, name: str, target: str, *, read_only: bool = False, subpath: str = "") -> BindMount:
-        """How a container gets it, or a part of it, ready to be mounted."""
+    def mount(self, name: str, user: str, target: str, *, read_only: bool = False, subpath: str = "") -> BindMount:
+        """How a container gets it, or a part of it, ready to be mounted until unmount() by the same user."""
+
+    def unmount(self, name: str, user: str) -> None:
+        """A user needs it no more; what was mounted for the last one is unmounted. One unheard of is no error."""
+
+    def adopt(self, name: str, user: str) -> None:
+        """A user has it since before this process was there."""
+
+    def settle(self) -> None:
+        """Unmount what nobody has, once all that have one are adopted."""
 
     def populate(self, name: str, image: Image, target: str) -> bool:
         """Give an empty volume what the image has at the place where it will be mounted."""

@@ -20,11 +20,12 @@ class InvalidVolumeOption(RuntimeFault):
 
     kind = "invalid"
     hint = (
-        "the local driver takes type=tmpfs with o=size=...,mode=..., or type=none with o=bind and device=/a/directory"
+        "the local driver takes type, device and o as mount(8) does: type=tmpfs with o=size=..., type=none with o=bind "
+        "and device=/a/directory, type=nfs with device=:/export and o=addr=..."
     )
 
-    def __init__(self, option: str, why: str) -> None:
-        super().__init__(f"volume option {option}: {why}")
+    def __init__(self, option: str, why: str, hint: str = "") -> None:
+        super().__init__(f"volume option {option}: {why}", hint)
 
 
 class VolumeExists(RuntimeFault):
@@ -51,5 +52,5 @@ class VolumeUnusable(RuntimeFault):
 
     kind = "unavailable"
 
-    def __init__(self, name: str, why: str, hint: str = "") -> None:
-        super().__init__(f"volume {name} cannot be used: {why}", hint)
+    def __init__(self, name: str, why: str, hint: str = "", *, kind: str = "") -> None:
+        super().__init__(f"volume {name} cannot be used: {why}", hint, kind=kind)

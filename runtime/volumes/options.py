@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from runtime.kernel.filesystem import FLAGS
 from runtime.volumes.errors import InvalidVolumeOption
 
 _KNOWN = ("type", "o", "device")
 _TMPFS_WORDS = ("size", "mode", "uid", "gid", "nr_inodes")
-_FLAGS = ("ro", "rw", "nosuid", "nodev", "noexec", "suid", "dev", "exec", "noatime", "relatime")
+# What mount(8) takes beside flags, and what only makes sense for a mount that is there.
+_PROPAGATIONS = ("private", "slave", "shared", "unbindable")
+_NEVER = ("bind", "rbind", "move", "remount", *_PROPAGATIONS, *(f"r{way}" for way in _PROPAGATIONS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Args:
-    kind: "plain" is a directory of ours.
-    device: For "bind": the directory that the volume is.
+    kind: "plain" is a directory of ours, "bind" one of the user's.
+    type: Of a "filesystem": what the kernel calls it.
+    device: For "bind" the directory that the volume is, for "filesystem" what the kernel is to mount.
     flags: Mount flags by their words ("ro").
-    values: For "tmpfs": size, mode and so on, as the kernel takes them.
+    values: As the file system takes them: size, mode and so on; None for a word without a value.
     """
 
-    kind: Literal["plain", "bind", "tmpfs"] = "plain"
+    kind: Literal["plain", "bind", "tmpfs", "filesystem"] = "plain"
+    type: str = ""
     device: str = ""
     flags: tuple[str, ...] = ()
-    values: tuple[tuple[str, str], ...] = ()
+    values: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def read_only(self) -> bool:
+        return next((flag == "ro" for flag in reversed(self.flags) if flag in ("ro", "rw")), False)
 
     @staticmethod
     def parse(options: Mapping[str, str]) -> Options:
@@ -48,30 +57,49 @@ class Options:
             return Options()
         if kind == "tmpfs":
             return _tmpfs(words)
-        if kind in ("", "none", "bind") and ("bind" in words or "rbind" in words):
-            return _bind(device, [word for word in words if word not in ("bind", "rbind")])
-        raise InvalidVolumeOption(
-            f"type={kind}" if kind else f"o={options.get('o', '')}", "only tmpfs and bind mounts can be made"
-        )
+        if kind in ("", "none", "bind"):
+            return _bind(kind, device, words)
+        return _filesystem(kind, device, words)
 
 
-def _bind(device: str, words: list[str]) -> Options:
+def _bind(kind: str, device: str, words: list[str]) -> Options:
+    if not {"bind", "rbind"} & set(words):
+        if device and not kind:
+            raise InvalidVolumeOption(f"device={device}", "type= is missing: which file system it has, or o=bind")
+        raise InvalidVolumeOption(f"type={kind}" if kind else f"o={','.join(words)}", "o=bind and device= are missing")
     if not device.startswith("/"):
         raise InvalidVolumeOption(f"device={device}", "a bind needs the absolute path of a directory")
-    for word in words:
-        if word not in _FLAGS:
+    flags = tuple(word for word in words if word not in ("bind", "rbind"))
+    for word in flags:
+        if word not in FLAGS:
             raise InvalidVolumeOption(f"o={word}", "no such flag of a bind")
-    return Options(kind="bind", device=device, flags=tuple(words))
+    return Options(kind="bind", device=device, flags=flags)
 
 
 def _tmpfs(words: list[str]) -> Options:
-    values, flags = [], []
+    found = _parted("tmpfs", words)
+    for key, value in found.values:
+        if value is None or key not in _TMPFS_WORDS:
+            raise InvalidVolumeOption(f"o={key}" if value is None else f"o={key}={value}", "no such option of tmpfs")
+    return found
+
+
+def _filesystem(kind: str, device: str, words: list[str]) -> Options:
+    if not device:
+        raise InvalidVolumeOption(f"type={kind}", "device= is missing: what is to be mounted")
+    found = _parted("filesystem", words)
+    return replace(found, type=kind, device=device)
+
+
+def _parted(kind: Literal["tmpfs", "filesystem"], words: list[str]) -> Options:
+    """Flags, which the kernel has for all file systems, and what is for this one."""
     for word in words:
-        key, is_value, value = word.partition("=")
-        if is_value and key in _TMPFS_WORDS:
-            values.append((key, value))
-        elif not is_value and key in _FLAGS:
-            flags.append(key)
-        else:
-            raise InvalidVolumeOption(f"o={word}", "no such option of tmpfs")
-    return Options(kind="tmpfs", flags=tuple(flags), values=tuple(values))
+        if word in _NEVER:
+            raise InvalidVolumeOption(f"o={word}", "that is for mounts that are there already")
+    values = [word.partition("=") for word in words if word not in FLAGS]
+    return Options(
+        kind=kind,
+        type=kind,
+        flags=tuple(word for word in words if word in FLAGS),
+        values=tuple((key, value if is_value else None) for key, is_value, value in values),
+    )

@@ -18,18 +18,21 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+from runtime.errors import KernelRefused
 from runtime.images.image import Image
 from runtime.kernel import mount
+from runtime.kernel.filesystem import mount_filesystem
 from runtime.kernel.path import opened
 from runtime.spec import BindMount
 from runtime.trash import Trash, empty
 from runtime.volumes import tree
 from runtime.volumes.content import directory_of
-from runtime.volumes.errors import InvalidVolumeName, VolumeExists, VolumeNotFound, VolumeUnusable
+from runtime.volumes.errors import InvalidVolumeName, InvalidVolumeOption, VolumeExists, VolumeNotFound, VolumeUnusable
 from runtime.volumes.options import Options
+from runtime.volumes.reasons import why_not_mounted
+from runtime.volumes.remote import NoAddress, with_address
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
-_MOUNT_FLAGS = {"ro": mount.RDONLY, "nosuid": mount.NOSUID, "nodev": mount.NODEV, "noexec": mount.NOEXEC}
 
 
 class Volumes:
@@ -43,7 +46,9 @@ class Volumes:
         self._directory = directory
         self._trash = Trash(directory / ".trash")
         self._lock = threading.Lock()
-        self._lock_of: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # held while one is filled
+        # Held while one is filled or mounted, which takes as long as a server takes to answer.
+        self._lock_of: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._users: defaultdict[str, set[str]] = defaultdict(set)  # of those that are mounted for their users
         self._trash.sweep()
         for name in self._entries():
             if name.startswith(".") and name != ".trash":
@@ -60,7 +65,11 @@ class Volumes:
         """
         name = name or secrets.token_hex(32)
         wanted = dict(options or {})
-        Options.parse(wanted)
+        parsed = Options.parse(wanted)
+        if parsed.kind == "filesystem" and not mount.is_known(parsed.type):
+            raise InvalidVolumeOption(
+                f"type={parsed.type}", "this kernel has no such file system", f"modprobe {parsed.type}"
+            )
         volume = self._volume(name)
         with self._lock:
             if volume.exists():
@@ -86,25 +95,52 @@ class Volumes:
         options = self._parsed(name)
         return Path(options.device) if options.kind == "bind" else self._volume(name) / "_data"
 
-    def mount(self, name: str, target: str, *, read_only: bool = False, subpath: str = "") -> BindMount:
+    def mount(self, name: str, user: str, target: str, *, read_only: bool = False, subpath: str = "") -> BindMount:
         """How a container gets it, ready to be mounted.
 
         Args:
+            user: Who has it from now on, until unmount().
             subpath: What of it is meant; that must be there when the container starts.
 
         Raises:
             VolumeNotFound.
-            VolumeUnusable: Its device is not there, or its tmpfs cannot be made.
+            VolumeUnusable: Its device is not there, or the kernel does not mount it.
         """
         options = self._parsed(name)
         source = self.path(name)
-        if options.kind == "tmpfs":
-            self._mount_tmpfs(name, options)
-        if not source.is_dir():
-            raise VolumeUnusable(name, f"{source} is no directory", f"mkdir -p {source}")
-        return BindMount(
-            source=str(source), target=target, read_only=read_only or "ro" in options.flags, subpath=subpath
-        )
+        with self._locked(name):
+            self._bring(name, options)
+            if not source.is_dir():
+                raise VolumeUnusable(name, f"{source} is no directory", f"mkdir -p {source}")
+            if options.kind == "filesystem":
+                self._users[name].add(user)
+        return BindMount(source=str(source), target=target, read_only=read_only or options.read_only, subpath=subpath)
+
+    def unmount(self, name: str, user: str) -> None:
+        """A user needs it no more; a file system of the user's is unmounted after the last one."""
+        if name not in self._users:
+            return
+        with self._locked(name):
+            self._users[name].discard(user)
+            self._let_go(name)
+
+    def adopt(self, name: str, user: str) -> None:
+        """A user has it since before this process was there."""
+        if self._parsed(name).kind == "filesystem":
+            self._users[name].add(user)
+
+    def settle(self) -> None:
+        """Unmount what nobody has, once all that have one are adopted."""
+        for name in self.list():
+            if self._parsed(name).kind == "filesystem":
+                with self._locked(name):
+                    self._let_go(name)
+
+    def _let_go(self, name: str) -> None:
+        """Unmount a file system that has no users. The volume's lock is held."""
+        if not self._users[name]:
+            del self._users[name]
+            _unmount(self._volume(name) / "_data")
 
     def populate(self, name: str, image: Image, target: str) -> bool:
         """Give an empty volume what the image has at the place where it will be mounted.
@@ -120,9 +156,8 @@ class Volumes:
         options = self._parsed(name)
         data = self.path(name)
         with self._locked(name):
+            self._bring(name, options)
             try:
-                if options.kind == "tmpfs":
-                    self._mount_tmpfs(name, options)
                 if options.kind == "plain":
                     self._finish_copy(name)
                 if not data.is_dir() or os.listdir(data):
@@ -141,6 +176,9 @@ class Volumes:
                     f"the image's content at {target} could not be copied: {why}",
                     "make room on the disk" if full else "",
                 ) from error
+            finally:
+                if options.kind == "filesystem":
+                    self._let_go(name)
 
     def remove(self, name: str) -> None:
         """Delete a volume and its content, a bind's directory excepted; one that is gone is no error.
@@ -149,11 +187,12 @@ class Volumes:
         """
         volume = self._volume(name)
         with contextlib.suppress(FileNotFoundError, VolumeNotFound):
-            if self._parsed(name).kind == "tmpfs":
+            if self._parsed(name).kind in ("tmpfs", "filesystem"):
                 _unmount(volume / "_data")
         self._trash.discard(volume)
         with self._lock:
             self._lock_of.pop(name, None)
+            self._users.pop(name, None)
 
     def list(self) -> tuple[str, ...]:
         """The names of all."""
@@ -164,7 +203,7 @@ class Volumes:
 
     def usage(self, name: str) -> int:
         """Bytes that its content takes of ours; as quick as there are few files."""
-        if self._parsed(name).kind == "bind":
+        if self._parsed(name).kind in ("bind", "filesystem"):
             return 0  # somebody else's, and stays when the volume goes
         with opened(self.path(name)) as descriptor:
             return tree.usage(descriptor)
@@ -200,21 +239,27 @@ class Volumes:
     def _parsed(self, name: str) -> Options:
         return Options.parse(self._options(name))
 
-    def _mount_tmpfs(self, name: str, options: Options) -> None:
-        """Once, in the engine's own mount namespace, so that all who use the volume share it; until it is removed."""
+    def _bring(self, name: str, options: Options) -> None:
+        """Mount what it is made of, unless that is done, in the engine's own mount namespace: all users share it.
+
+        Memory stays until the volume is removed, a file system until unmount() by the last user. The
+        volume's lock is held.
+        """
         data = self._volume(name) / "_data"
-        with self._lock:
-            if os.path.ismount(data):
-                return
-            attributes = 0
-            for flag in options.flags:
-                attributes |= _MOUNT_FLAGS.get(flag, 0)
-            memory = mount.new_filesystem("tmpfs", options.values, attributes)
+        if options.kind not in ("tmpfs", "filesystem") or os.path.ismount(data):
+            return
+        try:
+            options = with_address(options)
+            made = mount_filesystem(options.type, options.device, options.flags, options.values)
             try:
                 with opened(data) as target:
-                    mount.attach(memory, target)
+                    mount.attach(made, target)
             finally:
-                os.close(memory)
+                os.close(made)
+        except NoAddress as error:
+            raise VolumeUnusable(name, str(error), "give an address: o=addr=...") from error
+        except KernelRefused as refused:
+            raise why_not_mounted(name, options, refused) from refused
 
     def _copy_aside(self, name: str, source: int) -> bool:
         volume = self._volume(name)

@@ -50,7 +50,7 @@ def test_a_volume_is_a_directory_that_stays(volumes: Volumes, tmp_path: Path) ->
 
     assert os.listdir(volumes.path("data")) == ["kept"]
     assert volumes.list() == ("data",)
-    assert volumes.mount("data", "/d", read_only=True) == BindMount(
+    assert volumes.mount("data", "c", "/d", read_only=True) == BindMount(
         source=str(volumes.path("data")), target="/d", read_only=True
     )
     assert stat.S_IMODE((tmp_path / "volumes").stat().st_mode) == 0o700
@@ -90,11 +90,13 @@ def test_names_that_cannot_be_given(volumes: Volumes, name: str) -> None:
     ("options", "complaint"),
     [
         ({"typo": "x"}, "typo"),
-        ({"type": "nfs", "device": ":/export", "o": "addr=10.0.0.1"}, "type=nfs"),
+        ({"type": "ext4"}, "type=ext4: device= is missing"),
+        ({"type": "ext4", "device": "/dev/x", "o": "remount"}, "o=remount"),
+        ({"type": "none", "device": "/srv"}, "type=none: o=bind and device= are missing"),
         ({"type": "none", "o": "bind", "device": "relative"}, "device=relative"),
         ({"type": "tmpfs", "o": "size=1m,volume=loud"}, "o=volume=loud"),
         ({"type": "none", "o": "bind,loud", "device": "/srv"}, "o=loud"),
-        ({"device": "/srv"}, "o="),
+        ({"device": "/dev/x"}, "device=/dev/x: type= is missing"),
     ],
 )
 def test_options_that_are_refused(volumes: Volumes, options: dict[str, str], complaint: str) -> None:
@@ -116,12 +118,12 @@ def test_a_bind_is_a_directory_of_the_users_and_outlives_its_volume(volumes: Vol
     volumes.create("data", {"type": "none", "o": "bind,ro", "device": str(mine)})
 
     with pytest.raises(VolumeUnusable) as refusal:
-        volumes.mount("data", "/d")
+        volumes.mount("data", "c", "/d")
     assert refusal.value.hint == f"mkdir -p {mine}"
 
     mine.mkdir()
     (mine / "file").touch()
-    assert volumes.mount("data", "/d") == BindMount(source=str(mine), target="/d", read_only=True)
+    assert volumes.mount("data", "c", "/d") == BindMount(source=str(mine), target="/d", read_only=True)
     volumes.remove("data")
     volumes.drain()
     assert (mine / "file").exists()
@@ -130,10 +132,10 @@ def test_a_bind_is_a_directory_of_the_users_and_outlives_its_volume(volumes: Vol
 @pytest.mark.kernel
 def test_a_tmpfs_is_shared_until_it_is_removed(volumes: Volumes) -> None:
     volumes.create("fast", {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,mode=750,nosuid"})
-    data = Path(volumes.mount("fast", "/f").source)
+    data = Path(volumes.mount("fast", "c", "/f").source)
     try:
         (data / "shared").write_text("x")
-        assert volumes.mount("fast", "/g").source == str(data)
+        assert volumes.mount("fast", "d", "/g").source == str(data)
 
         assert (data / "shared").read_text() == "x"
         assert os.statvfs(data).f_blocks * os.statvfs(data).f_frsize == 1 << 20
@@ -303,7 +305,7 @@ def test_a_tmpfs_is_filled_not_what_lies_below_it(volumes: Volumes, layer: Path)
     volumes.create("fast", {"type": "tmpfs", "o": "size=1m"})
     try:
         assert volumes.populate("fast", image_of(layer), "/srv/data")
-        assert os.listdir(volumes.mount("fast", "/f").source) == ["file"]
+        assert os.listdir(volumes.mount("fast", "c", "/f").source) == ["file"]
     finally:
         volumes.remove("fast")
 
@@ -312,7 +314,7 @@ def test_a_tmpfs_is_filled_not_what_lies_below_it(volumes: Volumes, layer: Path)
 def test_a_copy_that_fails_leaves_the_volume_empty(volumes: Volumes, layer: Path) -> None:
     volumes.create("small", {"type": "tmpfs", "o": "size=64k"})
     (layer / "srv/data/big").write_bytes(bytes(1 << 20))
-    data = Path(volumes.mount("small", "/s").source)
+    data = Path(volumes.mount("small", "c", "/s").source)
     try:
         with pytest.raises(VolumeUnusable, match="no space left") as refusal:
             volumes.populate("small", image_of(layer), "/srv/data")

@@ -17,6 +17,7 @@ import pytest
 
 from tests.netmodel.trouble.state import expect_state, state_of
 from tests.support.daemon import NETMODEL, Daemon
+from tests.support.disk import disk, is_free
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.kernel
@@ -279,3 +280,25 @@ def test_many_at_once(calm: Daemon) -> None:
     assert len(found) == len(addresses) == 50
     assert json.loads(calm.ok("network", "inspect", "bridge"))[0]["Containers"].keys() == {one["Id"] for one in found}
     calm.ok("rm", "-f", *(one["Id"] for one in found))
+
+
+def test_a_volume_s_file_system_is_held_by_who_runs_on_and_let_go_of_when_nobody_does(
+    calm: Daemon, tmp_path: Path
+) -> None:
+    """The engine dies, and then its containers: one, then the other."""
+    with disk(tmp_path, "ext4") as device:
+        calm.ok("volume", "create", "-o", "type=ext4", "-o", f"device={device}", "disk")
+        for name in ("a", "b"):
+            calm.ok("run", "-d", "--name", name, "-v", "disk:/x", "host", "sleep", "infinity")
+        try:
+            for ended, left in (("b", False), ("a", True)):
+                pid = inspect(calm, ended)["State"]["Pid"]
+                calm.stop(signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+                calm.start()
+                assert inspect(calm, ended)["State"]["Running"] is False
+                assert eventually(lambda: is_free(device)) if left else not is_free(device)
+                assert (calm.root / "volumes/disk/_data").is_mount() is not left
+        finally:
+            calm.ok("rm", "-f", "a", "b")
+            calm.ok("volume", "rm", "disk")

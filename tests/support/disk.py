@@ -1,0 +1,47 @@
+"""Disks to mount: files that the kernel takes for block devices."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.wait import eventually
+
+# The smallest that each kind is made in; the files are sparse.
+_MIB = {"ext4": 8, "btrfs": 128, "xfs": 300}
+
+
+@contextmanager
+def disk(directory: Path, kind: str, *options: str) -> Iterator[str]:
+    """A block device with an empty file system of a kind; at the end nobody must have it any more.
+
+    Args:
+        options: Of mkfs.
+    """
+    image = directory / f"{kind}.img"
+    with image.open("wb") as file:
+        file.truncate(_MIB[kind] << 20)
+    subprocess.run([f"mkfs.{kind}", "-q", *options, image], check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(["losetup", "--find", "--show", image], check=True, capture_output=True, text=True)
+    device = done.stdout.strip()
+    try:
+        yield device
+        eventually(lambda: is_free(device), 10)
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+        image.unlink()
+
+
+def is_free(device: str) -> bool:
+    """Whether nobody, in whatever mount namespace, has a block device mounted."""
+    try:
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
