@@ -398,6 +398,8 @@ class ContainerConfig:
     oom_kill_disable: bool = False
     cpu_quota_us: int | None = None  # instead of cpus; -1 is no limit
     cpu_period_us: int | None = None
+    cpu_rt_runtime_us: int | None = None  # for real-time tasks, of each period
+    cpu_rt_period_us: int | None = None
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     blkio_weight: int | None = None

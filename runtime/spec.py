@@ -190,6 +190,7 @@ class Resources:
     Args:
         memory_bytes: Hard limit; memory_swap_bytes counts memory and swap together, -1 no limit.
         cpu_quota_us: Time within each cpu_period_us that all its tasks may run together.
+        cpu_rt_runtime_us: Time within each cpu_rt_period_us that real-time tasks may run, on every processor.
         cpu_weight: Docker's shares, 2 to 262144; 1024 is everybody's.
         pids_max: Number of tasks; -1 no limit.
         memory_reservation_bytes: What it may keep when memory is short.
@@ -207,6 +208,8 @@ class Resources:
     oom_kill_disable: bool | None = None
     cpu_quota_us: int | None = None
     cpu_period_us: int | None = None
+    cpu_rt_runtime_us: int | None = None
+    cpu_rt_period_us: int | None = None
     cpu_weight: int | None = None
     pids_max: int | None = None
     cpuset_cpus: str | None = None

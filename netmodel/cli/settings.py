@@ -9,6 +9,7 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_NUMBERS = ("BYTES", "MICROSECONDS")
 # Key in engine.json, option where it is called otherwise, kind of value, help.
 _SETTINGS: tuple[tuple[str, str, str, str], ...] = (
     ("bridge", "", "NAME", "Existing bridge of the default network, or none to have no such network"),
@@ -22,7 +23,7 @@ _SETTINGS: tuple[tuple[str, str, str, str], ...] = (
     ("icc", "", "flag", "Whether containers on the default network reach each other [true]"),
     ("ip-masq", "", "flag", "Whether the outside sees those by the host's address [true]"),
     ("ipv6", "", "flag", "IPv6 on the default network [false]"),
-    ("mtu", "", "number", "MTU of the default network, in bytes"),
+    ("mtu", "", "BYTES", "MTU of the default network, in bytes"),
     ("ip-forward", "", "flag", "Let this host forward packets when a network needs it [true]"),
     ("allow-direct-routing", "", "flag", "Published ports are reached at containers' own addresses, too [false]"),
     ("bridge-accept-fwmark", "", "MARK[/MASK]", "Packets with this mark reach every port of bridge networks"),
@@ -33,10 +34,15 @@ _SETTINGS: tuple[tuple[str, str, str, str], ...] = (
         "DRIVER",
         "How new layers lie on the disk: overlay or copy [what the disk allows]",
     ),
+    ("cpu-rt-runtime", "", "MICROSECONDS", "Microseconds of each period that containers share for real-time tasks"),
+    ("cpu-rt-period", "", "MICROSECONDS", "That period [1000000]"),
     ("cdi-spec-dirs", "cdi-spec-dir", "DIRECTORY", "Where devices are described [/etc/cdi, /var/run/cdi]"),
     ("iptables", "", "flag", "Only true: the firewall is one nft table of the engine's own"),
     ("ip6tables", "", "flag", "The same for IPv6"),
 )
+    ("ip-forward-no-drop", "", "flag", "Only true: what the host forwards for others is not dropped"),
+    ("firewall-backend", "", "NAME", "Only nftables"),
+    ("live-restore", "", "flag", "Only true: containers run on when the engine stops"),
 
 
 def setting_options(function: F) -> F:
@@ -44,8 +50,8 @@ def setting_options(function: F) -> F:
         option, value = f"--{name or key}", key.replace("-", "_")
         if kind == "flag":  # as dockerd's: --ipv6, --icc=false
             made = click.option(option, value, type=bool, is_flag=False, flag_value=True, default=None, help=text)
-        elif kind == "number":
-            made = click.option(option, value, type=int, default=None, metavar="BYTES", help=text)
+        elif kind in _NUMBERS:
+            made = click.option(option, value, type=int, default=None, metavar=kind, help=text)
         else:
             made = click.option(option, value, multiple=key.endswith("s"), default=None, metavar=kind, help=text)
         function = made(function)

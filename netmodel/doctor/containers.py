@@ -63,6 +63,7 @@ _CGROUP_FEATURES: tuple[tuple[Feature, str], ...] = (
     ("freeze", "pause does not work"),
     ("devices", "containers without a user namespace are kept from device nodes by capabilities alone"),
     ("cpuset", "cpuset is refused"),
+    ("realtime", "cpu_rt_runtime is refused: it needs CONFIG_RT_GROUP_SCHED on cgroup v1"),
     ("swappiness", "mem_swappiness is refused"),
     ("oom_disable", "oom_kill_disable is refused"),
     ("io", "stats count no disk traffic, and limits of block I/O are refused"),

@@ -52,6 +52,7 @@ from netmodel.engine.logs import Logs
 from netmodel.engine.networks import Networks
 from netmodel.engine.projects import Projects
 from netmodel.engine.readdressing import Readdressing
+from netmodel.engine.realtime import chosen
 from netmodel.engine.records import Records
 from netmodel.engine.recover import Recovery
 from netmodel.engine.root import Root
@@ -179,7 +180,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
     store = SqliteStore(root.database)
     opened.callback(store.close)
     records = Records(store)
-    cgroups = Cgroups.detect(f"netmodel_{root.id}")
+    cgroups = Cgroups.detect(f"netmodel_{root.id}", chosen(settings.rt_runtime_us, settings.rt_period_us))
     # Started before there are threads or many descriptors.
     nft = NftWorker()
     opened.callback(nft.close)

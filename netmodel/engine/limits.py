@@ -18,8 +18,8 @@ from netmodel.model import Container
 # Names of ContainerConfig's fields.
 CHANGEABLE: Final = (
     "memory_bytes", "memory_swap_bytes", "memory_reservation_bytes", "memory_swappiness", "oom_kill_disable",
-    "cpus", "cpu_quota_us", "cpu_period_us", "cpu_shares", "cpuset_cpus", "cpuset_mems", "pids_limit",
-    "blkio_weight", "blkio", "hugetlb_bytes", "restart",
+    "cpus", "cpu_quota_us", "cpu_period_us", "cpu_rt_runtime_us", "cpu_rt_period_us", "cpu_shares",
+    "cpuset_cpus", "cpuset_mems", "pids_limit", "blkio_weight", "blkio", "hugetlb_bytes", "restart",
 )  # fmt: skip
 
 
@@ -50,11 +50,12 @@ class Limits:
             check_container(changed.config)
             run = self._lifecycle.runs.get(container.id) if container.state.running else None
             if run is not None:
+                default_pids = self._core.confinement.default_pids
                 try:
-                    run.cgroup.update(resources_of(changed.config, self._core.confinement.default_pids))
+                    run.cgroup.update(resources_of(changed.config, default_pids))
                 except Exception:
                     with suppress(Exception):  # the first refusal is what the caller is to hear
-                        run.cgroup.update(resources_of(container.config))
+                        run.cgroup.update(resources_of(container.config, default_pids))
                     raise
                 self._lifecycle.shortage.begin(changed, run.cgroup)
             self._core.records.put(changed)

@@ -197,7 +197,14 @@ def info(core: Core, warnings: list[str]) -> Info:
         storage_driver=core.images.layers.driver.name,
         cdi_directories=core.cdi.directories,
         cdi_devices=tuple(core.cdi.names()),
-        warnings=(*warnings, *core.cdi.problems(), *_changed_settings(core), *_left_off(core), *_other_storage(core)),
+        warnings=(
+            *warnings,
+            *core.cdi.problems(),
+            *_changed_settings(core),
+            *_left_off(core),
+            *_other_storage(core),
+            *_no_realtime(core),
+        ),
     )
 
 
@@ -215,6 +222,13 @@ def _other_storage(core: Core) -> list[str]:
     if wanted in (None, there):
         return []
     return [f"storage-driver={wanted} waits for an empty store: images are kept by {there} as long as there are layers"]
+
+
+def _no_realtime(core: Core) -> list[str]:
+    """What the machine cannot give, whatever the setting says."""
+    if core.settings.rt_runtime_us is None or core.cgroups.supports("realtime"):
+        return []
+    return ["setting cpu-rt-runtime has no effect: this machine deals out no time for real-time tasks"]
 
 
 def _changed_settings(core: Core) -> list[str]:

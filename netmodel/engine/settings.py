@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from drivers.firewall import Mark
 from ipam import DefaultPool
 from netmodel.engine import settings_values as read
+from netmodel.engine.realtime import check_realtime
 from netmodel.engine.settings_values import Reader
 from netmodel.errors import Invalid
 from netmodel.model import IPAddress, IPInterface, IPNetwork
@@ -62,6 +63,7 @@ class Settings:
     accepted_mark: Packets with it reach every port of every bridge network that is not internal.
     host_gateways: What "host-gateway" stands for in extra hosts, instead of each container's own gateway.
     storage_driver: How layers of images lie on the disk, unless there are some already: "overlay" or "copy".
+    rt_runtime_us, rt_period_us: What containers share for real-time tasks, instead of what they need together.
     cdi_directories: Where vendors describe their devices; a later one goes before an earlier one.
     """
 
@@ -74,6 +76,8 @@ class Settings:
     host_gateways: tuple[IPAddress, ...] = ()
     storage_driver: str | None = None
     cdi_directories: tuple[str, ...] = ()
+    rt_runtime_us: int | None = None
+    rt_period_us: int | None = None
 
     def overridden_by(self, other: Settings | None) -> Settings:
         """These, but for what another one says.
@@ -83,6 +87,9 @@ class Settings:
         """
         found = _overridden(self, other) if other else self
         _check_together(found.default_bridge)
+        if found.rt_period_us and not found.rt_runtime_us:
+            raise Invalid(f"setting cpu-rt-period={found.rt_period_us} says nothing alone", "set cpu-rt-runtime, too")
+        check_realtime(found.rt_runtime_us, found.rt_period_us)
         return found
 
     def pools_of(self, family: int, otherwise: Sequence[DefaultPool]) -> Sequence[DefaultPool]:
@@ -124,6 +131,8 @@ _KEYS: dict[str, tuple[str, Reader]] = {
     "bridge-accept-fwmark": ("accepted_mark", read.mark),
     "host-gateway-ips": ("host_gateways", read.gateways),
     "storage-driver": ("storage_driver", read.storage_driver),
+    "cpu-rt-runtime": ("rt_runtime_us", read.microseconds),
+    "cpu-rt-period": ("rt_period_us", read.microseconds),
     "cdi-spec-dirs": ("cdi_directories", read.directories),
 }
 # What Docker's daemon can be without, and we cannot.

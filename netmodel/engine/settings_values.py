@@ -35,6 +35,12 @@ def mtu(where: str, value: Any) -> int:
     return value
 
 
+def microseconds(where: str, value: Any) -> int:
+    if type(value) is not int or value <= 0:
+        raise Invalid(f"{where}: {json.dumps(value)} is no number of microseconds", "at least 1; 950000 is usual")
+    return value
+
+
 def link_name(where: str, value: Any) -> str:
     text = _text(where, value)
     try:

@@ -15,6 +15,7 @@ from netmodel.engine.launch import capabilities_of, signal_number
 from netmodel.engine.logconfig import limits_of
 from netmodel.engine.mounts import check_mounts
 from netmodel.engine.namespaces import IPC_SYSCTLS, check_namespaces
+from netmodel.engine.realtime import check_realtime
 from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import ContainerConfig, PortConfig
 from netmodel.userns import check_userns
@@ -158,6 +159,7 @@ def _check_limits(config: ContainerConfig) -> None:
     _check_memory(config)
     _check_cpus(config.cpus)
     _check_quota(config)
+    check_realtime(config.cpu_rt_runtime_us, config.cpu_rt_period_us)
     for value in (config.blkio_weight, *(one.value for one in config.blkio if one.kind == "weight")):
         if value is not None and not 10 <= value <= 1000:
             raise Invalid(f"a block I/O weight of {value} is out of range", "from 10 to 1000; 500 is everybody's")

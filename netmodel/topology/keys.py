@@ -47,7 +47,7 @@ SERVICE = Keys(
         cap_add cap_drop privileged security_opt sysctls ulimits userns_mode
         devices device_cgroup_rules oom_score_adj
         mem_limit memswap_limit mem_reservation mem_swappiness oom_kill_disable pids_limit
-        cpus cpu_shares cpu_period cpu_quota cpuset blkio_config
+        cpus cpu_shares cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpuset blkio_config
         stop_signal stop_grace_period tty stdin_open
         restart healthcheck init logging profiles ipc pid uts cgroup pull_policy
         """
@@ -55,7 +55,7 @@ SERVICE = Keys(
     later=words(
         """
         annotations attach build cgroup_parent configs cpu_count cpu_percent
-        cpu_rt_period cpu_rt_runtime credential_spec develop extends
+        credential_spec develop extends
         gpus isolation label_file models platform post_start pre_stop provider
         runtime secrets storage_opt use_api_socket
         """

@@ -31,6 +31,8 @@ def read(fields: Fields) -> dict[str, Any]:
         "oom_kill_disable": fields.flag("oom_kill_disable"),
         "cpu_quota_us": fields.parsed("cpu_quota", _microseconds) or None,
         "cpu_period_us": fields.parsed("cpu_period", _microseconds) or None,
+        "cpu_rt_period_us": fields.parsed("cpu_rt_period", _microseconds) or None,
+        "cpu_rt_runtime_us": fields.parsed("cpu_rt_runtime", _microseconds) or None,
         "cpuset_cpus": fields.word("cpuset"),
         "blkio_weight": None if blkio is None else blkio.integer("weight", 10, 1000),
         "blkio": () if blkio is None else tuple(_blkio(blkio)),

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from runtime.cgroups.oom import OomWatch
+from runtime.cgroups.realtime import Time
 from runtime.spec import Resources
 
 Feature = Literal[
     "memory", "swap", "swappiness", "oom_disable", "cpu", "cpuset", "pids", "freeze", "devices", "io", "io_weight",
-    "hugetlb", "kill", "pressure",
+    "hugetlb", "kill", "pressure", "realtime",
 ]  # fmt: skip
 
 
@@ -116,15 +117,18 @@ class Cgroups(ABC):
     prefix: str
 
     @staticmethod
-    def detect(prefix: str) -> Cgroups:
+    def detect(prefix: str, realtime: Time | None = None) -> Cgroups:
         """Choose what this machine offers: v1's controllers wherever they are mounted, else v2.
+
+        Args:
+            realtime: What the groups share for real-time tasks, instead of what they need; of v1 alone.
 
         Raises:
             NoCgroups: Neither is mounted.
         """
         from runtime.cgroups.detect import detect
 
-        return detect(prefix)
+        return detect(prefix, realtime)
 
     @abstractmethod
     def create(

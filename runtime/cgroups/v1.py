@@ -11,11 +11,12 @@ from contextlib import ExitStack
 from typing import Literal
 
 from runtime.cgroups import devices as device_rules
-from runtime.cgroups import files
+from runtime.cgroups import files, realtime
 from runtime.cgroups.api import Cgroup, Cgroups, Feature, Stats
 from runtime.cgroups.blocks import block_device
 from runtime.cgroups.errors import CgroupBusy, CgroupMissing, FreezeFailed, LimitRefused, LimitUnavailable
 from runtime.cgroups.oom import Notified, OomWatch
+from runtime.cgroups.realtime import Budget, Time
 from runtime.spec import Resources
 
 # What an unlimited memory group reports: the largest number of whole pages that a signed 64-bit integer holds.
@@ -35,11 +36,15 @@ _IO_FILES = {
 class CgroupV1(Cgroup):
     """See Cgroup. Knows its directory in each hierarchy by the controller's name."""
 
-    def __init__(self, name: str, directory_of: Mapping[str, str], left_out: Collection[str] = ()) -> None:
+    def __init__(
+        self, name: str, directory_of: Mapping[str, str], left_out: Collection[str] = (), realtime: Budget | None = None
+    ) -> None:
         self.name = name
+        self._realtime = realtime
         self._directory_of = directory_of
         self.directories = tuple(dict.fromkeys(path for one, path in directory_of.items() if one not in left_out))
         self.cpuset = directory_of.get("cpuset")
+        self.cpu = directory_of.get("cpu", "")
 
     def update(self, resources: Resources) -> None:
         self._limit_memory(resources)
@@ -56,6 +61,8 @@ class CgroupV1(Cgroup):
             self._set("blkio", _IO_FILES[limit.kind], f"io {limit.kind}", f"{block_device(limit.device)} {limit.value}")
         for size, most in resources.hugetlb_bytes:
             self._set("hugetlb", f"hugetlb.{size}.limit_in_bytes", "hugetlb", most)
+        if resources.cpu_rt_runtime_us is not None or resources.cpu_rt_period_us is not None:
+            self._limit_realtime(resources.cpu_rt_runtime_us, resources.cpu_rt_period_us)
 
     def stats(self) -> Stats:
         memory = self._file("memory", "memory.stat")
@@ -126,6 +133,8 @@ class CgroupV1(Cgroup):
         left = list(self.directories)
 
         def gone() -> bool:
+            if self._realtime is not None:
+                self._realtime.take(self.cpu)
             left[:] = [directory for directory in left if not files.remove(directory)]
             return not left
 
@@ -160,6 +169,11 @@ class CgroupV1(Cgroup):
         self._set("memory", "memory.swappiness", "memory_swappiness", resources.memory_swappiness)
         if resources.oom_kill_disable is not None:
             self._set("memory", "memory.oom_control", "oom_kill_disable", int(resources.oom_kill_disable))
+
+    def _limit_realtime(self, runtime_us: int | None, period_us: int | None) -> None:
+        if self._realtime is None:
+            raise LimitUnavailable(realtime.LIMIT, "the cpu controller is not mounted")
+        self._realtime.give(self.cpu, runtime_us, period_us)
 
     def _set(self, controller: str, filename: str, limit: str, value: int | str | None) -> None:
         if value is None:
@@ -223,7 +237,7 @@ class CgroupsV1(Cgroups):
 
     version = "v1"
 
-    def __init__(self, mounts: Mapping[str, str], prefix: str) -> None:
+    def __init__(self, mounts: Mapping[str, str], prefix: str, chosen: Time | None = None) -> None:
         self.prefix = files.check_name(prefix)
         self._root_of = {controller: f"{point}/{prefix}" for controller, point in mounts.items()}
         # Mounted together with another it is there anyway.
@@ -232,6 +246,7 @@ class CgroupsV1(Cgroups):
             for controller in _ON_DEMAND
             if (root := self._root_of.get(controller)) and list(self._root_of.values()).count(root) == 1
         }
+        self._realtime = Budget(self._root_of["cpu"], chosen) if "cpu" in self._root_of else None
         self._roots = tuple(dict.fromkeys(self._root_of.values()))
 
     def create(
@@ -245,6 +260,8 @@ class CgroupsV1(Cgroups):
                 undo.callback(files.remove, directory)
                 if directory == cgroup.cpuset:
                     _inherit_cpuset(os.path.dirname(directory), directory)
+            if self._realtime is not None:
+                undo.callback(self._realtime.take, cgroup.cpu)
             cgroup.update(resources)
             if rules and "devices" in self._root_of:
                 cgroup.allow_devices(rules)
@@ -265,6 +282,8 @@ class CgroupsV1(Cgroups):
         left = self.names()
         if left:
             raise CgroupBusy(self.prefix, ())
+        if self._realtime is not None:
+            self._realtime.close()
         for root in self._roots:
             with contextlib.suppress(FileNotFoundError):
                 os.rmdir(root)
@@ -281,6 +300,8 @@ class CgroupsV1(Cgroups):
                 return "memory" in self._root_of
             case "pressure":
                 return False
+            case "realtime":
+                return "cpu" in self._root_of and realtime.offered(os.path.dirname(self._root_of["cpu"]))
             case "swap":
                 return self._has("memory", "memory.memsw.limit_in_bytes")
             case _:
@@ -293,7 +314,7 @@ class CgroupsV1(Cgroups):
     def _cgroup(self, name: str, demanded: Sequence[str] = ()) -> CgroupV1:
         files.check_name(name)
         left_out = frozenset(self._demanded) - frozenset(demanded)
-        return CgroupV1(name, {one: f"{root}/{name}" for one, root in self._root_of.items()}, left_out)
+        return CgroupV1(name, {one: f"{root}/{name}" for one, root in self._root_of.items()}, left_out, self._realtime)
 
     def _make(self, root: str, directory: str) -> None:
         try:

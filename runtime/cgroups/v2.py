@@ -72,6 +72,8 @@ class CgroupV2(Cgroup):
             if value is not None:
                 self._set(filename, limit, value)
         self._limit_io(resources)
+        if resources.cpu_rt_runtime_us is not None or resources.cpu_rt_period_us is not None:
+            raise LimitUnavailable("cpu_rt_runtime", f"{_NOT_HERE}; real-time tasks run without a limit of their own")
         for size, most in resources.hugetlb_bytes:
             self._set(f"hugetlb.{size}.max", "hugetlb", _number_or_max(most))
 
@@ -323,7 +325,7 @@ class CgroupsV2(Cgroups):
                 return self._default_program() is not None
             case "swap":
                 return self._available("memory") and os.path.exists("/proc/swaps")
-            case "swappiness" | "oom_disable":
+            case "swappiness" | "oom_disable" | "realtime":
                 return False
             case "io_weight":
                 return self._available("io") and self._weighs_io()

@@ -67,13 +67,7 @@ def limits(wanted: Resources) -> dict[str, Any]:
     Raises:
         Invalid: One cannot be honoured, or two contradict each other.
     """
-    refuse(
-        [
-            ("HostConfig.CpuRealtimePeriod", wanted.cpu_realtime_period),
-            ("HostConfig.CpuRealtimeRuntime", wanted.cpu_realtime_runtime),
-            ("HostConfig.KernelMemory", wanted.kernel_memory),
-        ]
-    )
+    refuse([("HostConfig.KernelMemory", wanted.kernel_memory)])
     if wanted.nano_cpus and (wanted.cpu_quota or wanted.cpu_period):
         raise Invalid("NanoCpus and CpuQuota or CpuPeriod exclude each other")
     found = {
@@ -85,6 +79,8 @@ def limits(wanted: Resources) -> dict[str, Any]:
         "cpu_shares": wanted.cpu_shares,
         "cpu_period_us": wanted.cpu_period,
         "cpu_quota_us": wanted.cpu_quota,
+        "cpu_rt_period_us": wanted.cpu_realtime_period,
+        "cpu_rt_runtime_us": wanted.cpu_realtime_runtime,
         "cpuset_cpus": wanted.cpuset_cpus,
         "cpuset_mems": wanted.cpuset_mems,
         "pids_limit": wanted.pids_limit,
@@ -110,6 +106,8 @@ def shape(config: ContainerConfig) -> dict[str, Any]:
         "CpuShares": config.cpu_shares or 0,
         "CpuPeriod": config.cpu_period_us or 0,
         "CpuQuota": config.cpu_quota_us or 0,
+        "CpuRealtimePeriod": config.cpu_rt_period_us or 0,
+        "CpuRealtimeRuntime": config.cpu_rt_runtime_us or 0,
         "CpusetCpus": config.cpuset_cpus,
         "CpusetMems": config.cpuset_mems,
         "PidsLimit": config.pids_limit,

@@ -76,6 +76,8 @@ def test_limits_become_numbers_and_zero_is_none() -> None:
     config = read({"CpuQuota": 50_000, "CpuPeriod": 25_000, "CpusetCpus": "0-1", "MemorySwappiness": 0})
     assert (config.cpus, config.cpu_quota_us, config.cpu_period_us) == (None, 50_000, 25_000)
     assert (config.cpuset_cpus, config.memory_swappiness) == ("0-1", 0)
+    config = read({"CpuRealtimeRuntime": 4000, "CpuRealtimePeriod": 50_000})
+    assert (config.cpu_rt_runtime_us, config.cpu_rt_period_us) == (4000, 50_000)
     assert read({"BlkioDeviceReadIOps": [{"Path": "/dev/sda", "Rate": 9}]}).blkio == (
         BlkioConfig(kind="read_iops", device="/dev/sda", value=9),
     )
@@ -224,7 +226,6 @@ def test_short_forms_come_back_as_they_were(text: str) -> None:
             },
             "disabled and readonly",
         ),
-        ({"CpuRealtimePeriod": 5}, "CpuRealtimePeriod"),
         ({"NanoCpus": 1, "CpuQuota": 5000}, "NanoCpus"),
         ({"RestartPolicy": {"Name": "allways"}}, "allways"),
         ({"VolumesFrom": [""]}, "no container is named"),

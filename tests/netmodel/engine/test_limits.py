@@ -81,6 +81,32 @@ def test_quota_takes_the_place_of_cpus(engine: Engine, run: Run) -> None:
     assert (changed.config.cpus, changed.config.cpu_quota_us) == (None, 20_000)
 
 
+def test_real_time_is_dealt_out_or_refused_by_name(engine: Engine, run: Run) -> None:
+    with pytest.raises(Invalid, match="longer than its period"):
+        run("web", cpu_rt_runtime_us=2_000_000)
+    if not engine._core.cgroups.supports("realtime"):
+        with pytest.raises(NetmodelError, match="cpu_rt_runtime cannot be given"):
+            run("web", cpu_rt_runtime_us=1000)
+        return
+    become = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)); print('real time')"
+    container = run("web", userns_mode="host", cap_add=("SYS_NICE",))
+    assert "Operation not permitted" in execute(engine, "web", "python3", "-c", become)[1]
+
+    engine.update("web", {"cpu_rt_runtime_us": 2_000, "cpu_rt_period_us": 100_000})
+    assert execute(engine, "web", "python3", "-c", become) == (0, "real time\n")
+    engine.restart("web", timeout_s=0)
+    assert execute(engine, "web", "python3", "-c", become) == (0, "real time\n")
+
+    directories = engine._parts.lifecycle.runs.of(engine.container("web")).cgroup.directories
+    group = next(Path(path) for path in directories if Path(path, "cpu.rt_runtime_us").exists())
+    assert (group.parent / "cpu.rt_runtime_us").read_text() == "20000\n"
+    with pytest.raises(NetmodelError, match="leaves real-time tasks"):
+        engine.update("web", {"cpu_rt_runtime_us": 99_999, "pids_limit": 77})
+    assert engine.stats(container.id).pids_limit != 77
+    engine.remove("web", force=True)
+    assert (group.parent / "cpu.rt_runtime_us").read_text() == "0\n"
+
+
 def test_cpuset_and_score_reach_every_process(engine: Engine, run: Run) -> None:
     container = run("web", cpuset_cpus="0", oom_score_adj=345)
 

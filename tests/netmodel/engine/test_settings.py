@@ -56,6 +56,8 @@ def test_without_a_file_all_is_as_usual(tmp_path: Path) -> None:
         ('{"ip": "eth0"}', "ip: 'eth0' is not an IP address", ""),
         ('{"bridge-accept-fwmark": "5/3"}', "no packet has the mark 5/3", "0x10/0xff"),
         ('{"bridge-accept-fwmark": 2}', "bridge-accept-fwmark: 2 is no text", "in quotes"),
+        ('{"cpu-rt-runtime": "1ms"}', 'cpu-rt-runtime: "1ms" is no number of microseconds', "950000"),
+        ('{"cdi-spec-dirs": ["cdi"]}', "cdi-spec-dirs: 'cdi' is not absolute", "begin it with"),
         ('{"storage-driver": "zfs"}', "storage-driver: there is no storage driver 'zfs'", "overlay or copy"),
         ('{"host-gateway-ips": "10.0.0.1"}', "host-gateway-ips: not a list", "192.0.2.1"),
         ('{"host-gateway-ips": ["10.0.0.1", "10.0.0.2"]}', "two IPv4 addresses: 10.0.0.1, 10.0.0.2", "each family"),

@@ -82,6 +82,8 @@ def test_limits_of_every_kind(tmp_path: Path) -> None:
         mem_swappiness: 0
         oom_kill_disable: true
         cpu_quota: 20ms
+        cpu_rt_runtime: 4ms
+        cpu_rt_period: 50000
         cpu_period: 100000
         cpuset: 0,1
         blkio_config:
@@ -94,6 +96,7 @@ def test_limits_of_every_kind(tmp_path: Path) -> None:
 
     assert (read.memory_reservation_bytes, read.memory_swappiness, read.oom_kill_disable) == (32 << 20, 0, True)
     assert (read.cpu_quota_us, read.cpu_period_us, read.cpuset_cpus) == (20_000, 100_000, "0,1")
+    assert (read.cpu_rt_runtime_us, read.cpu_rt_period_us) == (4000, 50_000)
     assert read.blkio_weight == 300
     assert read.blkio == (
         BlkioConfig(kind="weight", device="/dev/sda", value=400),
