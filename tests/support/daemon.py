@@ -62,29 +62,29 @@ class Daemon:
 
     def run(self, *argv: str, text: str | None = None) -> Done:
         """Run a program in the box, with this engine as the one that is meant."""
-        return subprocess.run(
-            argv,
-            input=text,
-            stdin=None if text is not None else subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=self.environment,
-            preexec_fn=self.box.setns,
-            cwd="/",
-        )
+        with self.box.entered():
+            return subprocess.run(
+                argv,
+                input=text,
+                stdin=None if text is not None else subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                env=self.environment,
+                cwd="/",
+            )
 
     def popen(self, *argv: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self.environment,
-            preexec_fn=self.box.setns,
-            cwd="/",
-        )
+        with self.box.entered():
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=self.environment,
+                cwd="/",
+            )
 
     def netmodel(self, *argv: str, text: str | None = None) -> Done:
         return self.run(NETMODEL, *argv, text=text)

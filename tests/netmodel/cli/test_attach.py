@@ -39,15 +39,15 @@ def test_keys(typed: tuple[bytes, ...], sent: bytes, detached: bool) -> None:
 def terminal(daemon: Daemon, *argv: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A netmodel command with a terminal of its own."""
     master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [NETMODEL, *argv],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env=daemon.environment,
-        preexec_fn=daemon.box.setns,
-        start_new_session=True,
-    )
+    with daemon.box.entered():
+        process = subprocess.Popen(
+            [NETMODEL, *argv],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=daemon.environment,
+            start_new_session=True,
+        )
     os.close(slave)
     try:
         yield master, process

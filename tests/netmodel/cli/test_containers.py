@@ -141,14 +141,14 @@ class Screen:
         os.close(self._slave)
 
     def start(self, daemon: Daemon, *argv: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [NETMODEL, *argv],
-            stdin=self._slave,
-            stdout=self._slave,
-            stderr=self._slave,
-            env=daemon.environment,
-            preexec_fn=daemon.box.setns,
-        )
+        with daemon.box.entered():
+            return subprocess.Popen(
+                [NETMODEL, *argv],
+                stdin=self._slave,
+                stdout=self._slave,
+                stderr=self._slave,
+                env=daemon.environment,
+            )
 
     def settings(self) -> list[Any]:
         return termios.tcgetattr(self._slave)
@@ -278,13 +278,13 @@ def test_an_image_beside_us(daemon: Daemon, tmp_path: Path) -> None:
         pytest.skip("missing: busybox")
     (tmp_path / "rootfs" / "bin" / "sh").write_bytes(busybox.read_bytes())
     (tmp_path / "rootfs" / "bin" / "sh").chmod(0o755)
-    done = subprocess.run(
-        [NETMODEL, "run", "--rm", "./rootfs", "/bin/sh", "-c", "echo small"],
-        cwd=tmp_path,
-        env=daemon.environment,
-        capture_output=True,
-        text=True,
-        preexec_fn=daemon.box.setns,
-    )
+    with daemon.box.entered():
+        done = subprocess.run(
+            [NETMODEL, "run", "--rm", "./rootfs", "/bin/sh", "-c", "echo small"],
+            cwd=tmp_path,
+            env=daemon.environment,
+            capture_output=True,
+            text=True,
+        )
 
     assert done.stdout == "small\n", done.stderr

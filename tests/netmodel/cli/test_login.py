@@ -158,15 +158,15 @@ def test_a_configuration_that_is_wrong_is_named(config: Path, content: str) -> N
 
 def test_on_a_terminal_the_password_is_asked_for_and_not_shown(daemon: Daemon, server: Server, config: Path) -> None:
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [NETMODEL, "login", server.address],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=daemon.environment,
-        preexec_fn=daemon.box.setns,
-        start_new_session=True,
-    )
+    with daemon.box.entered():
+        process = subprocess.Popen(
+            [NETMODEL, "login", server.address],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=daemon.environment,
+            start_new_session=True,
+        )
     os.close(theirs)
     shown = b""
     for question, answer in (("Username: ", USER), ("Password: ", PASSWORD)):
