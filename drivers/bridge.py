@@ -42,6 +42,7 @@ class Bridge:
         root_id: Eight hexadecimal digits; in the tag of every link we make.
         direct_routing: Published ports are reached from everywhere at the containers' own addresses, too.
         may_forward: Let the host forward packets where it does not yet.
+        relays: Carry what the kernel does not translate of published ports: the other family's, and that of ::1.
     """
 
     name: str = "bridge"
@@ -60,12 +61,14 @@ class Bridge:
         *,
         direct_routing: bool = False,
         may_forward: bool = True,
+        relays: bool = True,
     ) -> None:
         self._host = host
         self._firewall = firewall
         self._reaper = reaper
         self._root_id = root_id
         self._direct_routing = direct_routing
+        self._relays = relays
         self._links = BridgeLinks(host, reaper, root_id)
         self._ports = BridgePorts(host, reaper, root_id)
         self._forwarding = Forwarding(may_change=may_forward)
@@ -184,18 +187,20 @@ class Bridge:
     def exposures(
         self, seen: Surroundings, network: Network[Options], endpoint: Endpoint, binding: PortBinding
     ) -> list[tuple[Port | Relayed, Exposure]]:
-        """How far a published port is really reached, in each family it is published in.
+        """How far a published port is really reached, in each family it is published in."""
+        bridge = bridge_name(network)
+        return [
+            (port, HOST_ONLY if is_for_host(network, port) else seen.of_port(bridge, port))
+            for port in self.reached(network, endpoint, binding)
+        ]
 
-        That ::1 is one of all the host's addresses is not told.
-        """
-        rules = self._rules(network)
-        [ways] = ways_of(rules, endpoint, [with_default_address(network, binding)])
+    def reached(self, network: Network[Options], endpoint: Endpoint, binding: PortBinding) -> list[Port | Relayed]:
+        """Where a published port is reached, were there no rules but ours; but for ::1 as one of all addresses."""
+        [ways] = ways_of(self._rules(network), endpoint, [with_default_address(network, binding)])
         reached: list[Port | Relayed] = [*ways.ports]
         if ways.relayed is not None and (ways.relayed.family or ways.relayed.host_address):
             reached.append(ways.relayed)
-        return [
-            (port, HOST_ONLY if is_for_host(network, port) else seen.of_port(rules.bridge, port)) for port in reached
-        ]
+        return reached
 
     def settle(self) -> None:
         """Return when the conversations of withdrawn ports are forgotten, which otherwise takes place soon after."""
@@ -255,7 +260,8 @@ class Bridge:
         self._publisher.close()
 
     def _rules(self, network: Network[Options]) -> NetworkRules:
-        return replace(rules_of(network), open_to_all=self._direct_routing and not network.internal)
+        open_to_all = self._direct_routing and not network.internal
+        return replace(rules_of(network), open_to_all=open_to_all, relays=self._relays)
 
 
 def _gateways_of(network: Network[Options], endpoint: Endpoint) -> tuple[IPAddress, ...]:

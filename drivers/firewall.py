@@ -52,6 +52,7 @@ class NetworkRules:
             ports, or at those that are open.
         trusted: Links of the host from behind which that holds for open ports.
         open_to_all: It holds for open ports from everywhere.
+        relays: What no rule can carry of a published port, the engine does.
     """
 
     bridge: str
@@ -63,6 +64,7 @@ class NetworkRules:
     routed: tuple[int, ...] = ()
     trusted: tuple[str, ...] = ()
     open_to_all: bool = False
+    relays: bool = True
 
     @property
     def elements(self) -> list[tuple[str, str]]:

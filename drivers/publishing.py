@@ -18,7 +18,7 @@ from drivers.forgetter import Forgetter
 from drivers.kernel.errors import KernelError
 from drivers.ports import HeldPorts, show
 from drivers.relay import Relay
-from drivers.ways import Ways, ports_in, ways_of
+from drivers.ways import Ways, check_ways, ports_in, ways_of
 
 
 class Publisher:
@@ -39,7 +39,8 @@ class Publisher:
             CannotPublish: No rule can serve a binding.
             PortInUse: Somebody else has a port.
         """
-        ways = ways_of(network, endpoint, bindings)  # raises before anything is held
+        check_ways(network, endpoint, bindings)
+        ways = ways_of(network, endpoint, bindings)
         with ExitStack() as undo:
             published = self._hold(endpoint, bindings, ways, undo)
             if published != tuple(bindings):

@@ -30,15 +30,23 @@ class Ways:
     relayed: Relayed | None
     held: PortBinding | None
 
+    @property
+    def none(self) -> bool:
+        return not self.ports and self.relayed is None
+
 
 def ways_of(network: NetworkRules, endpoint: Endpoint, bindings: Iterable[PortBinding]) -> list[Ways]:
-    """For each binding, each way in each family of the host's addresses that it speaks of.
-
-    Raises:
-        CannotPublish: One has none.
-    """
+    """For each binding, each way in each family of the host's addresses that it speaks of; it may have none."""
     addresses = [one.ip for one in endpoint.addresses]
     return [_ways_of(network, addresses, binding) for binding in bindings]
+
+
+def check_ways(network: NetworkRules, endpoint: Endpoint, bindings: Iterable[PortBinding]) -> None:
+    """Raise CannotPublish if a binding has no way at all."""
+    addresses = [one.ip for one in endpoint.addresses]
+    for binding in bindings:
+        if _ways_of(network, addresses, binding).none:
+            raise _refusal(network, addresses, binding)
 
 
 def ports_in(ways: Iterable[Ways]) -> list[Port]:
@@ -49,8 +57,6 @@ def ports_in(ways: Iterable[Ways]) -> list[Port]:
 def _ways_of(network: NetworkRules, addresses: Sequence[IPAddress], binding: PortBinding) -> Ways:
     ports = _ports(network, addresses, binding)
     relayed = _relayed(network, addresses, binding)
-    if not ports and relayed is None:
-        raise _refusal(network, addresses, binding)
     return Ways(ports=ports, relayed=relayed, held=_held(network, addresses, binding, relayed))
 
 
@@ -77,7 +83,7 @@ def _ports(network: NetworkRules, addresses: Sequence[IPAddress], binding: PortB
 
 def _relayed(network: NetworkRules, addresses: Sequence[IPAddress], binding: PortBinding) -> Relayed | None:
     targets = {one.version: one for one in addresses if one.version not in network.routed}
-    if not targets or binding.protocol == "sctp":
+    if not targets or binding.protocol == "sctp" or not network.relays:
         return None
     wanted = binding.host_address
     asked = [wanted.version] if wanted is not None else [4, 6] if has_dual_stack() else [4]
@@ -132,13 +138,15 @@ def _refusal(network: NetworkRules, addresses: Sequence[IPAddress], binding: Por
             f"cannot publish {show(binding)}: the network is routed to, so no port of the host leads there",
             hint="leave the host's address out",
         )
-    if _is_loopback6(binding) and binding.protocol == "sctp":
+    why = "and we relay no SCTP" if binding.protocol == "sctp" else "and nothing is to be relayed"
+    if _is_loopback6(binding) and (binding.protocol == "sctp" or not network.relays):
         return CannotPublish(
-            f"cannot publish {show(binding)}: the kernel does not translate what is sent to ::1, and we relay no SCTP",
+            f"cannot publish {show(binding)}: the kernel does not translate what is sent to ::1, {why}",
             hint="publish on 127.0.0.1, or on another IPv6 address of the host",
         )
     family = "address" if wanted is None else f"IPv{wanted.version} address"
     return CannotPublish(
-        f"cannot publish {show(binding)}: the endpoint has no {family}",
+        f"cannot publish {show(binding)}: the endpoint has no {family}"
+        + (f", {why}" if addresses and not network.relays else ""),
         hint="" if wanted is None else f"publish on an IPv{10 - wanted.version} address of the host",
     )

@@ -37,12 +37,13 @@ _SETTINGS: tuple[tuple[str, str, str, str], ...] = (
     ("cpu-rt-runtime", "", "MICROSECONDS", "Microseconds of each period that containers share for real-time tasks"),
     ("cpu-rt-period", "", "MICROSECONDS", "That period [1000000]"),
     ("cdi-spec-dirs", "cdi-spec-dir", "DIRECTORY", "Where devices are described [/etc/cdi, /var/run/cdi]"),
+    ("userland-proxy", "", "flag", "Relay what the kernel cannot translate of published ports [true]"),
     ("iptables", "", "flag", "Only true: the firewall is one nft table of the engine's own"),
     ("ip6tables", "", "flag", "The same for IPv6"),
-)
     ("ip-forward-no-drop", "", "flag", "Only true: what the host forwards for others is not dropped"),
     ("firewall-backend", "", "NAME", "Only nftables"),
     ("live-restore", "", "flag", "Only true: containers run on when the engine stops"),
+)
 
 
 def setting_options(function: F) -> F:

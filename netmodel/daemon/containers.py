@@ -52,6 +52,7 @@ def _listing(engine: Engine, every: bool, wanted: Any, limit: int, sized: bool =
             networks=networks,
             argv=argv,
             image_id=image_id,
+            published=engine.published(container),
         )
         answer.append({**shapes.line(seen), **(_sizes(engine, container) if sized else {})})
     return answer
@@ -81,6 +82,7 @@ def see(engine: Engine, ref: str) -> shapes.Seen:
         argv=argv,
         image_id=image_id,
         netns=engine.sandbox_path(container.id),
+        published=engine.published(container),
         exposures=engine.exposures(container.id) if container.state.running else (),
         health=engine.health(container.id),
         files=engine.files_of(container.id),

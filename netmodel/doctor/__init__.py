@@ -16,6 +16,7 @@ from netmodel.doctor.firewall import firewall
 from netmodel.doctor.machine import disk, limits, rights
 from netmodel.doctor.network import network
 from netmodel.doctor.security import confinement
+from netmodel.doctor.settings import settings
 
 __all__ = ["Finding", "examine"]
 
@@ -29,7 +30,7 @@ def examine(root: Path) -> list[Finding]:
     existing = next(path for path in (root, *root.absolute().parents) if path.is_dir())
     # What waits for other processes, side by side.
     parts: tuple[Callable[[], list[Finding]], ...] = (
-        lambda: [*rights(), *limits(), *cgroups(), *disk(existing), *confinement(root)],
+        lambda: [*rights(), *limits(), *cgroups(), *disk(existing), *confinement(root), *settings(root)],
         lambda: list(namespaces_and_storage(existing)),
         lambda: list(network()),
         lambda: list(firewall()),

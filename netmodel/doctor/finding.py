@@ -11,7 +11,8 @@ class Finding:
     """One thing that was looked at.
 
     Args:
-        area: "rights", "limits", "namespaces", "storage", "cgroups", "network", "firewall" or "security".
+        area: "rights", "limits", "namespaces", "storage", "cgroups", "network", "firewall",
+            "security" or "settings".
         ok: It is as one would wish.
         detail: What was seen.
         cost: What it means for containers, and the way out; "" where all is well.

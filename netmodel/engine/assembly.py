@@ -202,6 +202,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
         root.id,
         direct_routing=bool(settings.direct_routing),
         may_forward=settings.ip_forward is not False,
+        relays=settings.relays is not False,
     )
     opened.callback(bridge.close)
     p2p = P2p(host, reaper, root.id)

@@ -6,7 +6,7 @@ work is done by the modules beside this one; here is only who does what.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
@@ -30,9 +30,11 @@ from netmodel.model import (
     ContainerConfig,
     Endpoint,
     EndpointConfig,
+    IPAddress,
     Network,
     NetworkConfig,
     NetworkPool,
+    PortConfig,
     Volume,
     VolumeConfig,
 )
@@ -280,14 +282,6 @@ class Engine:
             ref, name, author=author, comment=comment, changes=changes or {}, pause=pause
         )
 
-    def hold(self, container_id: str) -> None:
-        """Keep one that removes itself at its end until release(), for somebody who reads its output."""
-        self._parts.lifecycle.removal.hold(container_id)
-
-    @translated
-    def release(self, container_id: str) -> None:
-        self._parts.lifecycle.removal.release(container_id)
-
     @translated
     def files_of(self, ref: str) -> ContainerFiles:
         """Its /etc/hosts and the like, on the host; of one that shares a network they are the owner's."""
@@ -350,6 +344,11 @@ class Engine:
         return self._parts.exposures.of(self._core.records.containers.find(container_id))
 
     @translated
+    def published(self, container: Container) -> list[tuple[PortConfig, tuple[IPAddress, ...]]]:
+        """Each published port of one that runs, with the host's addresses at which it is."""
+        return self._parts.exposures.published(container)
+
+    @translated
     def image_of(self, container_id: str) -> Image:
         """runtime.images' Image that the container was made from."""
         return self._parts.containers.image_of(self._core.records.containers.find(container_id))
@@ -391,9 +390,20 @@ class Engine:
         self._parts.containers.event("resize", container, height=str(rows), width=str(columns))
 
     @translated
-    def attached(self, ref: str) -> None:
-        """Tell who listens that somebody reads and writes what its first process does."""
-        self._parts.containers.event("attach", self._core.records.containers.find(ref))
+    def attach(self, ref: str, streams: Sequence[str], *, framed: bool) -> tuple[int, datetime]:
+        """A descriptor to read what its first process prints from now on, in this life or its next one.
+
+        Args:
+            framed: Each piece has a header, see runtime.frame.
+
+        Returns:
+            The descriptor, which ends with that life and is the caller's to close, and the time of now: what was
+            printed before is in the log.
+        """
+        container = self._core.records.containers.find(ref)
+        descriptor, at = self._core.spawner.attach(container.id, streams, framed=framed)
+        self._parts.containers.event("attach", container)
+        return descriptor, datetime.fromisoformat(f"{at[:26]}+00:00")
 
     @translated
     def detached(self, ref: str) -> None:

@@ -11,8 +11,9 @@ from netmodel.engine.attach import Attachments, binding_of
 from netmodel.engine.core import Core
 from netmodel.engine.endpoints import as_driver
 from netmodel.engine.networks import Networks
+from netmodel.engine.routing import Joined
 from netmodel.engine.values import PortExposure
-from netmodel.model import Container, PortConfig
+from netmodel.model import Container, IPAddress, PortConfig
 
 
 class Exposures:
@@ -25,28 +26,64 @@ class Exposures:
 
     def of(self, container: Container) -> list[PortExposure]:
         """One for each published port and address family; none of a container that does not run."""
-        bridge = self._core.drivers["bridge"]
-        assert isinstance(bridge, Bridge)
-        link = self._attachments.publisher(container) if container.ports else None
-        if link is None or self._core.driver(link.network.config.driver) is not bridge:
+        link = self._link(container)
+        if link is None:
             return []
-        seen = bridge.look_around()
+        seen = self._bridge.look_around()
         network, endpoint = self._networks.as_driver(link.network), as_driver(link.endpoint)
         return [
             _exposure(port, reached, exposure)
             for port in container.ports
-            for reached, exposure in bridge.exposures(seen, network, endpoint, binding_of(port))
-            if not (isinstance(reached, Opening) and port.host_port)  # beside what leads there by the host's address
+            for reached, exposure in self._bridge.exposures(seen, network, endpoint, binding_of(port))
+            if not _is_beside(port, reached)
         ]
+
+    def published(self, container: Container) -> list[tuple[PortConfig, tuple[IPAddress, ...]]]:
+        """Each published port with the host's addresses at which it is; whatever others' rules make of it.
+
+        One that no port of the host leads to is at all of the families in which it is reached.
+        """
+        link = self._link(container)
+        if link is None:
+            return []
+        network, endpoint = self._networks.as_driver(link.network), as_driver(link.endpoint)
+        found = []
+        for port in container.ports:
+            ways = self._bridge.reached(network, endpoint, binding_of(port))
+            addresses = {_host_address(one) for one in ways if not _is_beside(port, one)}
+            found.append((port, tuple(sorted(addresses, key=lambda one: one.version))))
+        return found
+
+    @property
+    def _bridge(self) -> Bridge:
+        bridge = self._core.drivers["bridge"]
+        assert isinstance(bridge, Bridge)
+        return bridge
+
+    def _link(self, container: Container) -> Joined | None:
+        """The attachment that its ports lead to."""
+        link = self._attachments.publisher(container) if container.ports else None
+        return link if link and self._core.driver(link.network.config.driver) is self._bridge else None
+
+
+def _is_beside(port: PortConfig, reached: Port | Relayed) -> bool:
+    """Whether it is open at the container's own address, beside what leads there by the host's."""
+    return isinstance(reached, Opening) and bool(port.host_port)
+
+
+def _host_address(reached: Port | Relayed) -> IPAddress:
+    if isinstance(reached, Opening):
+        return ANY[reached.target.version]
+    if isinstance(reached, Relayed):
+        return reached.host_address or ANY[reached.family or 6]
+    return reached.host_address or ANY[reached.target.version]
 
 
 def _exposure(port: PortConfig, reached: Port | Relayed, exposure: Exposure) -> PortExposure:
     if isinstance(reached, Opening):
         address, number = reached.target, reached.target_port
-    elif isinstance(reached, Relayed):
-        address, number = reached.host_address or ANY[reached.family or 6], reached.host_port
     else:
-        address, number = reached.host_address or ANY[reached.target.version], reached.host_port
+        address, number = _host_address(reached), reached.host_port
     return PortExposure(
         port=port,
         address=address,

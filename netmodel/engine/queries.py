@@ -235,4 +235,5 @@ def _changed_settings(core: Core) -> list[str]:
     """What this engine changed of the host itself."""
     bridge = core.drivers["bridge"]
     assert isinstance(bridge, Bridge)
-    return [f"{setting} was off and is on now: networks need it" for setting in bridge.forwarding_changed]
+    changed = bridge.forwarding_changed
+    return [f"{setting} was off and is on now, for others as well: networks need it" for setting in changed]

@@ -17,6 +17,7 @@ from drivers.firewall import Mark
 from ipam import DefaultPool
 from netmodel.engine import settings_values as read
 from netmodel.engine.realtime import check_realtime
+from netmodel.engine.settings_as_it_is import AS_IT_IS, check_as_it_is
 from netmodel.engine.settings_values import Reader
 from netmodel.errors import Invalid
 from netmodel.model import IPAddress, IPInterface, IPNetwork
@@ -59,6 +60,7 @@ class Settings:
     default_address_pools: Where automatic subnets come from, in order; a family without any has our own.
     default_network_options: By driver: what a network that users create has unless they say otherwise.
     ip_forward: False leaves forwarding of the host as it is.
+    relays: Carry what the kernel does not translate of published ports.
     direct_routing: Published ports are reached from everywhere at the containers' own addresses, too.
     accepted_mark: Packets with it reach every port of every bridge network that is not internal.
     host_gateways: What "host-gateway" stands for in extra hosts, instead of each container's own gateway.
@@ -71,6 +73,7 @@ class Settings:
     default_network_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     default_bridge: BridgeSettings = BridgeSettings()
     ip_forward: bool | None = None
+    relays: bool | None = None
     direct_routing: bool | None = None
     accepted_mark: Mark | None = None
     host_gateways: tuple[IPAddress, ...] = ()
@@ -127,6 +130,7 @@ _KEYS: dict[str, tuple[str, Reader]] = {
     "default-address-pools": ("default_address_pools", read.pools),
     "default-network-opts": ("default_network_options", read.network_options),
     "ip-forward": ("ip_forward", read.flag),
+    "userland-proxy": ("relays", read.flag),
     "allow-direct-routing": ("direct_routing", read.flag),
     "bridge-accept-fwmark": ("accepted_mark", read.mark),
     "host-gateway-ips": ("host_gateways", read.gateways),
@@ -135,8 +139,6 @@ _KEYS: dict[str, tuple[str, Reader]] = {
     "cpu-rt-period": ("rt_period_us", read.microseconds),
     "cdi-spec-dirs": ("cdi_directories", read.directories),
 }
-# What Docker's daemon can be without, and we cannot.
-_FIREWALL = ("iptables", "ip6tables")
 
 
 def read_settings(path: Path) -> Settings:
@@ -168,8 +170,8 @@ def settings_of(said: Mapping[str, Any], where: str) -> Settings:
     values: dict[str, Any] = {}
     of_bridge: dict[str, Any] = {}
     for key, value in said.items():
-        if key in _FIREWALL:
-            _check_firewall(f"{where}{key}", value)
+        if key in AS_IT_IS:
+            check_as_it_is(where, key, value)
         elif key in _BRIDGE_KEYS:
             name, reader = _BRIDGE_KEYS[key]
             of_bridge[name] = reader(f"{where}{key}", value)
@@ -177,7 +179,7 @@ def settings_of(said: Mapping[str, Any], where: str) -> Settings:
             name, reader = _KEYS[key]
             values[name] = reader(f"{where}{key}", value)
         else:
-            near = get_close_matches(key, [*_KEYS, *_BRIDGE_KEYS], 1)
+            near = get_close_matches(key, [*_KEYS, *_BRIDGE_KEYS, *AS_IT_IS], 1)
             raise Invalid(f"{where}{key}: no such setting", f"did you mean {near[0]}?" if near else "remove it")
     return Settings(**values, default_bridge=BridgeSettings(**of_bridge))
 
@@ -199,17 +201,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, DefaultPool):
         return {"base": str(value.base), "size": value.size}
     return [_plain(one) for one in value] if isinstance(value, tuple) else str(value)
-
-
-def _check_firewall(where: str, value: Any) -> None:
-    """Docker's way to have no rules at all."""
-    if not read.flag(where, value):
-        raise Invalid(
-            f"{where}: false: without rules of ours there would be no isolation, no way out and no published port",
-            "leave it out: all rules are in one nft table of our own, and iptables is never touched; to have less of "
-            'them, set "ip-masq" or "allow-direct-routing", or gateway_mode_ipv4 "nat-unprotected" in '
-            '"default-network-opts"',
-        )
 
 
 def _check_together(one: BridgeSettings) -> None:

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 import pytest
 
 from drivers.api import Pair
+from drivers.errors import CannotPublish
 from drivers.firewall import Mark
 from drivers.kernel.sysctl import read_sysctl, write_sysctl
 from tests.drivers.wires import DROPPED_S, Stack, an_endpoint, anywhere, ask, configure, loopback, ping, route, serving
@@ -66,6 +67,29 @@ def test_direct_routing_leads_into_no_internal_network(remote: Box, box: Boxes) 
         stack.bridge.publish(network, endpoint, [anywhere(8080)])
 
         assert ask(remote, "10.1.0.2", timeout_s=DROPPED_S) == "silence"
+
+
+@pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+def test_nothing_is_relayed_where_that_is_not_wanted(host: Box, remote: Box, box: Boxes, udp: bool) -> None:
+    """userland-proxy: false. What the kernel translates is published; what it does not is as if nobody listened."""
+    a = box("a")
+    protocol = "udp" if udp else "tcp"
+    with an_engine(relays=False) as stack, serving(a):
+        network = stack.network("n", V4[0])
+        endpoint = stack.attach(network, a, V4[1])
+
+        published = stack.bridge.publish(network, endpoint, [anywhere(8080, protocol=protocol)])
+
+        assert ask(remote, "192.0.2.1", 8080, udp=udp) == "a heard 192.0.2.2"
+        assert ask(host, "127.0.0.1", 8080, udp=udp) == "a heard 10.1.0.1"
+        for asker, address in ((remote, "2001:db8:2::1"), (host, "2001:db8:2::1"), (host, "::1")):
+            assert ask(asker, address, 8080, udp=udp, timeout_s=DROPPED_S) in ("refused", "silence")
+        [reached] = stack.bridge.reached(network, endpoint, *published)
+        assert str(getattr(reached, "target", "")) == "10.1.0.2"
+        for at, why in (("::1", "not translate what is sent to ::1"), ("2001:db8:2::1", "no IPv6 address, and nothing")):
+            with pytest.raises(CannotPublish, match=why):
+                stack.bridge.publish(network, endpoint, [loopback(8081, at=at, protocol=protocol)])
+        stack.bridge.unpublish(network, endpoint, [*published, loopback(8082, at="::1")])  # of before it was set so
 
 
 def test_packets_with_the_accepted_mark_reach_every_port(host: Box, remote: Box, box: Boxes) -> None:

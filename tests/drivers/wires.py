@@ -51,15 +51,13 @@ def anywhere(port: int, to: int = 80, protocol: Any = "tcp") -> PortBinding:
 class Stack:
     """The drivers of one engine, in the namespace of the calling thread."""
 
-    def __init__(self, accepted: Mark | None = None, direct_routing: bool = False, may_forward: bool = True) -> None:
+    def __init__(self, accepted: Mark | None = None, **settings: bool) -> None:
         self.netlink = Netlink()
         self.nft = NftWorker()
         self.firewall = Firewall(self.nft, ROOT, accepted)
         self.firewall.install()
         self.reaper = Reaper(ROOT)
-        self.bridge = Bridge(
-            self.netlink, self.firewall, self.reaper, ROOT, direct_routing=direct_routing, may_forward=may_forward
-        )
+        self.bridge = Bridge(self.netlink, self.firewall, self.reaper, ROOT, **settings)
 
     def close(self) -> None:
         self.bridge.close()

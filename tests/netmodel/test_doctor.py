@@ -12,6 +12,7 @@ import pytest
 
 from drivers.kernel.nft import NftWorker
 from netmodel.doctor import Finding, examine
+from netmodel.doctor.settings import settings
 from tests.support.box import Box
 
 pytestmark = pytest.mark.kernel
@@ -28,7 +29,7 @@ def test_each_thing_is_looked_at_once_and_every_loss_has_its_cost(
 ) -> None:
     assert len(findings) == len(examine(tmp_path))
     assert {area for area, _ in findings} == {
-        "rights", "limits", "namespaces", "storage", "cgroups", "network", "firewall", "security",
+        "rights", "limits", "namespaces", "storage", "cgroups", "network", "firewall", "security", "settings",
     }  # fmt: skip
     for finding in findings.values():
         assert finding.detail
@@ -124,6 +125,28 @@ def test_rules_of_others_that_are_in_the_way_are_named(
 
 
 @pytest.mark.not_on("it is slower than the doctor promises to be", "uml")
+@pytest.mark.parametrize(
+    ("text", "ok", "detail", "cost"),
+    [
+        (None, True, "nothing is set", ""),
+        ('{"icc": false, "mtu": 1400}', True, "sets icc, mtu", ""),
+        ('{"icc": "no"}', False, 'engine.json: icc: "no" is neither true nor false', "write true or false"),
+        ('{"ip-forward-no-drop": false}', False, "is never dropped by us", "in the chain user of our table"),
+        ('{"bip6": "fd00::1/64"}', False, "the default network has no IPv6", 'set "ipv6": true'),
+        ("{", False, "engine.json: not JSON", "correct it"),
+    ],
+)
+def test_mistakes_in_the_settings_are_told(tmp_path: Path, text: str | None, ok: bool, detail: str, cost: str) -> None:
+    if text is not None:
+        (tmp_path / "engine.json").write_text(text)
+
+    [found] = settings(tmp_path)
+
+    assert (found.ok, found.needed) == (ok, not ok)
+    assert detail in found.detail
+    assert cost in found.cost
+
+
 def test_it_changes_nothing_and_is_quick(host: Box, tmp_path: Path) -> None:
     mountinfo = Path("/proc/self/mountinfo")
     rules = NftWorker()  # here, where the test is

@@ -12,7 +12,7 @@ from netmodel.daemon.wire import mountshapes, resources, security
 from netmodel.daemon.wire.encode import moment
 from netmodel.daemon.wire.endpoint import endpoint_settings
 from netmodel.daemon.wire.life import check_shape, health_shape, host_shape
-from netmodel.daemon.wire.ports import exposure, port_bindings, published, summary
+from netmodel.daemon.wire.ports import Published, exposure, port_bindings, published, summary
 from netmodel.engine import Health
 from netmodel.engine.files import ContainerFiles
 from netmodel.engine.values import PortExposure
@@ -41,6 +41,7 @@ class Seen:
         argv: Its whole command line, the image's part included.
         volume_paths: Where its named volumes live on the host.
         apparmor: The label that the kernel confines its first process by; "" while it does not run.
+        published: Its published ports with the host's addresses at which they are; none while it does not run.
         links: Of the default network: each other container's name, and what it is called in this one.
     """
 
@@ -57,6 +58,7 @@ class Seen:
     volume_paths: Mapping[str, Path] | None = None
     exposures: Sequence[PortExposure] = ()
     apparmor: str = ""
+    published: Published = ()
     links: Sequence[tuple[str, str]] = ()
 
 
@@ -70,7 +72,7 @@ def line(seen: Seen, now: datetime | None = None) -> dict[str, Any]:
         "ImageID": seen.image_id,
         "Command": " ".join(seen.argv),
         "Created": int(container.created_at.timestamp()),
-        "Ports": summary(config.exposed_ports, container.ports if container.state.running else (), _families(seen)),
+        "Ports": summary(config.exposed_ports, seen.published),
         "Labels": dict(config.labels),
         "State": container.state.status,
         "Status": status(container, now or datetime.now(UTC)),
@@ -185,7 +187,7 @@ def _network_settings(seen: Seen) -> dict[str, Any]:
     default = networks.get("bridge", {})  # Docker repeats the default network's values up here
     ports = {}
     if container.state.running:
-        ports = published(container.config.exposed_ports, container.ports, _families(seen))
+        ports = published(container.config.exposed_ports, seen.published)
     return {
         "Bridge": "",
         "SandboxID": container.sandbox,
@@ -201,10 +203,6 @@ def _network_settings(seen: Seen) -> dict[str, Any]:
         "MacAddress": default.get("MacAddress", ""),
         "Networks": networks,
     }
-
-
-def _families(seen: Seen) -> set[int]:
-    return {address.version for endpoint in seen.endpoints for address in endpoint.addresses}
 
 
 def _config(container: Container) -> dict[str, Any]:
@@ -240,8 +238,8 @@ def _host_config(config: ContainerConfig) -> dict[str, Any]:
         **_STATIC_HOST_CONFIG,
         **host_shape(config),
         "Binds": [text for mount in config.mounts if (text := mountshapes.short(mount)) is not None] or None,
-        "VolumesFrom": [mountshapes.giver(one) for one in config.volumes_from] or None,
         **({"Mounts": long} if (long := [one for mount in config.mounts if (one := mountshapes.shape(mount))]) else {}),
+        "VolumesFrom": [mountshapes.giver(one) for one in config.volumes_from] or None,
         "NetworkMode": network_mode(config),
         "PortBindings": port_bindings(config.ports),
         "AutoRemove": config.auto_remove,

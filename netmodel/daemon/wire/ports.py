@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from netmodel.daemon.wire.decode import Body, address
 from netmodel.engine.values import PortExposure
 from netmodel.errors import Invalid
-from netmodel.model import NetworkProtocol, PortConfig
+from netmodel.model import IPAddress, NetworkProtocol, PortConfig
 
-_HOST_HAS_BOTH = Path("/proc/sys/net/ipv6").exists()
+Published = Sequence[tuple[PortConfig, Sequence[IPAddress]]]  # each with the host's addresses at which it is
 
 
 class PortBinding(Body):
@@ -64,42 +63,38 @@ def port_bindings(ports: Iterable[PortConfig]) -> dict[str, list[dict[str, str]]
     return answer
 
 
-def published(
-    exposed_ports: Iterable[PortConfig], ports: Iterable[PortConfig], families: Collection[int]
-) -> dict[str, Any]:
+def published(exposed_ports: Iterable[PortConfig], ports: Published) -> dict[str, Any]:
     """What is published, as NetworkSettings.Ports shows it; a port only exposed is null.
 
     A port that is reached at the container's own address has no port of the host: "".
     """
     answer: dict[str, Any] = {port_key(port): None for port in exposed_ports}
-    for port in ports:
+    for port, addresses in ports:
         if answer.get(port_key(port)) is None:
             answer[port_key(port)] = []
         number = str(port.host_port or "")
-        answer[port_key(port)] += [{"HostIp": ip, "HostPort": number} for ip in _host_addresses(port, families)]
+        answer[port_key(port)] += [{"HostIp": str(ip), "HostPort": number} for ip in addresses]
     return answer
 
 
-def summary(
-    exposed_ports: Iterable[PortConfig], ports: Sequence[PortConfig], families: Collection[int]
-) -> list[dict[str, Any]]:
+def summary(exposed_ports: Iterable[PortConfig], ports: Published) -> list[dict[str, Any]]:
     """The same as a list, as `ps` shows it."""
     answer: list[dict[str, Any]] = []
     bound = set()
-    for port in ports:
+    for port, addresses in ports:
         if not port.host_port:
             continue
         bound.add(port_key(port))
         answer += [
             {
-                "IP": ip,
+                "IP": str(ip),
                 "PrivatePort": port.container_port,
                 "PublicPort": port.host_port,
                 "Type": port.protocol,
             }
-            for ip in _host_addresses(port, families)
+            for ip in addresses
         ]
-    listed = dict.fromkeys([*(port for port in ports if not port.host_port), *exposed_ports])
+    listed = dict.fromkeys([*(port for port, _ in ports if not port.host_port), *exposed_ports])
     answer += [
         {"PrivatePort": port.container_port, "Type": port.protocol} for port in listed if port_key(port) not in bound
     ]
@@ -116,18 +111,6 @@ def exposure(one: PortExposure) -> dict[str, Any]:
         "Why": one.why,
         "Relayed": one.relayed,
     }
-
-
-def _host_addresses(port: PortConfig, families: Collection[int]) -> tuple[str, ...]:
-    """Where it is reached: of all the host's addresses, those of a family that the container has.
-
-    Those of the other, too, where it has one family: they are relayed to it.
-    """
-    if port.host_address:
-        return (str(port.host_address),)
-    if port.host_port and port.protocol != "sctp" and families and _HOST_HAS_BOTH:
-        families = (4, 6)
-    return tuple(anywhere for family, anywhere in ((4, "0.0.0.0"), (6, "::")) if family in families)
 
 
 def _split(key: str) -> tuple[str, NetworkProtocol]:

@@ -54,7 +54,10 @@ def container(status: str = "running", **config: object) -> Container:
 
 
 def seen(status: str = "running") -> Seen:
-    return Seen(container=container(status), endpoints=[ENDPOINT], networks={NETWORK.id: NETWORK}, argv=("sleep", "60"))
+    one = container(status)
+    published = [(port, [ip_address("0.0.0.0")]) for port in one.ports]
+    networks = {NETWORK.id: NETWORK}
+    return Seen(container=one, endpoints=[ENDPOINT], networks=networks, argv=("sleep", "60"), published=published)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,7 @@ def test_a_network_has_every_field_of_docker_s() -> None:
 
 def test_a_port_that_is_only_exposed() -> None:
     exposed = (PortConfig(container_port=80), PortConfig(container_port=90, protocol="udp"))
-    bound = (PortConfig(container_port=80, host_port=1, host_address=ip_address("127.0.0.1")),)
+    bound = [(PortConfig(container_port=80, host_port=1), [ip_address("127.0.0.1")])]
 
-    assert published(exposed, bound, {4}) == {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "1"}], "90/udp": None}
-    assert summary(exposed, bound, {4})[1] == {"PrivatePort": 90, "Type": "udp"}
+    assert published(exposed, bound) == {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "1"}], "90/udp": None}
+    assert summary(exposed, bound)[1] == {"PrivatePort": 90, "Type": "udp"}

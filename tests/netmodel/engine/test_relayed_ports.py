@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from netmodel.engine import Engine
+from netmodel.engine.settings import Settings
+from netmodel.errors import NetmodelError
 from netmodel.model import NetworkConfig, PoolConfig, PortConfig
 from tests.drivers.wires import ask
 from tests.netmodel.engine.conftest import Run, clean_up, runner
@@ -37,6 +39,34 @@ def test_it_is_told_what_is_relayed(engine: Engine, run: Run) -> None:
         "b": [("::", False, "open"), ("0.0.0.0", True, "open")],
         "c": [("::1", True, "host")],
     }
+
+
+def test_nothing_is_relayed_where_that_is_not_wanted(host: Box, tmp_path: Path) -> None:
+    """userland-proxy: false, set while a port is relayed: what leads nowhere is told of no more, and withdrawn."""
+    first = Engine(tmp_path / "root")
+    first.open()
+    network(first, "n", "10.1.0.0/24")
+    loopback = PortConfig(container_port=80, host_port=8082, host_address=IPv6Address("::1"))
+    container = runner(first)("a", "n", ports=(WEB[0], loopback))
+
+    def told(engine: Engine) -> list[list[str]]:
+        return [[str(one) for one in addresses] for _, addresses in engine.published(engine.container("a"))]
+
+    assert told(first) == [["0.0.0.0", "::"], ["::1"]]
+    first.close()
+
+    engine = Engine(tmp_path / "root", Settings(relays=False))
+    engine.open()
+    with web(engine, container):
+        assert engine.info().warnings == ()
+        assert told(engine) == [["0.0.0.0"], []]
+        assert [str(one.address) for one in engine.exposures(container.id)] == ["0.0.0.0"]
+        assert ask(host, "127.0.0.1", 8080) == "a heard 10.1.0.1"
+        assert [ask(host, "::1", port) for port in (8080, 8082)] == ["refused", "refused"]
+        engine.stop("a", 0)
+        with pytest.raises(NetmodelError, match=r"not translate what is sent to ::1, and nothing is to be relayed"):
+            engine.start("a")
+    clean_up(engine)
 
 
 def test_a_relayed_port_ends_with_the_container_and_the_engine_and_is_back_with_the_next(
