@@ -86,7 +86,7 @@ def test_nothing_is_relayed_where_that_is_not_wanted(host: Box, remote: Box, box
             assert ask(asker, address, 8080, udp=udp, timeout_s=DROPPED_S) in ("refused", "silence")
         [reached] = stack.bridge.reached(network, endpoint, *published)
         assert str(getattr(reached, "target", "")) == "10.1.0.2"
-        for at, why in (("::1", "not translate what is sent to ::1"), ("2001:db8:2::1", "no IPv6 address, and nothing")):
+        for at, why in (("::1", "does not translate .* ::1"), ("2001:db8:2::1", "no IPv6 address, and nothing")):
             with pytest.raises(CannotPublish, match=why):
                 stack.bridge.publish(network, endpoint, [loopback(8081, at=at, protocol=protocol)])
         stack.bridge.unpublish(network, endpoint, [*published, loopback(8082, at="::1")])  # of before it was set so
