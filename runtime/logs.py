@@ -6,9 +6,9 @@ import json
 import os
 import select
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copyfileobj
@@ -33,11 +33,13 @@ class LogEntry:
     Args:
         time: RFC 3339, UTC, with nine digits of the second.
         log: With its newline; without one the line goes on in the next entry of its stream.
+        attributes: What the log's options name, by name.
     """
 
     time: str
     stream: Stream
     log: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Stop(Protocol):
@@ -288,7 +290,7 @@ def _entries(file: IO[bytes], chosen: _Choice) -> Iterator[LogEntry]:
             return
         try:
             fields = json.loads(line)
-            entry = LogEntry(fields["time"], fields["stream"], fields["log"])
+            entry = LogEntry(fields["time"], fields["stream"], fields["log"], fields.get("attrs", {}))
         except (ValueError, KeyError, TypeError):
             continue  # what a full disk cut short
         if chosen.takes(entry):

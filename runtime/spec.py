@@ -238,6 +238,7 @@ class ContainerSpec:
         ipc: "none" is a namespace of its own without /dev/shm; "shareable" one that is kept under its id until that
             is unpinned, for others and for its own next life.
         log: File for its output, a JSON object a line: time, stream, log.
+        log_attributes: A JSON object that each line has as attrs, as text; "" is none.
         log_max_bytes: The file then gets a number (log.1) and another is begun; 0 is never.
         log_files: So many there are at most, the one being written among them.
         log_compressed: Those that have a number are compressed (log.1.gz).
@@ -264,6 +265,7 @@ class ContainerSpec:
     ipc_of: str = ""
     private_uts: bool = True
     ipc: Literal["private", "shareable", "none", "host"] = "private"
+    log_attributes: str = ""
     log_max_bytes: int = 0
     log_files: int = 1
     log_compressed: bool = False

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
-from urllib.parse import quote
+from urllib.parse import quote_plus
 
 from aiohttp import web
 
@@ -41,7 +40,7 @@ async def logs(request: web.Request) -> web.StreamResponse:
     container = await call(request, engine.container, request.match_info["ref"])
     if container.config.log.driver == "none":
         raise Conflict(f"container {container.name} keeps no logs: its log driver is none", "attach shows what comes")
-    lines = _Lines(container, flag(request, "timestamps"), _details(container) if flag(request, "details") else "")
+    lines = _Lines(container, flag(request, "timestamps"), flag(request, "details"))
     response = web.StreamResponse(headers={"Content-Type": RAW if container.config.tty else MULTIPLEXED})
     await response.prepare(request)
     with streaming(request):
@@ -132,17 +131,9 @@ async def _started(container_id: str, subscription: Subscription, woken: asyncio
             return event.action != "destroy"
 
 
-def _details(container: Container) -> str:
-    """The labels and variables that the log's options name, as Docker shows them."""
-    config, options = container.config, container.config.log.options
-    chosen = {**_chosen(config.labels, options, "labels"), **_chosen(config.environment, options, "env")}
-    return ",".join(f"{quote(name)}={quote(value)}" for name, value in sorted(chosen.items())) + " "
-
-
-def _chosen(values: Mapping[str, str], options: Mapping[str, str], what: str) -> dict[str, str]:
-    """Those that an option names, or that its expression fits."""
-    names, pattern = options.get(what, "").split(","), options.get(f"{what}-regex")
-    return {name: value for name, value in values.items() if name in names or (pattern and re.search(pattern, name))}
+def _details(entry: LogEntry) -> str:
+    """The attributes of a line as Docker shows them."""
+    return ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in sorted(entry.attributes.items())) + " "
 
 
 class _Lines:
@@ -150,10 +141,10 @@ class _Lines:
 
     Args:
         timestamps: Begin each line with its time. A line may come in several entries.
-        details: What else begins each line.
+        details: And with its attributes.
     """
 
-    def __init__(self, container: Container, timestamps: bool = False, details: str = "") -> None:
+    def __init__(self, container: Container, timestamps: bool = False, details: bool = False) -> None:
         self._raw = container.config.tty
         self._timestamps = timestamps
         self._details = details
@@ -166,7 +157,7 @@ class _Lines:
         data = entry.log.encode("utf-8", "surrogateescape")
         if not self._within.get(entry.stream):
             time = f"{entry.time} " if self._timestamps else ""
-            data = f"{time}{self._details}".encode() + data
+            data = f"{time}{_details(entry) if self._details else ''}".encode() + data
         self._within[entry.stream] = not entry.log.endswith("\n")
         return data if self._raw else frame(entry.stream, data)
 

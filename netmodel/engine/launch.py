@@ -10,6 +10,7 @@ from typing import Literal
 
 from netmodel.engine.files import ContainerFiles, hostname_of
 from netmodel.engine.init import with_init
+from netmodel.engine.logattributes import attributes_of
 from netmodel.engine.logconfig import limits_of
 from netmodel.engine.mounts import tmpfs_mounts
 from netmodel.errors import Invalid
@@ -100,6 +101,7 @@ def container_spec(
         private_uts=config.uts_mode != "host",
         ipc=_IPC.get(config.ipc_mode.partition(":")[0], "private"),
         ipc_of=config.ipc_mode.removeprefix("container:") if config.ipc_mode.startswith("container:") else "",
+        log_attributes=attributes_of(container, image),
         log_max_bytes=kept.size,
         log_files=kept.files,
         log_compressed=kept.compressed,

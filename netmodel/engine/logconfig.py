@@ -43,8 +43,6 @@ def limits_of(config: LogConfig) -> Kept:
     for name, value in config.options.items():
         if name not in _KNOWN:
             raise Invalid(f"log option {name}={value} is not supported", f"there are: {', '.join(_KNOWN)}")
-        if name.endswith("-regex"):
-            _check_expression(name, value)
     if config.driver == "none":
         return _NONE
     size, files, compressed = _LOCAL if config.driver == "local" else _JSON
@@ -57,13 +55,6 @@ def limits_of(config: LogConfig) -> Kept:
         if compressed and (files < 2 or not size):
             raise Invalid("compress=true without max-size and max-file compresses nothing", "give both, too")
     return Kept(size, files, compressed and files > 1)
-
-
-def _check_expression(name: str, text: str) -> None:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise Invalid(f"{name}={text} is no regular expression: {error}") from error
 
 
 def _size(text: str) -> int:

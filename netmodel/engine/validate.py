@@ -12,6 +12,7 @@ from netmodel.engine import init
 from netmodel.engine.confinement import check_confinement
 from netmodel.engine.healthconfig import check_health
 from netmodel.engine.launch import capabilities_of, signal_number
+from netmodel.engine.logattributes import check_attributes
 from netmodel.engine.logconfig import limits_of
 from netmodel.engine.mounts import check_mounts
 from netmodel.engine.namespaces import IPC_SYSCTLS, check_namespaces
@@ -51,6 +52,7 @@ def check_container(config: ContainerConfig) -> None:
     check_health(config.health)
     check_namespaces(config)
     limits_of(config.log)
+    check_attributes(config)
     if config.init:
         init.find()
     _check_limits(config)

@@ -27,9 +27,13 @@ class LogFile:
         max_bytes: 0 is never full.
         files: How many are kept, this one among them.
         packer: Compresses those that have a number.
+        attributes: What each line has as attrs, as JSON; "" is none.
     """
 
-    def __init__(self, path: str, max_bytes: int = 0, files: int = 1, packer: Packer | None = None) -> None:
+    def __init__(
+        self, path: str, max_bytes: int = 0, files: int = 1, packer: Packer | None = None, attributes: str = ""
+    ) -> None:
+        self.ending = f',"attrs":{attributes}}}\n' if attributes else "}\n"
         self._path = path
         self._max_bytes = max_bytes
         self._files = files
@@ -146,8 +150,9 @@ class Stream:
         if not entries:
             return
         now = timestamp(time.time_ns())
+        ending = self._log.ending
         text = "".join(
-            f'{{"time":"{now}","stream":"{self._name}","log":{encode_basestring(entry.decode(errors="replace"))}}}\n'
+            f'{{"time":"{now}","stream":"{self._name}","log":{encode_basestring(entry.decode(errors="replace"))}{ending}'
             for entry in entries
         )
         self._log.write(text.encode())

@@ -157,7 +157,8 @@ class Service:
         return found
 
     def _log_file(self, spec: ContainerSpec) -> LogFile:
-        return LogFile(spec.log, spec.log_max_bytes, spec.log_files, self._packer if spec.log_compressed else None)
+        packer = self._packer if spec.log_compressed else None
+        return LogFile(spec.log, spec.log_max_bytes, spec.log_files, packer, spec.log_attributes)
 
     def _keep(self, newborn: Newborn) -> None:
         if newborn.makes_pin and newborn.pin is not None:

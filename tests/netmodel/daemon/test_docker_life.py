@@ -124,24 +124,26 @@ def test_what_containers_take_on_the_disk(daemon: Daemon) -> None:
 
 
 def test_details_of_logs_and_where_they_are(daemon: Daemon) -> None:
-    chosen = (
-        "--log-opt",
-        "labels=tier",
-        "--log-opt",
-        "env-regex=^CO",
-        "-l",
-        "tier=a b",
-        "-e",
-        "COLOUR=red",
-        "-e",
-        "X=y",
-    )
-    docker(daemon, "run", "--name", "detailed", *chosen, "host", "echo", "hello")
+    options = {"labels": "tier,none", "env-regex": "^CO", "tag": "{{.Name}}/{{ (.ExtraAttributes nil).COLOUR }}"}
+    chosen = [word for name, value in options.items() for word in ("--log-opt", f"{name}={value}")]
+    chosen += ["-l", "tier=a b", "-e", "COLOUR=red", "-e", "X=y"]
+    docker(daemon, "run", "--name", "detailed", *chosen, "host", "sh", "-c", "echo hello; echo oops >&2")
 
-    assert docker(daemon, "logs", "--details", "detailed") == "COLOUR=red,tier=a%20b hello"
+    details = "COLOUR=red,tag=detailed%2Fred,tier=a+b"
+    done = daemon.run("docker", "logs", "--details", "detailed")
+    assert (done.stdout, done.stderr) == (f"{details} hello\n", f"{details} oops\n")
+    assert docker(daemon, "logs", "detailed").splitlines()[0] == "hello"
     path = Path(str(inspected(daemon, "detailed")["LogPath"]))
-    assert json.loads(path.read_text())["log"] == "hello\n"
-    docker(daemon, "rm", "detailed")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {line["log"] for line in lines} == {"hello\n", "oops\n"}
+    assert all(line["attrs"] == {"COLOUR": "red", "tag": "detailed/red", "tier": "a b"} for line in lines)
+    docker(daemon, "rename", "detailed", "renamed")
+    docker(daemon, "start", "-a", "renamed")
+    said = docker(daemon, "logs", "--details", "renamed").splitlines()
+    assert said == [f"{details} hello", "COLOUR=red,tag=renamed%2Fred,tier=a+b hello"]
+    docker(daemon, "rm", "renamed")
+    refused = daemon.run("docker", "run", "--log-opt", "tag={{.Colour}}", "host", "true")
+    assert "there is no {{.Colour}}" in refused.stderr
     docker(daemon, "run", "--name", "local", "--log-driver", "local", "host", "true")
     assert inspected(daemon, "local")["LogPath"] == ""
     docker(daemon, "rm", "local")

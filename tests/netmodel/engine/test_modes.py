@@ -142,6 +142,8 @@ def test_full_logs_of_local_are_compressed(engine: Engine, run: Run) -> None:
         (LogConfig(options={"compress": "true"}), "compresses nothing"),
         (LogConfig(options={"compress": "often"}), "neither true nor false"),
         (LogConfig(options={"env-regex": "("}), "no regular expression"),
+        (LogConfig(options={"tag": "{{.Colour}}"}), "there is no {{.Colour}}"),
+        (LogConfig(options={"tag": "{{json .ID}}"}), "only fields are known"),
     ],
 )
 def test_mistakes_about_logs(run: Run, log: LogConfig, message: str) -> None:
