@@ -91,7 +91,7 @@ NOTES = (
     "user namespace, seccomp: peers are asked without a user namespace of the container's own.",
     "start: create and start, a container, many of them on four networks. DNS: asked from inside, 32 under way.",
     "throughput: a share of what veth pairs and a bridge carry where nothing filters, measured turn by turn.",
-    "connections: from outside, one after another, through one published port until the server's first byte;",
+    "connections: from outside, one after another, through one published port, client and server on one processor;",
     "of 1 port (network): a second engine beside it that has one, turn by turn, so that with 1 it is the noise.",
     "running: what one more costs; memory is the processes' proportional share (PSS), their files included, and",
     "a container's of what they hold for themselves.",

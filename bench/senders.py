@@ -7,9 +7,10 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from pathlib import Path
 from statistics import median, quantiles
 from time import monotonic, perf_counter
@@ -27,7 +28,12 @@ _SETTLED_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """How new connections went, one after another: how many a second; until the first byte, in microseconds."""
+    """How new connections went, one after another; until the first byte, in microseconds.
+
+    Args:
+        rate: How many a second, by the median time of one from its first packet to its last: what other programs
+            of the machine take in between does not count.
+    """
 
     rate: float
     median_us: float
@@ -39,9 +45,10 @@ def netns_of(api: DockerApi, container: str) -> Path:
 
 
 def bytes_a_second(route: Route, seconds: float) -> float:
-    """Send as much as goes through, from the client to the server."""
+    """Send as much as goes through, from the client to the server, each on a processor of its own if there are two."""
 
     def serve(listener: socket.socket) -> list[float]:
+        _stay_on(max)
         connection, _ = listener.accept()
         buffer, received, began = bytearray(_BUFFER), 0, perf_counter()
         while count := connection.recv_into(buffer):
@@ -49,6 +56,7 @@ def bytes_a_second(route: Route, seconds: float) -> float:
         return [received / (perf_counter() - began)]
 
     def send() -> list[float]:
+        _stay_on(min)
         data = memoryview(bytes(_BUFFER))
         with _connected(route.address) as connection:
             end = monotonic() + seconds
@@ -61,29 +69,59 @@ def bytes_a_second(route: Route, seconds: float) -> float:
         return _result(server)[0]
 
 
-def new_connections(route: Route, seconds: float) -> Connections:
-    """Connect, read the one byte that the server sends, and hang up; one after another."""
+@contextmanager
+def connecting(route: Route) -> Iterator[Callable[[float], Connections]]:
+    """A client and a server that stay: each call is so many seconds of connecting, reading one byte and hanging up.
+
+    Both are on one processor: which one the kernel wakes, and out of which sleep, is most of the noise otherwise.
+    """
+    ours, theirs = Pipe()
 
     def serve(listener: socket.socket) -> list[float]:
+        _stay_on(min)
         while True:
             connection, _ = listener.accept()
             connection.send(b"x")
             connection.close()
 
     def connect() -> list[float]:
-        _connected(route.address).close()  # neighbours and routes are known from here on
-        took, began = [], perf_counter()
-        while (now := perf_counter()) - began < seconds:
-            connection = socket.create_connection((route.address, PORT), _SETTLED_S)
-            if connection.recv(1) != b"x":
-                raise ConnectionError("the server hung up")
-            took.append((perf_counter() - now) * 1e6)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-            connection.close()
-        return [len(took) / (perf_counter() - began), median(took), quantiles(took, n=100)[98]]
+        _stay_on(min)
+        while True:
+            seconds = theirs.recv()
+            try:
+                theirs.send(_connect_for(route.address, seconds))
+            except OSError as error:
+                theirs.send(repr(error))
 
-    with _server(route.server, serve), _process(route.client, connect) as client:
-        return Connections(*_result(client))
+    def ask(seconds: float) -> Connections:
+        ours.send(seconds)
+        said = ours.recv()
+        if isinstance(said, str):
+            raise Refused(f"no traffic: {said}")
+        return Connections(*said)
+
+    with _server(route.server, serve), _process(route.client, connect):
+        yield ask
+
+
+def _connect_for(address: str, seconds: float) -> tuple[float, float, float]:
+    _connected(address).close()  # neighbours and routes are known from here on
+    until_byte, until_end = [], []
+    deadline = perf_counter() + seconds
+    while (began := perf_counter()) < deadline:
+        connection = _connected(address)
+        if connection.recv(1) != b"x":
+            raise ConnectionError("the server hung up")
+        until_byte.append((perf_counter() - began) * 1e6)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        connection.close()
+        until_end.append(perf_counter() - began)
+    return 1 / median(until_end), median(until_byte), quantiles(until_byte, n=100)[98]
+
+
+def _stay_on(which: Callable[[Iterable[int]], int]) -> None:
+    """On one processor of those allowed."""
+    os.sched_setaffinity(0, {which(os.sched_getaffinity(0))})
 
 
 def _connected(address: str) -> socket.socket:

@@ -12,20 +12,21 @@ from bench.plain import Route, outside, plain
 from bench.senders import PORT, bytes_a_second, netns_of
 
 BRIDGE, PUBLISHED = "throughput, bridge", "throughput, published port"
+_TURN_S = 0.1
+_TURNS = 5
 
 
 def measure_traffic(api: DockerApi, image: str, clock: Clock, rounds: int) -> None:
     """Measure an engine beside plain links."""
-    seconds = 0.3 if rounds < 5 else 0.5
     with clock.guarded(BRIDGE, PUBLISHED), outside(None, "10.97.0") as client:
         server, other = api.run("serves", image, [PORT]), api.run("asks", image)
         try:
             switched = Route(netns_of(api, other), netns_of(api, server), _address(api, server))
             published = Route(client, netns_of(api, server), "10.97.0.1")
             with plain() as (plain_switched, plain_routed):
-                for _ in range(rounds):
-                    clock.add(BRIDGE, _share(switched, plain_switched, seconds))
-                    clock.add(PUBLISHED, _share(published, plain_routed, seconds))
+                for _ in range(rounds * _TURNS):
+                    clock.add(BRIDGE, _share(switched, plain_switched, _TURN_S))
+                    clock.add(PUBLISHED, _share(published, plain_routed, _TURN_S))
         finally:
             for container in (server, other):
                 api.remove(container)

@@ -1,7 +1,7 @@
 """Two of each engine side by side: one with a single published port, the other with ever more ports or networks.
 
-What is looked for is a few percent, and the machine's own speed changes by more than that. So both are asked
-in every turn, in changing order, all engines in the same turns, and a ratio is of two neighbours in one turn.
+What is looked for is a few percent, and the machine's own speed changes by more than that. So turns are short and
+many, both are asked in each, in changing order, all engines in the same turns, and a ratio is of two neighbours.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from bench.engine import Engine
 from bench.measure import Clock
 from bench.place import place
 from bench.plain import Route, outside
-from bench.senders import PORT, netns_of, new_connections
+from bench.senders import PORT, Connections, connecting, netns_of
 
 NEXT_PORTS = list(range(31_000, 31_020, 2))
 _STEPS = 20
+_TURN_S = 0.05
+_TURNS = 10  # of connections, for each that publishes
 _SLOW_S = 0.5
 
 Start = Callable[[str, Path], AbstractContextManager[Engine]]
@@ -82,7 +84,7 @@ NETWORKS = Kind("network", (1, 100, 500), _create_networks)
 @dataclass(frozen=True, slots=True)
 class Side:
     engine: Engine
-    route: Route
+    connect: Callable[[float], Connections]
 
     def publish_s(self) -> float:
         """Start a container with ten more ports, and remove it again."""
@@ -111,7 +113,7 @@ def measure_twins(kind: Kind, starts: Mapping[str, Start], clocks: Mapping[str, 
     Args:
         starts: By column, in the order of the turns.
     """
-    seconds, limit_s = (0.1, 4) if rounds < 5 else (0.5, 60)
+    limit_s = 4 if rounds < 5 else 60
     everything = [name for level in kind.levels for name in kind.rows(level)]
     with ExitStack() as stack:
         all_twins = []
@@ -120,10 +122,10 @@ def measure_twins(kind: Kind, starts: Mapping[str, Start], clocks: Mapping[str, 
                 all_twins.append(stack.enter_context(_twins(kind, column, start, clocks[column])))
         for level in kind.levels:
             all_twins = [twins for twins in all_twins if _bring_to(twins, kind, level, limit_s)]
-            for turn in range(rounds):
+            for turn in range(rounds * _TURNS):
                 for twins in all_twins:
                     with twins.clock.guarded(*kind.rows(level)):
-                        _take_turn(twins, kind, level, turn, seconds)
+                        _take_turn(twins, kind, level, turn)
 
 
 @contextmanager
@@ -138,7 +140,8 @@ def _side(name: str, start: Start, stack: ExitStack) -> Side:
     engine = stack.enter_context(start(name, netns))
     client = stack.enter_context(outside(netns, "10.97.0"))
     server = engine.api.run("serves", engine.image, [PORT])
-    return Side(engine, Route(client, netns_of(engine.api, server), "10.97.0.1"))
+    route = Route(client, netns_of(engine.api, server), "10.97.0.1")
+    return Side(engine, stack.enter_context(connecting(route)))
 
 
 def _bring_to(twins: Twins, kind: Kind, level: int, limit_s: float) -> bool:
@@ -158,20 +161,21 @@ def _bring_to(twins: Twins, kind: Kind, level: int, limit_s: float) -> bool:
     return False
 
 
-def _take_turn(twins: Twins, kind: Kind, level: int, turn: int, seconds: float) -> None:
+def _take_turn(twins: Twins, kind: Kind, level: int, turn: int) -> None:
     order = (twins.few, twins.many) if turn % 2 else (twins.many, twins.few)
-    found = {id(side): new_connections(side.route, seconds) for side in order}
+    found = {id(side): side.connect(_TURN_S) for side in order}
     few, many = found[id(twins.few)], found[id(twins.many)]
     clock = twins.clock
     clock.add(kind.rate(level), many.rate)
     clock.add(kind.first_byte(level), many.median_us)
     clock.add(kind.late_byte(level), many.p99_us)
     clock.add(kind.flat(level), many.rate / few.rate)
-    if kind.publishes:
-        _publish_more(twins, kind, level, turn, order)
+    if kind.publishes and turn % _TURNS == 0:
+        _publish_more(twins, kind, level, turn // _TURNS)
 
 
-def _publish_more(twins: Twins, kind: Kind, level: int, turn: int, order: tuple[Side, Side]) -> None:
+def _publish_more(twins: Twins, kind: Kind, level: int, turn: int) -> None:
+    order = (twins.few, twins.many) if turn % 2 else (twins.many, twins.few)
     name = kind.next(level)
     known = twins.clock.samples.get(name)
     if turn and known is not None and known.values and known.values[0] > _SLOW_S * 1000:
