@@ -38,8 +38,10 @@ def run(session: Session, /, pools: tuple[str, ...], **o: Any) -> int:
 
     Each option that is a setting goes before what engine.json under the root says of it.
     """
+    import gc
     import sys
 
+    gc.disable()  # while it loads, as in netmodel.daemon.__main__
     from netmodel.daemon import process
 
     client = session.connect(start=False)
