@@ -83,6 +83,7 @@ def see(engine: Engine, ref: str) -> shapes.Seen:
         image_id=image_id,
         netns=engine.sandbox_path(container.id),
         published=engine.published(container),
+        hostname=engine.hostname_of(container),
         exposures=engine.exposures(container.id) if container.state.running else (),
         health=engine.health(container.id),
         files=engine.files_of(container.id),

@@ -12,7 +12,7 @@ from netmodel.daemon.query import filters
 from netmodel.daemon.wire import network as shapes
 from netmodel.engine import Engine
 from netmodel.errors import Invalid, NotFound
-from netmodel.model import Network, NetworkConfig
+from netmodel.model import Container, Endpoint, Network, NetworkConfig
 
 
 def _ref(request: web.Request) -> str:
@@ -47,7 +47,11 @@ def _inspect(engine: Engine, ref: str) -> dict[str, Any]:
     containers = {container.id: container for container in engine.containers()}
     endpoints = engine.endpoints(network_id=network.id)
     # As Docker: those that run. One that is stopped holds its addresses, but is on no network.
-    members = [(containers[one.container_id], one) for one in endpoints if one.container_id in containers]
+    members: list[tuple[Container, Endpoint | None]] = [
+        (containers[one.container_id], one) for one in endpoints if one.container_id in containers
+    ]
+    if network.name in ("host", "none"):
+        members += [(one, None) for one in containers.values() if one.config.network_mode == network.name]
     running = [(container, one) for container, one in members if container.state.running]
     return shapes.shape(network, running) | shapes.status(engine.usage(network.id))
 

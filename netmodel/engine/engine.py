@@ -17,7 +17,7 @@ from netmodel.engine import queries
 from netmodel.engine.assembly import Parts, assemble
 from netmodel.engine.core import Core
 from netmodel.engine.events import EventBus
-from netmodel.engine.files import ContainerFiles
+from netmodel.engine.files import ContainerFiles, hostname_in
 from netmodel.engine.filters import Filters
 from netmodel.engine.images import EngineImages
 from netmodel.engine.links import linked, linking
@@ -347,6 +347,11 @@ class Engine:
     def published(self, container: Container) -> list[tuple[PortConfig, tuple[IPAddress, ...]]]:
         """Each published port of one that runs, with the host's addresses at which it is."""
         return self._parts.exposures.published(container)
+
+    @translated
+    def hostname_of(self, container: Container) -> str:
+        """Which it has, or will have when it starts."""
+        return hostname_in(container, self._core.records.containers.get(container.sandbox))
 
     @translated
     def image_of(self, container_id: str) -> Image:

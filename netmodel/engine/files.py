@@ -161,6 +161,19 @@ def edit_in_place(path: Path, before: str, after: str) -> None:
         write_in_place(path, text)
 
 
+def hostname_in(container: Container, owner: Container | None) -> str:
+    """What is the host's name in there.
+
+    Args:
+        owner: Of its sandbox.
+    """
+    if container.config.hostname:
+        return container.config.hostname
+    if container.sandbox == "host" or container.config.uts_mode == "host":
+        return os.uname().nodename
+    return hostname_of(owner or container)
+
+
 def hostname_of(container: Container) -> str:
     """Docker's rule: what was asked for, else the first 12 digits of the id."""
     return container.config.hostname or container.id[:12]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from netmodel.engine.files import ContainerFiles, hostname_of
+from netmodel.engine.files import ContainerFiles, hostname_in
 from netmodel.engine.init import with_init
 from netmodel.engine.logattributes import attributes_of
 from netmodel.engine.logconfig import limits_of
@@ -72,8 +71,7 @@ def container_spec(
     config = container.config
     upper, work = layer
     names = owner.config if container.sandbox != "host" else config
-    hosts = container.sandbox == "host" or config.uts_mode == "host"
-    hostname = config.hostname or (os.uname().nodename if hosts else hostname_of(owner))
+    hostname = hostname_in(container, owner)
     kept = limits_of(config.log)
     spec = ContainerSpec(
         id=container.id,

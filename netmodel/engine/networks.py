@@ -214,10 +214,11 @@ class Networks:
         if users:
             names = sorted(self._container_name(endpoint.container_id) for endpoint in users)
             listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            raise Conflict(
-                f"network {network.name} has active endpoints: {listed}",
-                "disconnect or remove these containers first",
-            )
+            there = (self._core.records.containers.get(endpoint.container_id) for endpoint in users)
+            what = "has active endpoints"
+            if not any(one is not None and one.state.running for one in there):
+                what = "keeps addresses for containers that do not run"
+            raise Conflict(f"network {network.name} {what}: {listed}", "disconnect or remove these containers first")
 
     def destroy(self, network: Network) -> None:
         """Take a network away, every step of it; what failed is told together."""

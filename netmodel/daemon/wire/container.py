@@ -10,10 +10,11 @@ from typing import Any
 
 from netmodel.daemon.wire import mountshapes, resources, security
 from netmodel.daemon.wire.encode import moment
-from netmodel.daemon.wire.endpoint import endpoint_settings
+from netmodel.daemon.wire.endpoint import endpoint_settings, no_endpoint
 from netmodel.daemon.wire.life import check_shape, health_shape, host_shape
 from netmodel.daemon.wire.ports import Published, exposure, port_bindings, published, summary
 from netmodel.engine import Health
+from netmodel.engine.endpoints import dns_names
 from netmodel.engine.files import ContainerFiles
 from netmodel.engine.values import PortExposure
 from netmodel.model import Container, ContainerConfig, Endpoint, MountConfig, Network
@@ -25,10 +26,19 @@ _STATIC_HOST_CONFIG: dict[str, Any] = {
     "VolumeDriver": "",
     "ConsoleSize": [0, 0],
     "Cgroup": "",
-    "PublishAllPorts": False,
     "Runtime": "netmodel",
     "Isolation": "",
     "CgroupParent": "",
+    # Of Windows alone.
+    **dict.fromkeys(("CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth"), 0),
+}
+# What Docker before its API 1.52 had at the top of NetworkSettings, and never set any more.
+_BYGONE_SETTINGS: dict[str, Any] = {
+    "HairpinMode": False,
+    "LinkLocalIPv6Address": "",
+    "LinkLocalIPv6PrefixLen": 0,
+    "SecondaryIPAddresses": None,
+    "SecondaryIPv6Addresses": None,
 }
 
 
@@ -42,6 +52,7 @@ class Seen:
         volume_paths: Where its named volumes live on the host.
         apparmor: The label that the kernel confines its first process by; "" while it does not run.
         published: Its published ports with the host's addresses at which they are; none while it does not run.
+        hostname: What it has, or will have when it starts.
         links: Of the default network: each other container's name, and what it is called in this one.
     """
 
@@ -59,6 +70,7 @@ class Seen:
     exposures: Sequence[PortExposure] = ()
     apparmor: str = ""
     published: Published = ()
+    hostname: str = ""
     links: Sequence[tuple[str, str]] = ()
 
 
@@ -76,7 +88,7 @@ def line(seen: Seen, now: datetime | None = None) -> dict[str, Any]:
         "Labels": dict(config.labels),
         "State": container.state.status,
         "Status": status(container, now or datetime.now(UTC)),
-        "HostConfig": {"NetworkMode": network_mode(config)},
+        "HostConfig": {"NetworkMode": network_mode(container)},
         "NetworkSettings": {"Networks": _networks(seen)},
         "Mounts": [_mount_point(mount, seen) for mount in config.mounts],
     }
@@ -117,10 +129,10 @@ def inspect(seen: Seen) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": seen.apparmor,
         "ExecIDs": list(seen.execs) or None,
-        "HostConfig": {**_host_config(config), "Links": _links(seen)},
+        "HostConfig": {**_host_config(container), "Links": _links(seen)},
         "GraphDriver": {"Name": "overlayfs", "Data": None},
         "Mounts": [_mount_point(mount, seen) for mount in config.mounts],
-        "Config": _config(container),
+        "Config": _config(seen),
         "NetworkSettings": _network_settings(seen),
         "Netmodel": {
             "IdmapBase": container.idmap_base,
@@ -130,10 +142,13 @@ def inspect(seen: Seen) -> dict[str, Any]:
     }
 
 
-def network_mode(config: ContainerConfig) -> str:
-    """Docker's word for it: with networks of its own, the first one's name."""
+def network_mode(container: Container) -> str:
+    """Docker's word for it: with networks of its own, the first one's name; of who shares another's, that one's id."""
+    config = container.config
     if config.network_mode == "bridge" and config.networks:
         return config.networks[0].network
+    if config.network_mode.startswith("container:"):
+        return f"container:{container.sandbox}"
     return config.network_mode
 
 
@@ -172,12 +187,12 @@ def _networks(seen: Seen) -> dict[str, Any]:
         network = seen.networks.get(endpoint.network_id)
         if network is None:  # removed between two looks
             continue
-        names = (container.name, *endpoint.config.aliases, container.id[:12])
-        found[network.name] = endpoint_settings(endpoint, network, tuple(dict.fromkeys(names)), container.state.running)
+        names = dns_names(container, endpoint)
+        found[network.name] = endpoint_settings(endpoint, network, names, container.state.running)
     if not found and container.config.network_mode in ("host", "none"):
         mode = container.config.network_mode
         record = next((network for network in seen.networks.values() if network.name == mode), None)
-        found[mode] = {"IPAMConfig": None, "NetworkID": record.id if record else "", "IPAddress": "", "MacAddress": ""}
+        found[mode] = no_endpoint(record.id if record else "")
     return found
 
 
@@ -201,15 +216,16 @@ def _network_settings(seen: Seen) -> dict[str, Any]:
         "IPPrefixLen": default.get("IPPrefixLen", 0),
         "IPv6Gateway": default.get("IPv6Gateway", ""),
         "MacAddress": default.get("MacAddress", ""),
+        **_BYGONE_SETTINGS,
         "Networks": networks,
     }
 
 
-def _config(container: Container) -> dict[str, Any]:
-    config = container.config
+def _config(seen: Seen) -> dict[str, Any]:
+    config = seen.container.config
     anonymous = [mount for mount in config.mounts if mount.type == "volume" and not mount.source]
     return {
-        "Hostname": config.hostname or container.id[:12],
+        "Hostname": seen.hostname,
         "Domainname": config.domainname,
         "User": config.user,
         "AttachStdin": config.open_stdin,
@@ -233,15 +249,17 @@ def _config(container: Container) -> dict[str, Any]:
     }
 
 
-def _host_config(config: ContainerConfig) -> dict[str, Any]:
+def _host_config(container: Container) -> dict[str, Any]:
+    config = container.config
     return {
         **_STATIC_HOST_CONFIG,
         **host_shape(config),
         "Binds": [text for mount in config.mounts if (text := mountshapes.short(mount)) is not None] or None,
         **({"Mounts": long} if (long := [one for mount in config.mounts if (one := mountshapes.shape(mount))]) else {}),
         "VolumesFrom": [mountshapes.giver(one) for one in config.volumes_from] or None,
-        "NetworkMode": network_mode(config),
-        "PortBindings": port_bindings(config.ports),
+        "NetworkMode": network_mode(container),
+        "PortBindings": port_bindings(config.ports, config.publish_all),
+        "PublishAllPorts": config.publish_all,
         "AutoRemove": config.auto_remove,
         "CapAdd": _list(config.cap_add or None),
         "CapDrop": _list(config.cap_drop or None),

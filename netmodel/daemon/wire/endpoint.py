@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
@@ -62,7 +62,17 @@ def links(entries: Iterable[str]) -> tuple[LinkConfig, ...]:
     return tuple(found)
 
 
-def endpoint_settings(endpoint: Endpoint, network: Network, names: tuple[str, ...], active: bool) -> dict[str, Any]:
+def no_endpoint(network_id: str) -> dict[str, Any]:
+    """How who has the host's network, or none, is on it: with nothing of its own there."""
+    return {
+        **dict.fromkeys(("IPAMConfig", "Links", "Aliases", "DriverOpts", "DNSNames")),
+        "NetworkID": network_id,
+        **dict.fromkeys(("EndpointID", "MacAddress", "Gateway", "IPAddress", "IPv6Gateway", "GlobalIPv6Address"), ""),
+        **dict.fromkeys(("GwPriority", "IPPrefixLen", "GlobalIPv6PrefixLen"), 0),
+    }
+
+
+def endpoint_settings(endpoint: Endpoint, network: Network, names: Sequence[str], active: bool) -> dict[str, Any]:
     """An attachment as `inspect` shows it.
 
     Args:
@@ -70,6 +80,7 @@ def endpoint_settings(endpoint: Endpoint, network: Network, names: tuple[str, ..
         active: It runs; of a stopped container Docker tells only what was asked for.
     """
     config = endpoint.config
+    options = {**config.driver_opts, **({IFNAME: config.interface_name} if config.interface_name else {})}
     wish: dict[str, Any] = {}
     if config.ipv4_address:
         wish["IPv4Address"] = str(config.ipv4_address)
@@ -87,8 +98,8 @@ def endpoint_settings(endpoint: Endpoint, network: Network, names: tuple[str, ..
         # Those of the default network are among the host's configuration, as in Docker.
         "Links": [f"{one.target}:{one.alias}" for one in config.links if network.name != "bridge"] or None,
         "Aliases": list(config.aliases) or None,
-        "MacAddress": endpoint.mac if active else "",
-        "DriverOpts": dict(config.driver_opts) or None,
+        "MacAddress": endpoint.mac if active else config.mac_address or "",
+        "DriverOpts": options or None,
         "GwPriority": config.gw_priority,
         "NetworkID": endpoint.network_id,
         "EndpointID": endpoint.id if active else "",

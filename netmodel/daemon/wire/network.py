@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import field
 
+from drivers import bridge_options
 from ipam.api import Usage
 from netmodel.daemon.wire.decode import Body, address, decode, network, refuse
 from netmodel.daemon.wire.encode import moment
@@ -119,11 +120,12 @@ def read_disconnect(data: bytes) -> tuple[str, bool]:
     return request.container, request.force
 
 
-def shape(record: Network, members: Iterable[tuple[Container, Endpoint]] | None = None) -> dict[str, Any]:
+def shape(record: Network, members: Iterable[tuple[Container, Endpoint | None]] | None = None) -> dict[str, Any]:
     """A network as Docker tells it.
 
     Args:
-        members: Who is on it; None in listings, where Docker leaves it out.
+        members: Who is on it, without an endpoint on the host's and none; None in listings, where Docker
+            leaves it out.
     """
     config = record.config
     return {
@@ -145,8 +147,19 @@ def shape(record: Network, members: Iterable[tuple[Container, Endpoint]] | None 
         "ConfigFrom": {"Network": config.config_from},
         "ConfigOnly": config.config_only,
         "Containers": {container.id: _member(container, endpoint) for container, endpoint in members or ()},
-        "Options": dict(config.options),
+        "Options": {**(_default_options(record) if record.name == "bridge" else {}), **config.options},
         "Labels": dict(config.labels),
+    }
+
+
+def _default_options(record: Network) -> dict[str, str]:
+    """What Docker says of the default network without being asked to, and its clients look for."""
+    return {
+        bridge_options.DEFAULT_BRIDGE: "true",
+        bridge_options.ICC: "true",
+        bridge_options.MASQUERADE: "true",
+        bridge_options.HOST_BINDING: "0.0.0.0",
+        bridge_options.NAME: f"br-{record.id[:12]}",
     }
 
 
@@ -178,7 +191,9 @@ def _pool(pool: NetworkPool | PoolConfig) -> dict[str, Any]:
     return answer
 
 
-def _member(container: Container, endpoint: Endpoint) -> dict[str, str]:
+def _member(container: Container, endpoint: Endpoint | None) -> dict[str, str]:
+    if endpoint is None:
+        return {"Name": container.name, **dict.fromkeys(("EndpointID", "MacAddress", "IPv4Address", "IPv6Address"), "")}
     return {
         "Name": container.name,
         "EndpointID": endpoint.id,

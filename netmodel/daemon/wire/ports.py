@@ -54,10 +54,16 @@ def bindings(declared: Mapping[str, list[PortBinding] | None]) -> tuple[PortConf
     return tuple(found)
 
 
-def port_bindings(ports: Iterable[PortConfig]) -> dict[str, list[dict[str, str]]]:
-    """What was asked for, as HostConfig shows it."""
+def port_bindings(ports: Iterable[PortConfig], publish_all: bool = False) -> dict[str, list[dict[str, str]]]:
+    """What was asked for, as HostConfig shows it.
+
+    Args:
+        publish_all: Those that are published at any port were not asked for one by one.
+    """
     answer: dict[str, list[dict[str, str]]] = {}
     for port in ports:
+        if publish_all and not port.host_port and port.host_address is None:
+            continue
         text = f"{port.host_port}-{port.host_port_end}" if port.host_port_end else str(port.host_port or "")
         answer.setdefault(port_key(port), []).append({"HostIp": str(port.host_address or ""), "HostPort": text})
     return answer

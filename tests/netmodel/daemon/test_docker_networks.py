@@ -91,3 +91,54 @@ def test_no_network_is_called_default(daemon: Daemon) -> None:
         daemon.client.post("/networks/create", {"Name": "default"})
 
     assert "default" not in {network["Name"] for network in daemon.client.get("/networks")}
+
+
+def test_what_was_asked_for_is_shown_of_who_does_not_run(daemon: Daemon) -> None:
+    """So that whoever makes it anew from that has all of it again: the name of the link, too."""
+    client = daemon.client
+    client.post("/networks/create", {"Name": "wished"})
+    options = {"com.docker.network.endpoint.ifname": "wan0"}
+    asked = {"MacAddress": "02:42:ac:11:00:78", "DriverOpts": options}
+    host = {"PublishAllPorts": True, "PortBindings": {"80/tcp": [{"HostPort": "8088"}]}, "NetworkMode": "wished"}
+    body = {"Image": "host", "Cmd": ["sleep"], "Hostname": "far", "ExposedPorts": {"81/udp": {}}, "HostConfig": host}
+    body["NetworkingConfig"] = {"EndpointsConfig": {"wished": asked}}
+    made = client.post("/containers/create", body, name="stopped")["Id"]
+
+    found = client.get(f"/containers/{made}/json")
+
+    endpoint = found["NetworkSettings"]["Networks"]["wished"]
+    assert (endpoint["DriverOpts"], endpoint["MacAddress"]) == (options, "02:42:ac:11:00:78")
+    assert endpoint["DNSNames"] == ["stopped", made[:12], "far"]
+    assert found["HostConfig"]["PublishAllPorts"] is True
+    assert found["HostConfig"]["PortBindings"] == {"80/tcp": [{"HostIp": "", "HostPort": "8088"}]}
+    with pytest.raises(ApiError, match="network wished keeps addresses for containers that do not run: stopped"):
+        client.delete("/networks/wished")
+    client.delete(f"/containers/{made}")
+    client.delete("/networks/wished")
+
+
+def test_who_has_the_hosts_network_or_none_or_anothers(daemon: Daemon) -> None:
+    """Shown as such, with the host name that it has."""
+    client = daemon.client
+    for mode in ("host", "none"):
+        found = run(client, f"on-{mode}", HostConfig={"NetworkMode": mode})
+        members = client.get(f"/networks/{mode}")["Containers"]
+        assert members[found["Id"]]["Name"] == f"on-{mode}"
+        [(name, endpoint)] = found["NetworkSettings"]["Networks"].items()
+        assert (name, endpoint["NetworkID"]) == (mode, client.get(f"/networks/{mode}")["Id"])
+        assert set(endpoint) == set(run(client, f"as-{mode}")["NetworkSettings"]["Networks"]["bridge"])
+        assert found["Config"]["Hostname"] == daemon.ok("exec", f"on-{mode}", "hostname").strip()
+
+    lender = run(client, "lender", Hostname="lent")
+    user = run(client, "user", HostConfig={"NetworkMode": "container:lender"})
+
+    assert user["HostConfig"]["NetworkMode"] == f"container:{lender['Id']}"
+    assert user["Config"]["Hostname"] == "lent" == daemon.ok("exec", "user", "hostname").strip()
+
+
+def test_the_default_network_says_what_docker_s_does(daemon: Daemon) -> None:
+    options = daemon.client.get("/networks/bridge")["Options"]
+
+    assert options["com.docker.network.bridge.default_bridge"] == "true"
+    assert options["com.docker.network.bridge.enable_icc"] == "true"
+    daemon.box.run("ip", "link", "show", options["com.docker.network.bridge.name"])

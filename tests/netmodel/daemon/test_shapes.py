@@ -57,7 +57,14 @@ def seen(status: str = "running") -> Seen:
     one = container(status)
     published = [(port, [ip_address("0.0.0.0")]) for port in one.ports]
     networks = {NETWORK.id: NETWORK}
-    return Seen(container=one, endpoints=[ENDPOINT], networks=networks, argv=("sleep", "60"), published=published)
+    return Seen(
+        container=one,
+        endpoints=[ENDPOINT],
+        networks=networks,
+        argv=("sleep", "60"),
+        published=published,
+        hostname="web1",
+    )
 
 
 @pytest.mark.parametrize(
