@@ -232,10 +232,31 @@ class Spawner:
         """Set the size of its first process's terminal, in characters."""
         self._ask("resize", id=id_, rows=rows, columns=columns)
 
+    def attach(self, id_: str, streams: Sequence[str], *, framed: bool) -> tuple[int, str]:
+        """A descriptor to read what its first process prints from now on, whether it runs already or not yet.
+
+        It ends with the container, and who reads too slowly slows the container down. The caller closes it.
+
+        Args:
+            framed: Each piece has a header, see runtime.frame.
+
+        Returns:
+            The descriptor, and the time, in the log's form, before which all that was printed is in the log.
+        """
+        read, write = os.pipe2(os.O_CLOEXEC)
+        try:
+            reply, _ = self._ask("attach", [write], id=id_, streams=list(streams), framed=framed)
+        except BaseException:
+            os.close(read)
+            raise
+        finally:
+            os.close(write)
+        return read, reply["at"]
+
     def input(self, id_: str) -> int:
         """A descriptor that writes to its first process: to its terminal, or to the stdin it was given open.
 
-        The caller closes it; what it reads is the log's. The process sees the end of its input once
+        The caller closes it. The process sees the end of its input once
         all such descriptors are closed and close_input() was called.
         """
         return self._ask("input", id=id_)[1][0]

@@ -237,7 +237,7 @@ class ContainerSpec:
         private_cgroup, private_pids, private_uts: A namespace of its own of that kind, not the host's.
         ipc: "none" is a namespace of its own without /dev/shm; "shareable" one that is kept under its id until that
             is unpinned, for others and for its own next life.
-        log: File for its output, a JSON object a line: time, stream, log.
+        log: File for its output, a JSON object a line: time, stream, log. "" keeps none.
         log_attributes: A JSON object that each line has as attrs, as text; "" is none.
         log_max_bytes: The file then gets a number (log.1) and another is begun; 0 is never.
         log_files: So many there are at most, the one being written among them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -56,12 +57,14 @@ def join(
 
     container, tty = seen["Id"], seen["Config"]["Tty"]
     wants_input = interactive and seen["Config"]["OpenStdin"]
+    # Then the keys that make signals are sent as keys.
+    raw = tty and wants_input and sys.stdin.isatty()
     connection, arrived = client.hijack(
         f"/containers/{container}/attach", stream=True, stdout=True, stderr=True, stdin=wants_input
     )
     condition = "removed" if seen["HostConfig"]["AutoRemove"] else "next-exit"
     wait = client.open("POST", f"/containers/{container}/wait", condition=condition)
-    with connection, wait, forwarded_signals(client, container, enabled=sig_proxy and not tty):
+    with connection, wait, forwarded_signals(client, container, enabled=sig_proxy and not raw):
         begin()
         detached = talk(
             connection,

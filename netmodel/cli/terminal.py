@@ -84,25 +84,26 @@ def _key(name: str) -> bytes:
 def _carry(connection: socket.socket, arrived: bytes, *, tty: bool, interactive: bool, keys: Keys | None) -> bool:
     show = _show_raw if tty else _Frames().show
     show(arrived)
-    poll = select.poll()
+    poll, unsent = select.poll(), memoryview(b"")
     poll.register(connection, select.POLLIN)
     if interactive:
         poll.register(0, select.POLLIN)
     while True:
-        for descriptor, _ in poll.poll():
+        for descriptor, events in poll.poll():
             if descriptor == 0:
                 data = os.read(0, _PIECE)
                 data, detached = keys.typed(data) if keys and data else (data, False)
                 if detached:
                     return True
-                if data or (keys and keys.holding):
-                    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                        connection.sendall(data)
-                else:
+                unsent = memoryview(data)
+                if unsent:
+                    # Not at all while the other side is busy, which it may be with what we are to show.
+                    poll.unregister(0)
+                elif not (keys and keys.holding):
                     poll.unregister(0)
                     with contextlib.suppress(OSError):
                         connection.shutdown(socket.SHUT_WR)
-            else:
+            elif events & ~select.POLLOUT:
                 try:
                     data = connection.recv(_PIECE)
                 except ConnectionResetError:
@@ -110,6 +111,21 @@ def _carry(connection: socket.socket, arrived: bytes, *, tty: bool, interactive:
                 if not data:
                     return False
                 show(data)
+        if unsent:
+            unsent = _send(connection, unsent)
+            poll.modify(connection, select.POLLIN | (select.POLLOUT if unsent else 0))
+            if not unsent:
+                poll.register(0, select.POLLIN)
+
+
+def _send(connection: socket.socket, data: memoryview) -> memoryview:
+    """Send as much as goes without waiting; returns what is left."""
+    try:
+        return data[connection.send(data, socket.MSG_DONTWAIT) :]
+    except BlockingIOError:
+        return data
+    except (BrokenPipeError, ConnectionResetError):
+        return memoryview(b"")  # it does not listen any more; what it has said is still to be read
 
 
 def _show_raw(data: bytes) -> None:

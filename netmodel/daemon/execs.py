@@ -13,11 +13,12 @@ from netmodel.daemon.answers import HEADERS, nothing, streaming, to_json
 from netmodel.daemon.calls import ENGINE, call
 from netmodel.daemon.descriptors import feed, pump
 from netmodel.daemon.query import number
-from netmodel.daemon.streams import MULTIPLEXED, RAW, Hijacked, Taken, frame, hijacked
+from netmodel.daemon.streams import MULTIPLEXED, RAW, Hijacked, Taken, hijacked
 from netmodel.daemon.wire import execution as shapes
 from netmodel.engine.values import ExecState
 from netmodel.errors import StartRefused
 from runtime.client import ExecHandle
+from runtime.frame import frame
 
 REFUSED = web.AppKey("refused", dict[str, int])  # exit codes of programs that could not be started
 
@@ -54,7 +55,7 @@ async def start(request: web.Request) -> web.StreamResponse:
         handle.close()
         return nothing(200)
     with streaming(request):
-        async with hijacked(request, kind, HEADERS) as connection:
+        async with hijacked(request, kind, HEADERS, takes_input=state.config.attach_stdin) as connection:
             await _carry(request, connection, handle, state)
     return Taken()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 from collections.abc import Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from urllib.parse import quote_plus
 
@@ -14,12 +15,13 @@ from aiohttp import web
 
 from netmodel.daemon.answers import HEADERS, nothing, streaming
 from netmodel.daemon.calls import ENGINE, call, iterate, watch
-from netmodel.daemon.descriptors import feed
+from netmodel.daemon.descriptors import feed, pump
 from netmodel.daemon.query import flag, moment, number
-from netmodel.daemon.streams import MULTIPLEXED, RAW, Hijacked, Taken, frame, hijacked
+from netmodel.daemon.streams import MULTIPLEXED, RAW, Hijacked, Taken, hijacked
 from netmodel.engine.events import Subscription
 from netmodel.errors import Conflict, Invalid
 from netmodel.model import Container
+from runtime.frame import frame
 from runtime.logs import LogEntry
 
 
@@ -58,54 +60,74 @@ async def attach(request: web.Request) -> web.StreamResponse:
     container = await call(request, engine.container, request.match_info["ref"])
     if container.state.status == "paused":
         raise Conflict(f"container {container.name} is paused", "unpause it first")
-    attached = datetime.now(UTC)
     subscription, woken = watch(engine)
-    # What ends at once and removes itself (run --rm) would take its output along before we come to read it.
-    engine.hold(container.id)
+    streams = [name for name in ("stdout", "stderr") if flag(request, name)]
+    # Before the answer: who has it may start the container, and misses nothing.
+    descriptor, at = await call(request, engine.attach, container.id, streams, framed=not container.config.tty)
     try:
         container = await call(request, engine.container, container.id)
         kind = RAW if container.config.tty else MULTIPLEXED
         with streaming(request):
-            async with hijacked(request, kind, HEADERS) as connection:
-                await _attached(request, connection, container, attached, subscription, woken)
+            async with hijacked(request, kind, HEADERS, takes_input=flag(request, "stdin")) as connection:
+                if flag(request, "logs"):
+                    await _replay(request, connection, container, at, streams)
+                if flag(request, "stream"):
+                    await _attached(request, connection, container, descriptor, subscription, woken)
     finally:
+        os.close(descriptor)
         subscription.close()
-        # Not awaited: the client may have left, which cancels us.
-        asyncio.get_running_loop().run_in_executor(None, engine.release, container.id)
     return Taken()
+
+
+async def _replay(
+    request: web.Request, connection: Hijacked, container: Container, until: datetime, streams: Sequence[str]
+) -> None:
+    """What was printed before, as far as the log has it."""
+    lines, stdout, stderr = _Lines(container), "stdout" in streams, "stderr" in streams
+    read = partial(request.app[ENGINE].logs, until=until, stdout=stdout, stderr=stderr)
+    async with aclosing(iterate(lambda stop: read(container.id, stop=stop))) as output:
+        async for entries in output:
+            await connection.write(lines.encode(entries))
 
 
 async def _attached(
     request: web.Request,
     connection: Hijacked,
     container: Container,
-    attached: datetime,
+    descriptor: int,
     subscription: Subscription,
     woken: asyncio.Event,
 ) -> None:
-    engine = request.app[ENGINE]
-    if not container.state.running and not await _started(container.id, subscription, woken):
-        return
-    stdout, stderr = flag(request, "stdout"), flag(request, "stderr")
+    """Carry output until it ends, and input as long as that lasts."""
+    begun = asyncio.ensure_future(_begun(container, subscription, woken))
     wants_input = flag(request, "stdin") and container.config.open_stdin
-    feeding = asyncio.ensure_future(_feed(request, connection, container)) if wants_input else None
-    stream, lines = flag(request, "stream"), _Lines(container)
-    since = attached if stream and not flag(request, "logs") else None
-    await call(request, engine.attached, container.id)
+    feeding = asyncio.ensure_future(_feed(request, connection, container, begun)) if wants_input else None
     try:
-        read = partial(engine.logs, follow=stream, since=since, stdout=stdout, stderr=stderr)
-        async with aclosing(iterate(lambda stop: read(container.id, stop=stop))) as output:
-            async for entries in output:
-                await connection.write(lines.encode(entries))
+        await pump(descriptor, connection.write, _never(begun))
     finally:
-        if feeding is not None:
-            feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)  # it may have ended with the container
+        for task in (begun, feeding):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)  # it may have ended with the container
 
 
-async def _feed(request: web.Request, connection: Hijacked, container: Container) -> None:
+def _never(begun: asyncio.Future[bool]) -> asyncio.Future[None]:
+    """Done when the container will print nothing ever, since it was removed, or could not be started."""
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settle(begun: asyncio.Future[bool]) -> None:
+        if not ended.done() and not begun.cancelled() and not begun.exception() and not begun.result():
+            ended.set_result(None)
+
+    begun.add_done_callback(settle)
+    return ended
+
+
+async def _feed(request: web.Request, connection: Hijacked, container: Container, begun: asyncio.Future[bool]) -> None:
     """Carry the client's input to the container until either ends."""
     engine = request.app[ENGINE]
+    if not await asyncio.shield(begun):
+        return
     descriptor = await call(request, engine.input, container.id)
     await feed(connection.read, descriptor)
     # Who leaves a terminal has detached from it; what runs there goes on.
@@ -116,8 +138,10 @@ async def _feed(request: web.Request, connection: Hijacked, container: Container
     await call(request, engine.close_input, container.id)
 
 
-async def _started(container_id: str, subscription: Subscription, woken: asyncio.Event) -> bool:
+async def _begun(container: Container, subscription: Subscription, woken: asyncio.Event) -> bool:
     """Wait until a container that does not run is started; False when it never will be."""
+    if container.state.running:
+        return True
     while True:
         try:
             event = subscription.get_nowait()
@@ -127,8 +151,8 @@ async def _started(container_id: str, subscription: Subscription, woken: asyncio
             await woken.wait()
             woken.clear()
             continue
-        if event.type == "container" and event.id == container_id and event.action in ("start", "die", "destroy"):
-            return event.action != "destroy"
+        if event.type == "container" and event.id == container.id and event.action in ("start", "die", "destroy"):
+            return event.action == "start"
 
 
 def _details(entry: LogEntry) -> str:

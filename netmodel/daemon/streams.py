@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import fcntl
 import logging
-import struct
 import termios
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -15,14 +14,9 @@ from aiohttp import web
 
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
-_STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
 log = logging.getLogger("netmodel")
 _QUEUE = 64  # pieces of input held before we stop reading
-
-
-def frame(stream: str, data: bytes) -> bytes:
-    """One piece of output with its header: stream, three zeros, length (Docker's attach protocol)."""
-    return struct.pack(">BxxxI", _STREAMS[stream], len(data)) + data
+_FAREWELL_S = 5.0
 
 
 class Hijacked(asyncio.Protocol):
@@ -39,6 +33,8 @@ class Hijacked(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._lost = False
+        self._gone = asyncio.Event()
+        self._unheard = False
         tail = _Tail()
         # What came behind the request is handed to whoever takes over its parsing.
         request.protocol.set_parser(cast(Any, tail))
@@ -75,6 +71,21 @@ class Hijacked(asyncio.Protocol):
                 return
             await asyncio.sleep(0.001)  # nothing wakes a sender when its peer reads
 
+    async def let_go(self) -> None:
+        """Say that nothing follows, and wait a while until the peer leaves; what it still sends goes nowhere.
+
+        Closing with input unread would break the connection off instead of ending it.
+        """
+        self._unheard = True
+        if self._lost:
+            return
+        self._transport.resume_reading()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_S):
+                await self._gone.wait()
+
     def close(self) -> None:
         """Close once all that was written is sent."""
         self._transport.close()
@@ -82,12 +93,15 @@ class Hijacked(asyncio.Protocol):
     # --- asyncio.Protocol ---------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self._unheard:
+            return
         self._input.put_nowait(data)
         if self._input.qsize() >= _QUEUE:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         self._input.put_nowait(b"")
+        self._gone.set()
         return True  # keep sending
 
     def pause_writing(self) -> None:
@@ -98,6 +112,7 @@ class Hijacked(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
+        self._gone.set()
         self._input.put_nowait(b"")
         self._writable.set()
         self._http.connection_lost(exc)
@@ -125,7 +140,9 @@ class Taken(web.StreamResponse):
 
 
 @contextlib.asynccontextmanager
-async def hijacked(request: web.Request, content_type: str, headers: dict[str, str]) -> AsyncIterator[Hijacked]:
+async def hijacked(
+    request: web.Request, content_type: str, headers: dict[str, str], *, takes_input: bool = False
+) -> AsyncIterator[Hijacked]:
     """Answer the request and take over its connection until the end of the block; its body has been read.
 
     What goes wrong inside is logged: there is no HTTP any more to tell it in.
@@ -142,6 +159,8 @@ async def hijacked(request: web.Request, content_type: str, headers: dict[str, s
             # It loses what it reads together with the head (docker-py issue 3332).
             await connection.taken_in()
         yield connection
+        if takes_input:
+            await connection.let_go()
     except ConnectionError:
         pass  # the client has left
     except Exception:

@@ -349,6 +349,11 @@ class Engine:
         return self._parts.exposures.published(container)
 
     @translated
+    def unpublished(self, container: Container) -> list[str]:
+        """Why none of the ports that it was to publish will be; nothing where they will be."""
+        return self._parts.exposures.missing(container)
+
+    @translated
     def hostname_of(self, container: Container) -> str:
         """Which it has, or will have when it starts."""
         return hostname_in(container, self._core.records.containers.get(container.sandbox))

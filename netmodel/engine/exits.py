@@ -193,7 +193,7 @@ class Exits:
                 self._restarts.schedule(container.id, wait_s)
             if container.config.auto_remove and not keep and not container.removing:
                 with step:
-                    self._removal.at_end(container)
+                    self._removal.destroy(container, volumes=True)
 
     def stay_down(self, container: Container) -> None:
         """What was to start again does not: give back what it kept for that. The lock is held."""

@@ -82,7 +82,7 @@ def container_spec(
         users_of=container.users,
         hostname=hostname,
         domainname=names.domainname,
-        log=str(log),
+        log="" if config.log.driver == "none" else str(log),
         cgroups=cgroups,
         mounts=(*image.mounts, *volumes, *tmpfs_mounts(config), *_host_ipc(config)),
         files=_files(files, {mount.target for mount in config.mounts}),

@@ -28,8 +28,6 @@ class Kept(NamedTuple):
 # Of "local" Docker keeps this much unless told otherwise; of json-file everything.
 _LOCAL = Kept(20 * 1024 * 1024, 5, True)
 _JSON = Kept(0, 1, False)
-# Nobody reads it back, but who is attached sees it pass by.
-_NONE = Kept(1024 * 1024, 2, False)
 
 
 def limits_of(config: LogConfig) -> Kept:
@@ -43,8 +41,6 @@ def limits_of(config: LogConfig) -> Kept:
     for name, value in config.options.items():
         if name not in _KNOWN:
             raise Invalid(f"log option {name}={value} is not supported", f"there are: {', '.join(_KNOWN)}")
-    if config.driver == "none":
-        return _NONE
     size, files, compressed = _LOCAL if config.driver == "local" else _JSON
     size = _size(config.options["max-size"]) if "max-size" in config.options else size
     files = _count(config.options["max-file"]) if "max-file" in config.options else files

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 
@@ -28,37 +26,6 @@ class Removal:
         self._containers = containers
         self._sandboxes = sandboxes
         self._runs = runs
-        self._guard = threading.Lock()
-        self._readers: Counter[str] = Counter()
-        self._due: set[str] = set()
-
-    def hold(self, container_id: str) -> None:
-        """Somebody reads what it prints: should it remove itself at its end, that waits for release()."""
-        with self._guard:
-            self._readers[container_id] += 1
-
-    def release(self, container_id: str) -> None:
-        with self._guard:
-            self._readers[container_id] -= 1
-            if self._readers[container_id] > 0:
-                return
-            del self._readers[container_id]
-            if container_id not in self._due:
-                return
-            self._due.discard(container_id)
-        with self._core.locks.containers([container_id]):
-            container = self._core.records.containers.get(container_id)
-            if container is not None and not container.state.running:
-                self.destroy(container, volumes=True)
-
-    def at_end(self, container: Container) -> None:
-        """Remove one that was to be gone with its end (--rm). The caller holds its lock."""
-        with self._guard:
-            if self._readers[container.id] > 0:
-                self._due.add(container.id)
-                return
-            del self._readers[container.id]
-        self.destroy(container, volumes=True)
 
     def destroy(self, container: Container, volumes: bool) -> None:
         """Remove one that does not run. The caller holds its lock."""

@@ -1,7 +1,7 @@
-"""A container's output on its way into its log: a JSON object a line, with its stream and time.
+"""A container's output on its way to who is attached, and into its log: a JSON object a line, with stream and time.
 
 Lines are kept whole up to 16 KiB, as Docker does; a longer one is cut there, and its parts end
-without a newline except for the last.
+without a newline except for the last. Bytes that are no UTF-8 are lone surrogates there, as Python escapes them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import os
 import select
 import time
 from contextlib import suppress
-from json.encoder import encode_basestring
+from json.encoder import encode_basestring, encode_basestring_ascii
 
+from runtime.spawner.audience import Audience
 from runtime.spawner.loop import Loop
 from runtime.spawner.pack import SUFFIX, Packer
 
@@ -101,13 +102,14 @@ class LogFile:
 
 
 class Stream:
-    """One pipe (or terminal) and the log it goes to."""
+    """One pipe (or terminal), and where what comes out of it goes."""
 
-    def __init__(self, name: str, fd: int, log: LogFile, joined: bool) -> None:
+    def __init__(self, name: str, fd: int, log: LogFile | None, audience: Audience, joined: bool) -> None:
         self.fd = fd
         self._joined = joined
         self._name = name
         self._log = log
+        self._audience = audience
         self._rest = b""
 
     def pump(self) -> bool:
@@ -120,6 +122,9 @@ class Stream:
             data = b""
         if not data:
             return False
+        self._audience.tell(self._name, data)
+        if self._log is None:
+            return True
         *lines, self._rest = (self._rest + data).split(b"\n")
         whole = [line + b"\n" for line in lines]
         entries = [part for line in whole for part in _cut(line)]
@@ -141,29 +146,35 @@ class Stream:
         for _ in range(64):
             if not _readable(self.fd) or not self.pump():
                 break
+        self.settle()
+        os.close(self.fd)
+
+    def settle(self) -> None:
+        """Write the beginning of a line without waiting for its end."""
         if self._rest:
             self._write([self._rest])
             self._rest = b""
-        os.close(self.fd)
 
     def _write(self, entries: list[bytes]) -> None:
-        if not entries:
+        if not entries or self._log is None:
             return
         now = timestamp(time.time_ns())
         ending = self._log.ending
-        text = "".join(
-            f'{{"time":"{now}","stream":"{self._name}","log":{encode_basestring(entry.decode(errors="replace"))}{ending}'
-            for entry in entries
-        )
+        text = "".join(f'{{"time":"{now}","stream":"{self._name}","log":{_text(entry)}{ending}' for entry in entries)
         self._log.write(text.encode())
 
 
 class LogPump:
-    """The streams of one container, watched while it runs."""
+    """The streams of one container, watched while it runs.
 
-    def __init__(self, loop: Loop, file: LogFile) -> None:
+    Args:
+        file: None keeps nothing.
+    """
+
+    def __init__(self, loop: Loop, file: LogFile | None, audience: Audience) -> None:
         self._loop = loop
         self._log = file
+        self.audience = audience
         self._streams: list[Stream] = []
 
     def add(self, name: str, fd: int, joined: bool = True) -> None:
@@ -173,15 +184,27 @@ class LogPump:
             joined: The start of a line waits for its end; False for a terminal, whose prompts have none.
         """
         os.set_blocking(fd, False)
-        stream = Stream(name, fd, self._log, joined)
+        stream = Stream(name, fd, self._log, self.audience, joined)
         self._streams.append(stream)
 
         def pump() -> None:
             if not stream.pump():
                 # Closed by the process, which may live on: only a loop that watches it on would spin.
-                self._loop.forget(stream.fd)
+                self._loop.forget(fd)
+            elif self.audience.full:
+                # Who is attached and reads slowly slows the container down: what it prints must not pile up here.
+                self._loop.forget(fd)
+                self.audience.at_room(watch)
 
-        self._loop.watch(fd, pump, patient=True)
+        def watch() -> None:
+            self._loop.watch(fd, pump, patient=True)
+
+        watch()
+
+    def settle(self) -> None:
+        """Let the log have all that was printed so far."""
+        for stream in self._streams:
+            stream.settle()
 
     def close(self) -> None:
         """Write what is left and let go."""
@@ -189,13 +212,22 @@ class LogPump:
             self._loop.forget(stream.fd)
             stream.finish()
         self._streams.clear()
-        self._log.close()
+        self.audience.close()
+        if self._log is not None:
+            self._log.close()
 
 
 def _readable(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _text(entry: bytes) -> str:
+    try:
+        return encode_basestring(entry.decode())
+    except UnicodeDecodeError:
+        return encode_basestring_ascii(entry.decode(errors="surrogateescape"))
 
 
 def _cut(line: bytes) -> list[bytes]:

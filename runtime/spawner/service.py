@@ -16,10 +16,11 @@ from runtime.errors import InvalidSpec, KernelRefused, NoSuchContainer, RuntimeF
 from runtime.launch import terminal
 from runtime.launch.container import as_start_failure
 from runtime.launch.control import GO, describe
+from runtime.spawner.audience import Audience
 from runtime.spawner.birth import Newborn, Standing, bear
 from runtime.spawner.forker import Forker
 from runtime.spawner.hierarchy import Hierarchies
-from runtime.spawner.log import LogFile, LogPump
+from runtime.spawner.log import LogFile, LogPump, timestamp
 from runtime.spawner.loop import Loop
 from runtime.spawner.memory import SharedMemory
 from runtime.spawner.overlay import Scratch
@@ -43,6 +44,8 @@ class Service:
         self._hierarchies = Hierarchies()
         self._containers: dict[str, Container] = {}
         self._pins: dict[str, Pin] = {}
+        # Of containers that do not run yet.
+        self._audiences: dict[str, Audience] = {}
         self._ipcs: dict[str, Ipc] = {}
         self._by_pid: dict[int, Container | Visitor] = {}
         # Processes in between; records (by id()) whose own pid they are still to tell; statuses that came before that.
@@ -62,6 +65,7 @@ class Service:
             "status": self._status,
             "exec": self._exec,
             "resize": self._resize,
+            "attach": self._attach,
             "input": self._input,
             "close_input": self._close_input,
             "sandbox": self._sandbox,
@@ -91,7 +95,7 @@ class Service:
         container = self._record(newborn)
         self._keep(newborn)
         try:
-            container.logs = LogPump(self._loop, self._log_file(spec))
+            container.logs = LogPump(self._loop, self._log_file(spec), self._audience_of(spec.id))
             for name, fd in newborn.output.items():
                 container.logs.add(name, fd)
         except OSError as error:
@@ -156,7 +160,9 @@ class Service:
             found = self._ipcs[spec.id] = Ipc(memory)
         return found
 
-    def _log_file(self, spec: ContainerSpec) -> LogFile:
+    def _log_file(self, spec: ContainerSpec) -> LogFile | None:
+        if not spec.log:
+            return None
         packer = self._packer if spec.log_compressed else None
         return LogFile(spec.log, spec.log_max_bytes, spec.log_files, packer, spec.log_attributes)
 
@@ -312,6 +318,29 @@ class Service:
             raise WrongState(f"container {container.id[:12]} has no terminal")
         terminal.resize(container.terminal, request["rows"], request["columns"])
         reply({})
+
+    def _attach(self, request: dict[str, Any], fds: list[int], reply: Reply) -> None:
+        container = self._containers.get(request["id"])
+        logs = None if container is None else container.logs
+        if logs is not None:
+            audience = logs.audience
+            logs.settle()
+        else:
+            audience = self._audiences.setdefault(request["id"], self._future_audience(request["id"]))
+        audience.join(os.dup(fds[0]), request["streams"], request["framed"])
+        reply({"at": timestamp(time.time_ns())})
+
+    def _future_audience(self, container_id: str) -> Audience:
+        def emptied() -> None:
+            if self._audiences.get(container_id) is audience:
+                del self._audiences[container_id]
+
+        audience = Audience(self._loop, emptied)
+        return audience
+
+    def _audience_of(self, container_id: str) -> Audience:
+        """Those who have waited for it, if any."""
+        return self._audiences.pop(container_id, None) or Audience(self._loop)
 
     def _input(self, request: dict[str, Any], _fds: list[int], reply: Reply) -> None:
         container = self._find(request["id"])

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import select
+import signal
+import sys
+import termios
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,10 +19,12 @@ import pytest
 
 from runtime import logs
 from runtime.errors import RuntimeFault
+from runtime.frame import frame
 from runtime.logs import LogEntry, StopSignal
+from runtime.spawner.audience import Audience
 from runtime.spawner.log import LogFile, LogPump, timestamp
 from runtime.spawner.loop import Loop
-from tests.runtime.lab import Lab, shell
+from tests.runtime.lab import Lab, read_all, shell
 from tests.support.wait import eventually
 
 
@@ -118,7 +127,8 @@ def pump(tmp_path: Path, *writes: bytes) -> list[LogEntry]:
     """Send writes through a pipe into a log, one at a time."""
     read, write = os.pipe()
     path = tmp_path / "log"
-    pumped = LogPump(Loop(), LogFile(str(path)))
+    loop = Loop()
+    pumped = LogPump(loop, LogFile(str(path)), Audience(loop))
     pumped.add("stdout", read)
     for data in writes:
         os.write(write, data)
@@ -141,10 +151,106 @@ def test_long_lines_are_cut_between_characters(tmp_path: Path) -> None:
     assert [entry.log.endswith("\n") for entry in entries] == [False, False, True]
 
 
-def test_bytes_that_are_no_text_are_kept_readable(tmp_path: Path) -> None:
-    (entry,) = pump(tmp_path, b'\xff"\\\x01\n')
+def test_bytes_that_are_no_text_come_back_as_they_were(tmp_path: Path) -> None:
+    line = b'\xc3\xa9\xff"\\\x01\x00\n'
+    (entry,) = pump(tmp_path, line)
 
-    assert entry.log == '\ufffd"\\\x01\n'
+    assert entry.log.encode(errors="surrogateescape") == line
+    assert (tmp_path / "log").read_bytes().decode()  # other programs read the file, too
+
+
+@pytest.mark.kernel
+def test_who_is_attached_gets_every_byte_at_once_and_in_order(lab: Lab) -> None:
+    """Half a line is a prompt; neither rotation nor a log that is not kept takes anything away."""
+    spec = replace(
+        lab.spec(shell("printf 'n\\377? '; read a; echo err >&2; echo out; seq 20000"), open_stdin=True), log=""
+    )
+    descriptor, _ = lab.spawner.attach(spec.id, ["stdout", "stderr"], framed=True)
+    quiet, _ = lab.spawner.attach(spec.id, ["stderr"], framed=False)
+    lab.spawner.create(spec)
+    lab.spawner.start(spec.id)
+
+    prompt = frame("stdout", b"n\xff? ")
+    assert os.read(descriptor, len(prompt)) == prompt
+    typed = lab.spawner.input(spec.id)
+    os.write(typed, b"x\n")
+    os.close(typed)
+
+    pieces = list(frames(descriptor))
+    assert pieces[0] == ("stderr", b"err\n")
+    assert b"".join(data for _, data in pieces[1:]) == b"out\n" + "".join(f"{n}\n" for n in range(1, 20001)).encode()
+    assert read_all(quiet) == "err\n"
+    for one in (descriptor, quiet):
+        os.close(one)
+
+
+@pytest.mark.kernel
+def test_who_reads_slowly_slows_the_container_down_and_who_leaves_does_not(lab: Lab) -> None:
+    spec = lab.start(shell("read a; head -c 3000000 /dev/zero; echo done >&2; exec sleep infinity"), open_stdin=True)
+    descriptor, _ = lab.spawner.attach(spec.id, ["stdout"], framed=False)
+    quiet, _ = lab.spawner.attach(spec.id, ["stderr"], framed=False)
+    typed = lab.spawner.input(spec.id)
+    os.write(typed, b"x\n")
+    os.close(typed)
+    eventually(lambda: pending(descriptor) > 60_000, what="a full pipe")
+    assert lab.exec(spec, "true")[0] == 0  # others are served meanwhile
+    assert not select.select([quiet], [], [], 0)[0]
+    assert len(os.read(descriptor, 1_000_000)) > 60_000
+
+    os.close(descriptor)
+
+    assert os.read(quiet, 100) == b"done\n"
+    os.close(quiet)
+
+
+@pytest.mark.kernel
+def test_what_is_left_at_the_end_still_comes(lab: Lab) -> None:
+    """More than the pipe holds, and the container is gone before anybody reads."""
+    spec = lab.spec(shell("head -c 120000 /dev/zero; printf end"))
+    descriptor, _ = lab.spawner.attach(spec.id, ["stdout"], framed=False)
+    before = lab.descriptors()
+    lab.spawner.create(spec)
+    lab.spawner.start(spec.id)
+    eventually(lambda: pending(descriptor) > 60_000, what="a full pipe")
+    lab.spawner.signal(spec.id, signal.SIGKILL)
+    lab.ended(spec)
+
+    text = read_all(descriptor)
+
+    assert len(text) >= 65_536
+    assert text.strip("\0") in ("", "end")
+    os.close(descriptor)
+    lab.spawner.forget(spec.id)
+    lab.spawner.unpin(spec.sandbox)
+    eventually(lambda: len(lab.descriptors()) < len(before), what="the spawner's end of the pipe")
+
+
+@pytest.mark.kernel
+def test_nothing_is_kept_for_who_waited_in_vain(lab: Lab) -> None:
+    lab.warm_up()
+    before = lab.descriptors()
+    descriptor, _ = lab.spawner.attach("a" * 64, ["stdout"], framed=False)
+    assert len(lab.descriptors()) == len(before) + 1
+
+    os.close(descriptor)
+
+    eventually(lambda: lab.descriptors() == before, what="the spawner's end of the pipe")
+
+
+def frames(descriptor: int) -> Iterator[tuple[str, bytes]]:
+    """The pieces that come framed, until the end."""
+    data = b""
+    while block := os.read(descriptor, 65536):
+        data += block
+        while len(data) >= 8 and len(data) >= 8 + (size := int.from_bytes(data[4:8], "big")):
+            yield ("stdin", "stdout", "stderr")[data[0]], data[8 : 8 + size]
+            data = data[8 + size :]
+    assert not data
+
+
+def pending(descriptor: int) -> int:
+    """How much can be read at once."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @pytest.fixture
