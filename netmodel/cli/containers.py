@@ -9,7 +9,7 @@ import click
 
 from netmodel.cli.attach import attach_options, join
 from netmodel.cli.names import CONTAINER
-from netmodel.cli.session import Session, Verb, each, note
+from netmodel.cli.session import Session, Verb, each, json_option, note, show_json
 
 _names = click.argument("containers", nargs=-1, required=True, type=CONTAINER)
 
@@ -145,19 +145,22 @@ def rm(session: Session, containers: tuple[str, ...], force: bool, volumes: bool
 @click.command(cls=Verb)
 @click.argument("container", type=CONTAINER)
 @click.argument("port", required=False)
+@json_option
 @click.pass_obj
-def port(session: Session, container: str, port: str | None) -> None:
+def port(session: Session, container: str, port: str | None, as_json: bool) -> None:
     """Show where a container's published ports are reached, and what keeps the world from them."""
     shown = session.client.get(f"/containers/{container}/json")
     wanted = port if port is None or "/" in port else f"{port}/tcp"
     if wanted is not None and not shown["NetworkSettings"]["Ports"].get(wanted):
         raise click.ClickException(f"container {container} does not publish port {wanted}")
+    exposures = [one for one in shown["Netmodel"]["Exposure"] if wanted in (None, one["Port"])]
+    if as_json:
+        show_json(exposures)
+        return
     from netmodel.cli.ports import ranges
 
     remarks: dict[tuple[str, str], list[int]] = {}
-    for one in shown["Netmodel"]["Exposure"]:
-        if wanted not in (None, one["Port"]):
-            continue
+    for one in exposures:
         where = f"[{one['Address']}]" if ":" in one["Address"] else one["Address"]
         line = f"{where}:{one['Number']}"
         print(line if wanted else f"{one['Port']} -> {line}")

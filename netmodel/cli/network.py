@@ -124,6 +124,7 @@ def inspect(session: Session, networks: tuple[str, ...], template: str | None, a
 @click.option("--interface", default="", help="The link's name in the container")
 @click.option("--gw-priority", type=int, default=0, help="The highest one's gateway is the default route")
 @click.option("--driver-opt", "options", multiple=True, help="Option of the driver: NAME=VALUE")
+@click.option("--link", "links", multiple=True, help="Another name for another container there: NAME[:ALIAS]")
 @click.argument("network", type=NETWORK)
 @click.argument("container", type=CONTAINER)
 @click.pass_obj
@@ -141,6 +142,7 @@ def connect(session: Session, /, network: str, container: str, **o: Any) -> None
         interface=o["interface"],
         gw_priority=o["gw_priority"],
         options=pairs(o["options"], "option"),
+        links=o["links"],
     )
     session.client.post(f"/networks/{network}/connect", {"Container": container, "EndpointConfig": settings})
 

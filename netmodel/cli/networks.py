@@ -51,6 +51,7 @@ def endpoint_settings(
     interface: str = "",
     gw_priority: int = 0,
     options: dict[str, str] | None = None,
+    links: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if ip:
@@ -63,6 +64,8 @@ def endpoint_settings(
         settings["Aliases"] = list(aliases)
     if mac:
         settings["MacAddress"] = mac
+    if links:
+        settings["Links"] = list(links)
     if gw_priority:
         settings["GwPriority"] = gw_priority
     driver = {**(options or {}), **({IFNAME: interface} if interface else {})}

@@ -36,7 +36,7 @@ def port_maps(publish: Iterable[str], expose: Iterable[str]) -> tuple[dict[str, 
 
 def _host_ports(text: str, count: int, whole: str) -> list[str]:
     """One for each container port; a range for a single one lets the engine choose from it."""
-    if not text:
+    if not text or text == "0":  # any will do
         return [""] * count
     first, last = _range(text, whole)
     if count == 1:

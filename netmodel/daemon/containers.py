@@ -14,10 +14,10 @@ from netmodel.daemon.wire import container as shapes
 from netmodel.daemon.wire.create import read_create
 from netmodel.daemon.wire.update import read_update
 from netmodel.engine import Engine
-from netmodel.engine.confinement import apparmor_label
+from netmodel.engine.apparmor import label_of
 from netmodel.engine.engine import WaitCondition
 from netmodel.errors import Invalid, NetmodelError, NotFound, StartRefused
-from netmodel.model import Container, Endpoint
+from netmodel.model import Container, ContainerConfig, Endpoint
 
 
 def _ref(request: web.Request) -> str:
@@ -100,8 +100,13 @@ async def create(request: web.Request) -> web.Response:
     platform = request.query.get("platform", "")
     if platform and not platform.startswith("linux"):
         raise Invalid(f"platform {platform!r} is not supported", "leave it out")
-    made = await call(request, request.app[ENGINE].create_container, config, request.query.get("name", ""))
-    return to_json({"Id": made.id, "Warnings": warnings}, 201)
+    made, advice = await call(request, _create, request.app[ENGINE], config, request.query.get("name", ""))
+    return to_json({"Id": made.id, "Warnings": [*warnings, *advice]}, 201)
+
+
+def _create(engine: Engine, config: ContainerConfig, name: str) -> tuple[Container, list[str]]:
+    made = engine.create_container(config, name)
+    return made, engine.unpublished(made)
 
 
 async def start(request: web.Request) -> web.Response:

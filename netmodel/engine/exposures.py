@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from drivers.api import Publishes
 from drivers.bridge import Bridge
 from drivers.bridge_rules import ANY
 from drivers.exposure import Exposure
@@ -13,7 +14,7 @@ from netmodel.engine.endpoints import as_driver
 from netmodel.engine.networks import Networks
 from netmodel.engine.routing import Joined
 from netmodel.engine.values import PortExposure
-from netmodel.model import Container, IPAddress, PortConfig
+from netmodel.model import Container, IPAddress, Network, PortConfig
 
 
 class Exposures:
@@ -37,6 +38,28 @@ class Exposures:
             for reached, exposure in self._bridge.exposures(seen, network, endpoint, binding_of(port))
             if not _is_beside(port, reached)
         ]
+
+    def missing(self, container: Container) -> list[str]:
+        """Why none of the ports that were asked for will be published; nothing where they will be."""
+        mode = container.config.network_mode
+        if not container.config.ports or mode not in ("bridge", "host", "none"):
+            return []
+        if mode != "bridge":
+            return [f"ports are not published: network mode {mode} has none of its own"]
+        ids = [endpoint.network_id for endpoint in self._core.records.endpoints_of(container.id)]
+        networks = [network for network in map(self._core.records.networks.get, ids) if network is not None]
+        if not networks or any(self._publishes(network) for network in networks):
+            return []
+        kinds = ["internal" if one.config.internal else one.config.driver for one in networks]
+        those = ", ".join(f"{one.name} ({kind})" for one, kind in zip(networks, kinds, strict=True))
+        way_out = "connect it to a bridge network that leads outside"
+        return [f"ports are not published while it is on {those} alone: {way_out}"]
+
+    def _publishes(self, network: Network) -> bool:
+        driver = self._core.driver(network.config.driver)
+        return isinstance(driver, Publishes) and (
+            not network.config.internal or driver.publishes_to_host(self._networks.as_driver(network))
+        )
 
     def published(self, container: Container) -> list[tuple[PortConfig, tuple[IPAddress, ...]]]:
         """Each published port with the host's addresses at which it is; whatever others' rules make of it.

@@ -35,6 +35,7 @@ def check(project: str, services: Services, networks: Networks, volumes: Mapping
         _attachments(service, networks, claims)
         _routes(service, networks)
         _mode(service, services)
+        _unpublished(service, networks)
     for network in networks.values():
         link.check(network, services.values())
         _room(network, services.values())
@@ -305,6 +306,15 @@ def _mode(service: Service, services: Services) -> None:
         service.fields["network_mode"].error(f'there is no service "{owner}"', did_you_mean(owner, services))
     elif owner and not services[owner].replicas:
         service.fields["network_mode"].error(f'service "{owner}" has no containers whose network could be shared')
+
+
+def _unpublished(service: Service, networks: Networks) -> None:
+    """Say that ports are in vain where none of its networks publishes any."""
+    on = [networks[one.key] for one in service.attachments if one.key in networks]
+    if service.ports and on and not any(one.may_publish for one in on):
+        those = ", ".join(f'"{one.key}"' for one in on)
+        what = "internal networks, and those of drivers macvlan, ipvlan and p2p, publish nothing"
+        service.fields["ports"].warn(f"has no effect on {those} alone: {what}")
 
 
 def _dependencies(services: Services) -> None:

@@ -14,6 +14,7 @@ from netmodel.topology.value import Fields, Value
 
 DEFAULT = "default"
 P2P = "p2p"  # the driver of x-link: p2p
+PUBLISH_TO_HOST = "netmodel.bridge.publish_to_host"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,13 @@ class Network:
     external: bool = False
     value: Value | None = None
     pools: tuple[tuple[PoolConfig, Value], ...] = ()
+
+    @property
+    def may_publish(self) -> bool:
+        """False where it surely publishes no ports."""
+        if self.external or self.config.driver != "bridge":
+            return self.external
+        return not self.config.internal or PUBLISH_TO_HOST in self.config.options
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,8 @@ def test_port_says_what_keeps_the_world_from_it(daemon: Daemon) -> None:
     try:
         done = daemon.netmodel("port", "walled")
         [web, relayed, local] = json.loads(daemon.ok("inspect", "walled"))[0]["Netmodel"]["Exposure"]
+        assert json.loads(daemon.ok("port", "--json", "walled")) == [web, relayed, local]
+        assert json.loads(daemon.ok("port", "--json", "walled", "81")) == [local]
     finally:
         daemon.run("nft", "delete table inet strict")
         daemon.ok("rm", "-f", "walled")
@@ -241,6 +243,26 @@ def test_port_says_what_keeps_the_world_from_it(daemon: Daemon) -> None:
     ]
     assert (web["Relayed"], relayed["Relayed"], relayed["State"]) == (False, True, "open")
     assert (web["State"], web["Why"], local["State"]) == ("blocked", why, "host")
+
+
+def test_ports_that_nobody_will_reach_are_warned_of(daemon: Daemon) -> None:
+    """Also where Docker's own command line asked for them."""
+    for options in (["-d", "p2p", "cable"], ["--internal", "inner"], ["outer"]):
+        daemon.ok("network", "create", *options)
+    why = {
+        ("host",): "network mode host has none of its own",
+        ("inner",): "while it is on inner (internal) alone: connect it to a bridge network that leads outside",
+        ("inner", "cable"): "while it is on inner (internal), cable (p2p) alone",
+        ("inner", "outer"): "",
+    }
+    for networks, told in why.items():
+        options = [option for name in networks for option in ("--network", name)]
+        done = daemon.netmodel("create", "--name", "vain", *options, "-p", "80", "host", "true")
+        assert done.returncode == 0
+        assert (told in done.stderr) if told else not done.stderr, done.stderr
+        daemon.ok("rm", "vain")
+    for name in ("cable", "inner", "outer"):
+        daemon.ok("network", "rm", name)
 
 
 def test_a_range_of_ports_is_shown_as_one(daemon: Daemon) -> None:

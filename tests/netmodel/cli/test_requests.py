@@ -121,6 +121,10 @@ def test_published_ports(text: str, key: str, binding: tuple[str, str]) -> None:
     assert found["ExposedPorts"] == {key: {}}
 
 
+def test_a_host_port_of_zero_is_any() -> None:
+    assert body("-p", "0:80", "host")["HostConfig"]["PortBindings"] == {"80/tcp": [{"HostIp": "", "HostPort": ""}]}
+
+
 def test_a_range_of_ports_is_published_one_by_one() -> None:
     found = body("-p", "8000-8002:80-82", "host")["HostConfig"]["PortBindings"]
 

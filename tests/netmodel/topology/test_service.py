@@ -418,6 +418,31 @@ def test_keys_of_later_warn_by_name_and_once(tmp_path: Path) -> None:
     ]
 
 
+def test_ports_that_nobody_will_reach_are_warned_of(tmp_path: Path) -> None:
+    loaded = load_text(
+        tmp_path,
+        """
+        services:
+          a: {image: host, ports: ["80"], networks: [inner, cable]}
+          b: {image: host, ports: ["80"], networks: [cable, outer]}
+          c: {image: host, ports: ["80"], networks: [local]}
+          d: {image: host, ports: ["80"], networks: [elsewhere]}
+          e: {image: host, networks: [inner]}
+        networks:
+          inner: {internal: true}
+          local: {internal: true, driver_opts: {netmodel.bridge.publish_to_host: "true"}}
+          cable: {x-link: p2p, ipam: {config: [{subnet: 10.0.0.0/30}]}}
+          outer: {}
+          elsewhere: {external: true}
+        """,
+    )
+
+    [warning] = loaded.warnings
+    assert (
+        str(warning).partition("lab.yaml:")[2].startswith('3:20: services.a.ports: has no effect on "inner", "cable"')
+    )
+
+
 def test_an_unset_variable_is_told_once(tmp_path: Path) -> None:
     loaded = load_text(tmp_path, "services: {a: {image: host, command: 'x $NO $NO', environment: {A: $NO}}}")
 
