@@ -14,7 +14,7 @@ from netmodel.daemon.wire import container as shapes
 from netmodel.daemon.wire.create import read_create
 from netmodel.daemon.wire.update import read_update
 from netmodel.engine import Engine
-from netmodel.engine.apparmor import label_of
+from netmodel.engine.confinement import apparmor_label
 from netmodel.engine.engine import WaitCondition
 from netmodel.errors import Invalid, NetmodelError, NotFound, StartRefused
 from netmodel.model import Container, ContainerConfig, Endpoint
