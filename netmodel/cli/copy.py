@@ -9,7 +9,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, cast
 
 import click
@@ -64,7 +64,9 @@ def _split(text: str) -> tuple[str, str]:
     container, colon, path = text.partition(":")
     if not colon or not container or container.startswith((".", "/")):
         return "", text
-    return container, path or "/"
+    if not path:
+        raise click.UsageError(f"{text} names no path: {container}:/ is the whole root")
+    return container, path
 
 
 def _look(client: Client, container: str, path: str) -> dict[str, Any] | None:
@@ -89,6 +91,9 @@ def _copy_out(client: Client, container: str, path: str, target: str, archive: b
         raise click.ClickException(f"{path} is not in container {container}")
     if follow and found["mode"] & _GO_LINK:
         path = found["linkTarget"]
+        found = _look(client, container, path) or found
+    if target != "-" and found["mode"] & _GO_DIRECTORY and os.path.lexists(target) and not os.path.isdir(target):
+        raise click.ClickException(f"{target} is a file here, and {path} a directory of container {container}")
     with client.open("GET", f"/containers/{container}/archive", path_=path) as response:
         if target == "-":
             for piece in response.body():
@@ -104,6 +109,7 @@ def _unpack(pieces: Iterator[bytes], path: str, target: str, keep_owners: bool) 
         raise click.ClickException(f"{into} is not a directory here")
     if name is not None and not name:
         raise click.ClickException(f"{target} is not a directory here")
+    timed = []
     with tarfile.open(fileobj=cast("IO[bytes]", _Reader(pieces)), mode="r|") as tar:
         for member in tar:
             _, slash, rest = member.name.partition("/")
@@ -114,7 +120,16 @@ def _unpack(pieces: Iterator[bytes], path: str, target: str, keep_owners: bool) 
             if not keep_owners:
                 member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
             # What a container wrote must not lead anywhere but below the target.
-            tar.extract(member, into, numeric_owner=True, filter="tar")
+            try:
+                tar.extract(member, into, numeric_owner=True, filter="tar")
+            except (OSError, tarfile.FilterError) as error:
+                words = error.strerror if isinstance(error, OSError) else error
+                raise click.ClickException(f"{os.path.join(into, member.name)}: {words}") from error
+            if member.isdir() or member.issym():
+                timed.append(member)
+    for member in reversed(timed):  # what was put into a directory has changed its
+        with suppress(OSError):
+            os.utime(os.path.join(into, member.name), (member.mtime, member.mtime), follow_symlinks=False)
 
 
 class _Reader:

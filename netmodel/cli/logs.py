@@ -24,7 +24,7 @@ def logs(session: Session, /, container: str, **o: Any) -> None:
     """Show what a container printed."""
     from netmodel.cli.terminal import show_frames
 
-    if o["tail"] != "all" and not o["tail"].isdigit():
+    if o["tail"] != "all" and not o["tail"].removeprefix("-").isdigit():
         raise click.UsageError(f"--tail {o['tail']!r} is neither a number nor all")
     with session.client.open(
         "GET",

@@ -46,10 +46,12 @@ def _seconds(text: str) -> float:
 
 
 def moment(text: str | None) -> str:
-    """A time for the API: a duration ("5m") is that long ago; anything else is left to the engine to read."""
-    if not text or not _DURATION.fullmatch(text):
+    """A time for the API: a duration ("5m") is that long ago, "-5m" to come; all else is left to the engine to read."""
+    way = (text or "").removeprefix("-")
+    if not text or not _DURATION.fullmatch(way):
         return text or ""
-    return f"{time.time() - _seconds(text):.6f}"
+    ago_s = _seconds(way)
+    return f"{time.time() - (ago_s if way == text else -ago_s):.6f}"
 
 
 def size(count: float) -> str:

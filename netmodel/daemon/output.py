@@ -27,13 +27,13 @@ from runtime.logs import LogEntry
 
 async def logs(request: web.Request) -> web.StreamResponse:
     engine = request.app[ENGINE]
-    stdout, stderr, tail = flag(request, "stdout"), flag(request, "stderr"), request.query.get("tail") or "all"
+    stdout, stderr = flag(request, "stdout"), flag(request, "stderr")
     if not stdout and not stderr:
         raise Invalid("no stream is chosen", "set stdout=1, stderr=1 or both")
     read = partial(
         engine.logs,
         follow=flag(request, "follow"),
-        tail=None if tail == "all" else number(request, "tail"),
+        tail=_tail(request),
         since=moment(request, "since"),
         until=None if request.query.get("until") == "0" else moment(request, "until"),  # 0 is no end, as in Docker
         stdout=stdout,
@@ -51,6 +51,12 @@ async def logs(request: web.Request) -> web.StreamResponse:
                 await response.write(lines.encode(entries))
     await response.write_eof()
     return response
+
+
+def _tail(request: web.Request) -> int | None:
+    """So many lines; Docker's word for all of them is "all", or a number below zero."""
+    tail = None if request.query.get("tail") == "all" else number(request, "tail")
+    return tail if tail is None or tail >= 0 else None
 
 
 async def attach(request: web.Request) -> web.StreamResponse:

@@ -11,6 +11,9 @@ from aiohttp import web
 
 from netmodel.errors import Invalid
 
+# Go reads it, Python does not.
+_DAY_AND_ZONE = re.compile(r"^(\d{4}-\d\d-\d\d)(Z|[+-]\d\d:\d\d)$")
+
 
 def flag(request: web.Request, name: str, default: bool = False) -> bool:
     text = request.query.get(name)
@@ -45,14 +48,18 @@ def filters(request: web.Request) -> Mapping[str, list[str]]:
 
 
 def moment(request: web.Request, name: str) -> datetime | None:
-    """Parse a time: Unix seconds with an optional fraction, or RFC 3339."""
+    """Parse a time: Unix seconds with an optional fraction, or RFC 3339 and its beginnings, here or with a zone."""
     text = request.query.get(name, "")
     if not text:
         return None
     try:
         if re.fullmatch(r"-?\d+(\.\d+)?", text):
             return datetime.fromtimestamp(float(text), UTC)
+        text = _DAY_AND_ZONE.sub(r"\1T00:00\2", text)
         parsed = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
     except (ValueError, OverflowError) as error:
-        raise Invalid(f"{name}={text!r} is not a time", "give Unix seconds or RFC 3339") from error
+        raise Invalid(
+            f"{name}={text!r} is not a time",
+            "RFC 3339 (2026-01-31T12:00:00Z), Unix seconds, or on the command line a duration ago (5m)",
+        ) from error
     return parsed if parsed.tzinfo else parsed.astimezone()

@@ -18,13 +18,14 @@ import signal
 import stat
 import sys
 import tarfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from runtime.codec import decode_mount, decode_rootfs
 from runtime.errors import RuntimeFault
 from runtime.kernel import clone, mount, prctl
-from runtime.kernel.path import make_in
+from runtime.kernel.path import make_in, of_the_kernel
 from runtime.launch.container import become_root
 from runtime.launch.filesystems import part_of
 from runtime.spawner.overlay import MountMaker, Scratch, open_source
@@ -118,6 +119,7 @@ def _layers(wanted: LayersMount) -> int:
 def _stat(order: Order, say: Any) -> None:
     path = _resolved(order["path"])
     found = os.lstat(path)
+    _directory_if_said(order["path"], found)
     link = os.readlink(path) if stat.S_ISLNK(found.st_mode) else ""
     say(
         {
@@ -132,15 +134,28 @@ def _stat(order: Order, say: Any) -> None:
 
 def _read(order: Order, say: Any) -> None:
     path = _resolved(order["path"])
-    os.lstat(path)
+    _directory_if_said(order["path"], os.lstat(path))
     say({})
     # As Docker: "dir/." is what is in it, named ".".
     name = "." if order["path"].endswith("/.") else os.path.basename(_clean(order["path"])) or "/"
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-        tar.add(path, name)
+        tar.add(path, name, recursive=False)
+        _add_content(tar, path, name)
     sys.stdout.buffer.flush()
     sys.stdout.close()
     say({})
+
+
+def _add_content(tar: tarfile.TarFile, directory: str, name: str) -> None:
+    """What is below; of the kernel's own file systems (/proc, /sys) their places alone, unless one is asked for."""
+    if os.path.islink(directory) or not os.path.isdir(directory):
+        return
+    for entry in sorted(os.listdir(directory)):
+        path, inside = os.path.join(directory, entry), f"{name}/{entry}" if name != "/" else entry
+        with suppress(FileNotFoundError, ProcessLookupError):  # a running container has just removed it
+            tar.add(path, inside, recursive=False)
+            if os.lstat(path).st_dev == os.lstat(directory).st_dev or not of_the_kernel(path):
+                _add_content(tar, path, inside)
 
 
 def _write(order: Order, say: Any) -> None:
@@ -188,6 +203,12 @@ def _resolved(path: str, follow: bool = False) -> str:
     if follow or clean == "/" or path.endswith(("/", "/.")):
         return os.path.realpath(clean, strict=True)
     return os.path.join(os.path.realpath(os.path.dirname(clean), strict=True), os.path.basename(clean))
+
+
+def _directory_if_said(path: str, found: os.stat_result) -> None:
+    """A slash at the end of a path says that it is a directory."""
+    if path.endswith(("/", "/.")) and not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
 
 _VERBS = {"stat": _stat, "read": _read, "write": _write}

@@ -14,6 +14,10 @@ from runtime.kernel import syscall
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
 _UINT_MAX = 0xFFFFFFFF
+# proc, sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, bpf, devpts, mqueue
+_KERNELS_OWN = frozenset(
+    (0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0xCAFE4A11, 0x1CD1, 0x19800202)
+)
 
 
 class _OpenHow(ctypes.Structure):
@@ -28,6 +32,20 @@ def opened(directory: str | os.PathLike[str]) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def of_the_kernel(path: str) -> bool:
+    """Whether a file lies on one of the kernel's own file systems, which show its state: proc, sysfs and their like.
+
+    Source: statfs(2), whose first word is the type on every 64-bit machine; linux/magic.h.
+    """
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+    found = (ctypes.c_long * 32)()
+    try:
+        syscall.libc("fstatfs", place, found)
+    finally:
+        os.close(place)
+    return found[0] in _KERNELS_OWN
 
 
 def open_in(root: int, path: str, flags: int = os.O_PATH) -> int:

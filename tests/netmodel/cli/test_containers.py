@@ -183,6 +183,12 @@ def test_logs(daemon: Daemon) -> None:
     assert (line, time_[-1]) == ("3", "Z")
     assert daemon.ok("logs", "--since", "1h", "--until", time_, "told") in ("1", "1\n3")
     assert daemon.netmodel("logs", "-n", "some", "told").returncode == 2
+    assert daemon.ok("logs", "--tail", "-1", "told") == "1\n3"
+    for past in ("2020-01-31", "2020-01-31Z", "2020-01-31+01:00", "2020-01-31T10", "2020-01-31T10:00Z", "1.5"):
+        assert daemon.ok("logs", "--until", past, "told") == "", past
+        assert daemon.ok("logs", "--since", past, "told") == "1\n3", past
+    assert daemon.ok("logs", "--until", "-1h", "told") == "1\n3"
+    assert "not a time" in daemon.netmodel("logs", "--since", "soon", "told").stderr
 
 
 def test_json_is_docker_s(daemon: Daemon) -> None:

@@ -104,6 +104,14 @@ def test_our_own_words(daemon: Daemon, tmp_path: Path) -> None:
     assert daemon.netmodel("cp", "ours:/nowhere", str(tmp_path)).returncode == 1
     assert "/nowhere is not in container ours" in daemon.netmodel("cp", "ours:/nowhere", str(tmp_path)).stderr
     assert daemon.netmodel("cp", "a", "b").returncode == 2
+    assert daemon.netmodel("cp", "ours:", str(tmp_path)).returncode == 2
+    refused = daemon.netmodel("cp", "ours:/srv/copied", str(tmp_path / "a"))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == f"Error: {tmp_path}/a is a file here, and /srv/copied a directory of container ours\n"
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+    daemon.ok("exec", "ours", "touch", "-d", "2001-02-03 04:05:06", "/srv/copied")
+    daemon.ok("cp", "ours:/srv/copied", str(tmp_path / "old"))
+    assert (tmp_path / "old").stat().st_mtime == (tmp_path / "old").stat().st_mtime // 1 < 1_000_000_000
     assert "A /srv/copied/a" in daemon.ok("diff", "ours")
     assert "sleep infinity" in daemon.ok("top", "ours")
     assert json.loads(daemon.ok("top", "--json", "ours"))[0]["UID"] == "root"

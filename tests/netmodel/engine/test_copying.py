@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import stat
 import tarfile
 import threading
@@ -174,11 +175,32 @@ def test_volumes_are_seen_whether_it_runs_or_not(engine: Engine, tmp_path: Path)
     assert output_of(engine, "box", "cat", "/vol/kept") == "new\n"
 
 
+def test_a_whole_running_container_without_what_the_kernel_shows(engine: Engine, run: Run, tmp_path: Path) -> None:
+    """/proc and /sys change while they are read, and are this machine's; one that is asked for comes."""
+    (tmp_path / "rootfs" / "bin").mkdir(parents=True)
+    shutil.copy("/bin/busybox", tmp_path / "rootfs" / "bin" / "busybox")
+    (tmp_path / "rootfs" / "bin" / "again").hardlink_to(tmp_path / "rootfs" / "bin" / "busybox")
+    run("box", image=str(tmp_path / "rootfs"), command=("/bin/busybox", "sleep", "1000"))
+
+    tar = out(engine, "/")
+
+    names = {name.lstrip("/") for name in tar.getnames()}
+    assert {"bin/busybox", "proc", "sys", "etc/hosts", "dev/null"} <= names
+    assert not {name for name in names if name.startswith(("proc/", "sys/", "dev/pts/"))}
+    assert sum(member.islnk() for member in tar.getmembers()) == 1
+    assert out(engine, "/proc/sys/kernel/ostype").getnames() == ["ostype"]
+
+
 def test_mistakes_are_told(engine: Engine, box: str) -> None:
     with pytest.raises(NetmodelError, match="/nowhere: No such file"):
         list(engine.copy_out("box", "/nowhere"))
     with pytest.raises(NetmodelError, match="not a directory"):
         put(engine, "/data/sub/a", made(file("x")))
+    for path in ("/data/sub/a/", "/data/sub/a/."):
+        with pytest.raises(NetmodelError, match="Not a directory"):
+            list(engine.copy_out("box", path))
+        with pytest.raises(NetmodelError, match="Not a directory"):
+            engine.stat_path("box", path)
     with pytest.raises(NetmodelError, match="tar stream"):
         put(engine, "/data", b"this is no tar" * 100)
     with pytest.raises(NetmodelError, match="sub is a directory"):
