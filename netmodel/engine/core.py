@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -61,6 +62,18 @@ class Core:
     volumes: Mapping[str, VolumeDriver]
     zone: Zone
     dns: DnsServer
+    _replaced: threading.Condition = field(default_factory=threading.Condition)
+
+    def replace_spawner(self, spawner: Spawner) -> None:
+        """Work with another one from now on, and let go on who waits for that."""
+        with self._replaced:
+            self.spawner = spawner
+            self._replaced.notify_all()
+
+    def has_spawner_after(self, dead: Spawner, timeout_s: float) -> bool:
+        """Wait until one that died is replaced; False when that takes too long."""
+        with self._replaced:
+            return self._replaced.wait_for(lambda: self.spawner is not dead, timeout_s)
 
     def driver(self, name: str) -> Driver:
         """A network driver by name.

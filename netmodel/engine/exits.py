@@ -15,7 +15,7 @@ from netmodel.engine.core import Core
 from netmodel.engine.health import HealthChecks
 from netmodel.engine.removal import Removal
 from netmodel.engine.restarts import Restarts
-from netmodel.engine.runs import Runs
+from netmodel.engine.runs import Run, Runs
 from netmodel.engine.sandbox import Sandboxes
 from netmodel.engine.shortage import Shortage
 from netmodel.engine.undo import every_step
@@ -60,15 +60,15 @@ class Exits:
 
     def open(self) -> None:
         """Begin to listen to the spawner."""
-        self._listen()
+        self._listen(self._core.spawner)
         for number in range(_WORKERS):
             worker = threading.Thread(target=self._settle_news, name=f"exits-{number}", daemon=True)
             worker.start()
             self._workers.append(worker)
 
-    def _listen(self) -> None:
-        self._core.spawner.on_exit = self._on_exit
-        self._core.spawner.on_lost = self._on_lost
+    def _listen(self, spawner: Spawner) -> None:
+        spawner.on_exit = self._on_exit
+        spawner.on_lost = self._on_lost
 
     def close(self) -> None:
         self._core.spawner.on_lost = None
@@ -88,24 +88,27 @@ class Exits:
 
     def _replace_spawner(self) -> None:
         core, dead = self._core, self._core.spawner
-        core.spawner = Spawner.connect(core.root.spawner)
-        self._listen()
+        spawner = Spawner.connect(core.root.spawner)
+        self._listen(spawner)
+        core.replace_spawner(spawner)
         with suppress(OSError):
             dead.close()
         for container in core.records.containers:
-            if container.state.running:
+            run = self._runs.get(container.id)
+            # What has waited for the new one to start may run by now.
+            if container.state.running and (run is None or run.spawner == dead.pid):
                 with suppress(Exception):
-                    self._settle_lost(container.id)
+                    self._settle_lost(container.id, run)
         # Their namespaces are gone, whatever our paths to them lead to now; but what was started since is not.
         for name in self._sandboxes.held_by(dead.pid):
             with core.locks.containers([name]):
                 if name in self._sandboxes.held_by(dead.pid):
                     self._sandboxes.close(name)
 
-    def _settle_lost(self, container_id: str) -> None:
+    def _settle_lost(self, container_id: str, run: Run | None) -> None:
         news = Exited(container_id, LOST, None, time.time())
-        run = self._runs.get(container_id)
-        self._runs.ended(news)  # who waits for it in stop() or kill() need not wait on
+        if run is not None:
+            run.end(news)  # who waits for it in stop() or kill() need not wait on
         with self._core.locks.containers([container_id]):
             container = self._core.records.containers.get(container_id)
             # Who restarts it may have had the lock first: then it runs again.

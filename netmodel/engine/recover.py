@@ -117,7 +117,7 @@ class Recovery:
     def _adopt(self, container: Container, status: ContainerStatus) -> None:
         """It ran on without us."""
         cgroup = self.core.cgroups.open(container.id)
-        self.lifecycle.runs.begin(container.id, cgroup)
+        self.lifecycle.runs.begin(container.id, cgroup, self.core.spawner.pid)
         self.volumes.adopt(container)
         self._adopt_sandbox(container)
         self.lifecycle.shortage.begin(container, cgroup)
@@ -144,7 +144,7 @@ class Recovery:
     def _note_end(self, container: Container, status: ContainerStatus | None) -> None:
         """It ended while no engine was there to see."""
         with suppress(Exception):  # a reboot took the group away
-            self.lifecycle.runs.begin(container.id, self.core.cgroups.open(container.id))
+            self.lifecycle.runs.begin(container.id, self.core.cgroups.open(container.id), self.core.spawner.pid)
         if (
             container.config.restart.name != "no" or container.restarting
         ):  # it may keep its sandbox, and start in it again

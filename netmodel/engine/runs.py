@@ -18,6 +18,7 @@ class Run:
     """One life of a container, from its start to its exit.
 
     Args:
+        spawner: The process id of the one that it is a child of.
         exited: Set by the spawner's news, before anybody took a lock.
         keep: It is being restarted: its sandbox and its ports stay.
         asked: It has got its stop signal.
@@ -26,11 +27,16 @@ class Run:
     """
 
     cgroup: Cgroup
+    spawner: int
     exited: Future[Exited] = field(default_factory=Future)
     keep: bool = False
     asked: bool = False
     stopped: bool = False
     doomed: bool = False
+
+    def end(self, news: Exited) -> None:
+        with suppress(InvalidStateError):  # the spawner repeats its news to a new connection
+            self.exited.set_result(news)
 
 
 class Runs:
@@ -42,8 +48,8 @@ class Runs:
         self._next_exit: dict[str, list[Future[int]]] = {}
         self._removed: dict[str, list[Future[int]]] = {}
 
-    def begin(self, container_id: str, cgroup: Cgroup) -> Run:
-        run = Run(cgroup)
+    def begin(self, container_id: str, cgroup: Cgroup, spawner: int) -> Run:
+        run = Run(cgroup, spawner)
         with self._lock:
             self._runs[container_id] = run
         return run
@@ -69,8 +75,7 @@ class Runs:
         run = self._runs.get(news.id)
         if run is None:
             return False
-        with suppress(InvalidStateError):  # the spawner repeats its news to a new connection
-            run.exited.set_result(news)
+        run.end(news)
         return True
 
     # --- who waits ------------------------------------------------------------------------------

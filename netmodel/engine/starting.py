@@ -24,7 +24,12 @@ from netmodel.engine.undo import Undo
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, NetmodelError, StartRefused, translate
 from netmodel.model import Container, ContainerState, Endpoint, PortConfig
+from runtime.client import Spawner
+from runtime.errors import SpawnerUnavailable
 from runtime.spec import ContainerSpec
+
+# Until there is a spawner again, after one was killed; mostly it takes a tenth of a second.
+_REPLACED_S = 20.0
 
 
 class Starting:
@@ -54,13 +59,27 @@ class Starting:
         owner = self.check(container)
         endpoints = core.records.endpoints_of(owner.id)
         with core.locks.sharing(endpoint.network_id for endpoint in endpoints):
+            spawner = core.spawner
             try:
-                with Undo() as undo:
-                    core.records.put(self._launched(container, owner, endpoints, undo))
-                    undo.pop_all()
+                try:
+                    self._attempt(container, owner, endpoints)
+                except Exception:
+                    if not (_has_died(spawner) and self._can_repeat(container, spawner)):
+                        raise
+                    self._attempt(container, owner, endpoints)
             except Exception as error:
                 self._note_failure(container, translate(error))
                 raise
+
+    def _attempt(self, container: Container, owner: Container, endpoints: list[Endpoint]) -> None:
+        with Undo() as undo:
+            self._core.records.put(self._launched(container, owner, endpoints, undo))
+            undo.pop_all()
+
+    def _can_repeat(self, container: Container, dead: Spawner) -> bool:
+        """Whether there soon is a spawner again, and nobody whom it lacks since the other one died."""
+        alone = container.sandbox in (container.id, "host") and not lender_ids(container.config)
+        return alone and self._core.has_spawner_after(dead, _REPLACED_S)
 
     def _launched(
         self, container: Container, owner: Container, endpoints: list[Endpoint], undo: ExitStack
@@ -78,7 +97,7 @@ class Starting:
         spec = described.applied(self._spec(container, owner, endpoints, cgroup.directories))
         # From here the child prepares its mounts, while we bring up its network.
         created = core.spawner.create(spec)
-        self._runs.begin(container.id, cgroup)
+        self._runs.begin(container.id, cgroup, core.spawner.pid)
         undo.callback(self._runs.end, container.id)
         undo.callback(self.discard, container.id)
         ports = container.ports  # kept over a restart
@@ -195,3 +214,12 @@ class Starting:
             state = replace(state, status="exited")
         with suppress(Exception):  # the disk may be full; the caller hears the first error
             self._core.records.put(replace(container, state=state, ports=()))
+
+
+def _has_died(spawner: Spawner) -> bool:
+    """Whether what has just failed may have failed for that."""
+    try:
+        spawner.pins()
+    except SpawnerUnavailable:
+        return True
+    return False

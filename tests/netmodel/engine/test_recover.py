@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from netmodel.engine import Engine
-from netmodel.errors import Conflict, Invalid
+from netmodel.errors import Conflict, Invalid, NetmodelError
 from netmodel.model import ContainerConfig, EndpointConfig, NetworkConfig, PortConfig
 from tests.netmodel.engine import kernel_view
 from tests.netmodel.engine.conftest import SLEEP, clean_up, execute, output_of, runner
@@ -140,6 +140,58 @@ def test_what_was_restarted_while_a_spawner_is_replaced_runs(host: Box, root: Pa
 
     assert engine.container("web").state.status == "running"
     assert execute(engine, "web", "true")[0] == 0
+    clean_up(engine)
+
+
+def test_what_is_run_while_a_spawner_is_replaced_waits_for_the_next(host: Box, root: Path) -> None:
+    engine = opened(root)
+    engine.create_network(NetworkConfig(name="lan"))
+    run, spawner = runner(engine), engine._core.spawner
+    os.kill(spawner.pid, signal.SIGKILL)
+    eventually(lambda: spawner._gone)
+
+    run("web", "lan")
+
+    eventually(lambda: "spawner-lost" not in {thread.name for thread in threading.enumerate()})
+    assert engine.container("web").state.status == "running"
+    assert "eth0" in output_of(engine, "web", "ip", "-o", "-4", "addr")
+    clean_up(engine)
+
+
+def test_a_start_is_repeated_when_its_spawner_dies_in_the_middle(host: Box, root: Path) -> None:
+    engine = opened(root)
+    engine.create_network(NetworkConfig(name="lan"))
+    web = engine.create_container(
+        ContainerConfig(image="host", command=SLEEP, networks=(EndpointConfig(network="lan"),)), "web"
+    )
+    spawner = engine._core.spawner
+    os.kill(spawner.pid, signal.SIGSTOP)
+    starting = threading.Thread(target=engine.start, args=(web.id,))
+    starting.start()
+    eventually(lambda: spawner._replies)  # asked, and not answered
+
+    os.kill(spawner.pid, signal.SIGKILL)
+
+    starting.join()
+    assert engine.container("web").state.status == "running"
+    assert engine.container("web").state.error == ""
+    assert "eth0" in output_of(engine, "web", "ip", "-o", "-4", "addr")
+    clean_up(engine)
+
+
+def test_who_shares_the_network_of_what_died_with_its_spawner_is_not_started_without(host: Box, root: Path) -> None:
+    engine = opened(root)
+    web = runner(engine)("web")
+    user = engine.create_container(
+        ContainerConfig(image="host", command=SLEEP, network_mode=f"container:{web.id}"), "user"
+    )
+    with engine._core.locks.containers([web.id]):  # its end is not settled yet
+        os.kill(engine.spawner_pid, signal.SIGKILL)
+        with pytest.raises(NetmodelError, match="spawner"):
+            engine.start(user.id)
+
+    eventually(lambda: engine.container("web").state.status == "exited")
+    assert engine.container("user").state.status == "created"
     clean_up(engine)
 
 
