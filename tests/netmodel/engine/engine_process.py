@@ -79,17 +79,18 @@ class EngineProcess:
         self._ended = os.pidfd_open(self._pid)
         self.ask("open", root, host.path, fuse=fuse)
 
-    def ask(self, verb: str, *args: Any, fuse: int = 0, **kwargs: Any) -> Any:
+    def ask(self, verb: str, *args: Any, fuse: int = 0, finer: bool = True, **kwargs: Any) -> Any:
         """Call a method of netmodel.engine.Engine, or one of engine_server.Server's.
 
         Args:
             fuse: The step of the call before which the process is killed; 0 is none.
+            finer: Whether fuse.FINER are steps, too.
 
         Raises:
             Refused, Died: As they say.
             AssertionError: It failed in a way that users are never to see.
         """
-        send(self._ours, (verb, args, kwargs, fuse))
+        send(self._ours, (verb, args, kwargs, fuse, finer))
         answer = receive(self._ours)
         if answer is None:
             self._wait()

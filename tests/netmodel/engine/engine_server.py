@@ -26,15 +26,16 @@ class Server:
         self._engine: Engine | None = None
 
     def serve(self) -> None:
-        for owner, name in STEPS + FINER:
-            self._fuse.wrap(owner, name)
+        for steps, finer in ((STEPS, False), (FINER, True)):
+            for owner, name in steps:
+                self._fuse.wrap(owner, name, finer)
         while (question := receive(self._asked)) is not None:
-            verb, args, kwargs, fuse = question
-            send(self._asked, self._answer(verb, args, kwargs, fuse))
+            verb, args, kwargs, fuse, finer = question
+            self._fuse.count, self._fuse.at, self._fuse.finer, self._fuse.lit = 0, fuse, finer, fuse > 0
+            send(self._asked, self._answer(verb, args, kwargs))
 
-    def _answer(self, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any], fuse: int) -> tuple[str, Any]:
+    def _answer(self, verb: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any]:
         act = getattr(self, f"_{verb}", None) or getattr(self._engine, verb)
-        self._fuse.count, self._fuse.at, self._fuse.lit = 0, fuse, fuse > 0
         try:
             return "", act(*args, **kwargs)
         except NetmodelError as error:

@@ -35,15 +35,15 @@ class Fuse:
     """
 
     def __init__(self, at: int = 0) -> None:
-        self.at, self.lit, self.count = at, False, 0
+        self.at, self.lit, self.finer, self.count = at, False, True, 0
         self._lock = threading.Lock()
 
-    def wrap(self, owner: type, name: str) -> None:
+    def wrap(self, owner: type, name: str, finer: bool = False) -> None:
         original: Callable[..., Any] = getattr(owner, name)
 
         @functools.wraps(original)
         def step(*args: Any, **kwargs: Any) -> Any:
-            if not self.lit:
+            if not self.lit or (finer and not self.finer):
                 return original(*args, **kwargs)
             with self._lock:
                 self.count += 1
