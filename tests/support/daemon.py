@@ -17,13 +17,14 @@ from netmodel.client import Client
 from netmodel.daemon.listener import listening_pid
 from tests.support.box import Box
 from tests.support.wait import eventually
+from tests.support.zygote import Forked
 
 NETMODEL = str(Path(sys.executable).with_name("netmodel"))
 Done = subprocess.CompletedProcess[str]
 
 
 class Daemon:
-    """`netmodel engine run` on a root of its own; its host is the box."""
+    """`netmodel engine run` on a root of its own, out of a fork server; its host is the box."""
 
     def __init__(self, box: Box, directory: Path) -> None:
         self.box = box
@@ -36,7 +37,7 @@ class Daemon:
             "DOCKER_HOST": f"unix://{self.host}",
             "DOCKER_CONFIG": str(directory / "docker"),
         }
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | Forked | None = None
 
     @property
     def client(self) -> Client:
@@ -48,7 +49,7 @@ class Daemon:
         return self.process.pid
 
     def start(self) -> None:
-        self.process = self.popen(NETMODEL, "engine", "run")
+        self.process = Forked(self.box, self.environment)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("ready"), self.process.communicate()[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nftables
 
-OURS = ("runtime.spawner", "runtime/spawner", "netmodel-fork", "netmodel", "nft_worker")
+OURS = ("runtime.spawner", "runtime/spawner", "netmodel-fork", "netmodel", "nft_worker", "tests.support.zygote")
 
 ID_MARKS = Path("/run/netmodel-ids")
 
