@@ -13,6 +13,7 @@ from runtime.spec import (
     BindMount,
     ContainerSpec,
     DeviceNode,
+    Hook,
     IdMap,
     LayersMount,
     Mount,
@@ -22,7 +23,7 @@ from runtime.spec import (
     Ulimit,
 )
 
-_Value = ContainerSpec | Process | RootFs | Mount | Ulimit | IdMap | DeviceNode
+_Value = ContainerSpec | Process | RootFs | Mount | Ulimit | IdMap | DeviceNode | Hook
 _DEFAULTS: dict[type, dict[str, Any]] = {}
 
 
@@ -61,6 +62,7 @@ def decode_container(data: Mapping[str, Any]) -> ContainerSpec:
     fields["rootfs"] = decode_rootfs(data["rootfs"])
     fields["mounts"] = tuple(decode_mount(item) for item in data.get("mounts", ()))
     fields["files"] = tuple(BindMount(**item) for item in data.get("files", ()))
+    fields["hooks"] = tuple(Hook(**_tuples(item)) for item in data.get("hooks", ()))
     fields["nodes"] = tuple(DeviceNode(**item) for item in data.get("nodes", ()))
     return ContainerSpec(**fields)
 

@@ -127,6 +127,23 @@ class DeviceNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """A program of the host that finishes the container's root, as OCI's createContainer hooks do.
+
+    Args:
+        path: Absolute, on the host.
+        argv: Its own name among it; () is the path alone.
+        environment: Whole; () is a PATH.
+        timeout_s: 0 is the usual limit.
+    """
+
+    path: str
+    argv: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    timeout_s: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ulimit:
     """One resource limit by its name without RLIMIT_, lower case ("nofile"); -1 is no limit."""
 
@@ -247,6 +264,7 @@ class ContainerSpec:
         privileged: All devices, nothing masked, /sys writable as far as the user namespace allows.
         devices: Nodes of the host, "/dev/fuse" or "/dev/sda:/dev/disk".
         nodes: Further ones; they go before those of the same path.
+        hooks: Run in this order once all is mounted.
     """
 
     id: str
@@ -279,3 +297,4 @@ class ContainerSpec:
     open_stdin: bool = False
     devices: tuple[str, ...] = ()
     nodes: tuple[DeviceNode, ...] = ()
+    hooks: tuple[Hook, ...] = ()

@@ -1,8 +1,8 @@
 """What devices of the Container Device Interface make of a container: nodes, mounts, variables, groups.
 
-Hooks are refused: they are programs of the host that take an OCI bundle's state and change the container's
-root by the host's rights, and there is no bundle here. So are links of the host (netDevices), which a
-network of driver macvlan or ipvlan gives, and cache allocation (intelRdt).
+Of hooks those that finish a container's root are run (createContainer), in its namespaces and by the rights of its
+root; others would be programs with the host's rights, and are refused by name. So are links of the host (netDevices),
+which a network of driver macvlan or ipvlan gives, and cache allocation (intelRdt).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any, Literal, cast
 
 from netmodel.cdi import shape
 from netmodel.errors import Invalid, MissingFeature
-from runtime.spec import BindMount, ContainerSpec, DeviceNode, Mount, TmpfsMount
+from runtime.spec import BindMount, ContainerSpec, DeviceNode, Hook, Mount, TmpfsMount
 
 _KINDS = {stat.S_IFCHR: "c", stat.S_IFBLK: "b", stat.S_IFIFO: "p"}
+_HOOK = "createContainer"
 _MODE = 0o666  # as OCI runtimes have it where nothing is said
 _ATTRIBUTES = ("nosuid", "nodev", "noexec")
 _PROPAGATION = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
@@ -35,6 +36,7 @@ class Edits:
     nodes: tuple[DeviceNode, ...] = ()
     rules: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    hooks: tuple[Hook, ...] = ()
     groups: tuple[str, ...] = ()
 
     def applied(self, spec: ContainerSpec) -> ContainerSpec:
@@ -48,7 +50,7 @@ class Edits:
             environment=tuple({**dict(spec.process.environment), **dict(self.environment)}.items()),
             groups=(*spec.process.groups, *self.groups),
         )
-        return replace(spec, process=process, nodes=self.nodes, mounts=(*kept, *self.mounts))
+        return replace(spec, process=process, nodes=self.nodes, mounts=(*kept, *self.mounts), hooks=self.hooks)
 
 
 def edits_of(wanted: Sequence[tuple[str, shape.ContainerEdits]], user: str) -> Edits:
@@ -62,6 +64,7 @@ def edits_of(wanted: Sequence[tuple[str, shape.ContainerEdits]], user: str) -> E
     nodes: dict[str, DeviceNode] = {}
     rules: list[str] = []
     mounts: dict[str, Mount] = {}
+    hooks: list[Hook] = []
     groups: list[str] = []
     for name, edits in wanted:
         _refuse(name, edits)
@@ -73,22 +76,24 @@ def edits_of(wanted: Sequence[tuple[str, shape.ContainerEdits]], user: str) -> E
                 rules.append(f"{node.kind} {node.major}:{node.minor} {one.permissions or 'rwm'}")
         for each in edits.mounts:
             mounts[each.container_path] = _mount(name, each)
+        hooks += [_hook(name, hook) for hook in edits.hooks]
         groups += [str(gid) for gid in edits.additional_gids if gid]
     return Edits(
         environment=tuple(environment.items()),
         nodes=tuple(nodes.values()),
         rules=tuple(dict.fromkeys(rules)),
         mounts=tuple(mounts.values()),
+        hooks=tuple(dict.fromkeys(hooks)),
         groups=tuple(dict.fromkeys(groups)),
     )
 
 
 def _refuse(name: str, edits: shape.ContainerEdits) -> None:
-    if edits.hooks:
-        programs = ", ".join(dict.fromkeys(f"{hook.hook_name} {hook.path}" for hook in edits.hooks))
+    others = dict.fromkeys(f"{hook.hook_name} {hook.path}" for hook in edits.hooks if hook.hook_name != _HOOK)
+    if others:
         raise MissingFeature(
-            f"CDI device {name} wants hooks, which are not run here: {programs}",
-            "describe it without them, and mount what they would have made; or name its nodes: --device /dev/NAME",
+            f"CDI device {name} wants hooks that are not run here: {', '.join(others)}",
+            f"those of kind {_HOOK} are; describe it without the others, or name its nodes: --device /dev/NAME",
         )
     if edits.net_devices:
         link = edits.net_devices[0].host_interface_name
@@ -108,6 +113,20 @@ def _variables(name: str, lines: Iterable[str]) -> dict[str, str]:
             raise Invalid(f"CDI device {name}: {line!r} is no variable", "write it as NAME=VALUE")
         found[variable] = value
     return found
+
+
+def _hook(name: str, wanted: shape.Hook) -> Hook:
+    if not wanted.path.startswith("/") or not os.access(wanted.path, os.X_OK):
+        raise Invalid(
+            f"CDI device {name}: its hook {wanted.path} is no program of this machine",
+            "install it, or correct the path",
+        )
+    return Hook(
+        path=wanted.path,
+        argv=wanted.args,
+        environment=tuple(_variables(name, wanted.env).items()),
+        timeout_s=wanted.timeout or 0,
+    )
 
 
 def _node(name: str, wanted: shape.Node, user: str) -> DeviceNode:

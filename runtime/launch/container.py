@@ -12,7 +12,7 @@ from typing import NoReturn
 from runtime.errors import InvalidSpec, KernelRefused, StartFailed
 from runtime.kernel import clone, keyring, mount, prctl
 from runtime.kernel.path import close_all_but, open_in
-from runtime.launch import filesystems, program
+from runtime.launch import filesystems, hooks, program
 from runtime.launch.control import GO, MAPPED, MOUNTS, Control
 from runtime.launch.filesystems import CgroupView
 from runtime.launch.groups import join_cgroups
@@ -70,7 +70,8 @@ def _run(birth: Birth, control: Control, cgroups: Sequence[str]) -> NoReturn:
     spec = birth.spec
     close_all_but(frozenset((control.fileno(), *(birth.stdio or ()))))
     control.expect(MAPPED)
-    program.set_label(spec.process)  # only now, or the spawner would find us gone before it hears why
+    if not spec.hooks:  # they are not confined by it
+        program.set_label(spec.process)  # only now, or the spawner would find us gone before it hears why
     join_cgroups(cgroups)  # while we are the host's root to the kernel still
     if birth.own_users:
         become_root()
@@ -94,6 +95,9 @@ def _run(birth: Birth, control: Control, cgroups: Sequence[str]) -> NoReturn:
     if not spec.privileged:
         filesystems.mask(root, spec.masked_paths)
         filesystems.make_read_only(root, spec.readonly_paths)
+    if spec.hooks:
+        hooks.run(spec)
+        program.set_label(spec.process)
     mount.pivot_root(root)
     if spec.rootfs.read_only:
         mount.change(root, set_=mount.RDONLY)
@@ -140,8 +144,8 @@ def _set_names(spec: ContainerSpec) -> None:
 
 def _discard(spent: list[int]) -> None:
     """Put mounts that have served where the old root is, to go with it."""
-    # Not over "/": there they would lie on top of the new root.
-    place = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
+    # Not over "/": there they would lie on top of the new root. Nor over /proc, which is needed until then.
+    place = os.open("/sys", os.O_PATH | os.O_CLOEXEC)
     for fd in spent:
         mount.attach(fd, place)
         os.close(fd)
@@ -151,9 +155,9 @@ def _discard(spent: list[int]) -> None:
 def _build_root(birth: Birth, made: list[tuple[str, int]], fds: list[int]) -> int:
     """Attach the root, /dev and the kernel's file systems. Takes them from the front of fds."""
     root = fds.pop(0)
-    old = os.open("/", os.O_PATH | os.O_CLOEXEC)
-    mount.attach(root, old)
-    os.close(old)
+    place = hooks.make_bundle(birth.spec) if birth.spec.hooks else os.open("/", os.O_PATH | os.O_CLOEXEC)
+    mount.attach(root, place)
+    os.close(place)
     filesystems.attach_at(root, "/dev", fds.pop(0))
     if not birth.own_network:
         filesystems.attach_at(root, "/sys", fds.pop(0))

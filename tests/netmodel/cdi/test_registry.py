@@ -11,7 +11,7 @@ import pytest
 
 from netmodel.cdi import Edits, Registry
 from netmodel.errors import Invalid, NetmodelError
-from runtime.spec import BindMount, DeviceNode, TmpfsMount
+from runtime.spec import BindMount, DeviceNode, Hook, TmpfsMount
 
 FIRST = {"name": "first", "containerEdits": {"env": ["WHICH=first"]}}
 
@@ -112,6 +112,17 @@ def test_mounts_with_their_options(tmp_path: Path) -> None:
     )
 
 
+def test_hooks_that_finish_the_root(tmp_path: Path) -> None:
+    wanted = {"hookName": "createContainer", "path": "/bin/sh", "args": ["sh", "-e"], "env": ["A=1"], "timeout": 3}
+
+    found = edits(tmp_path, hooks=[wanted, {"hookName": "createContainer", "path": "/bin/true"}, wanted])
+
+    assert found.hooks == (
+        Hook(path="/bin/sh", argv=("sh", "-e"), environment=(("A", "1"),), timeout_s=3),
+        Hook(path="/bin/true"),
+    )
+
+
 def test_a_later_directory_counts_and_two_in_one_are_told(tmp_path: Path) -> None:
     etc, run = tmp_path / "etc", tmp_path / "run"
     described(etc, FIRST)
@@ -171,9 +182,11 @@ def test_files_that_are_wrong_say_why(tmp_path: Path, changes: dict[str, Any], p
     ("fields", "sentence"),
     [
         (
-            {"hooks": [{"hookName": "createContainer", "path": "/usr/bin/acme", "args": ["acme", "fix"]}]},
-            "wants hooks, which are not run here: createContainer /usr/bin/acme",
+            {"hooks": [{"hookName": "createRuntime", "path": "/usr/bin/acme", "args": ["acme", "fix"]}]},
+            "wants hooks that are not run here: createRuntime /usr/bin/acme",
         ),
+        ({"hooks": [{"hookName": "createContainer", "path": "acme"}]}, "its hook acme is no program of this machine"),
+        ({"hooks": [{"hookName": "createContainer", "path": "/bin/sh", "env": ["A"]}]}, "'A' is no variable"),
         ({"netDevices": [{"hostInterfaceName": "eth9", "name": "eth0"}]}, "wants the host's link eth9"),
         ({"intelRdt": {"closID": "x"}}, "wants intelRdt"),
         ({"env": ["=x"]}, "'=x' is no variable"),

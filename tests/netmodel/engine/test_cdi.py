@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from netmodel.engine import Engine
-from netmodel.errors import Invalid, MissingFeature
-from tests.netmodel.engine.conftest import SLEEP, clean_up, output_of, runner
+from netmodel.errors import Invalid, MissingFeature, NetmodelError
+from tests.netmodel.engine.conftest import SLEEP, clean_up, execute, output_of, runner
 from tests.support.box import Box
 
 pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
@@ -97,12 +97,59 @@ def test_rules_let_it_be_used_and_nothing_else(engine: Engine, descriptions: Pat
         assert (code == "0") == works, (name, path, flags)
 
 
+# Finds the container's root as OCI says, and finishes it.
+HOOK = r"""
+state=$(cat)
+bundle=$(echo "$state" | sed 's/.*"bundle": "\([^"]*\)".*/\1/')
+root=$(sed 's/.*"root": {"path": "\([^"]*\)".*/\1/' "$bundle/config.json")
+echo "$state" >"$root/opt/state"
+ln -s libacme.so.1 "$root/opt/acme/libacme.so"
+echo "$ACME as $(id -u) with $1" >"$root/opt/said"
+"""
+
+
+def hook(script: str, **more: Any) -> dict[str, Any]:
+    return {"hookName": "createContainer", "path": "/bin/sh", "args": ["sh", "-c", script, "sh", "word"], **more}
+
+
+@pytest.mark.parametrize("userns_mode", ["", "host"])
+def test_a_hook_finishes_the_root_before_anything_runs(engine: Engine, descriptions: Path, userns_mode: str) -> None:
+    mount = {"hostPath": "tmpfs", "containerPath": "/opt/acme", "type": "tmpfs"}
+    describe(descriptions, mounts=[mount], hooks=[hook(HOOK, env=["ACME=1", "PATH=/usr/bin:/bin"])])
+    command = ("sh", "-c", "readlink /opt/acme/libacme.so >/tmp/first; exec sleep infinity")
+
+    container = runner(engine)("web", command=command, cdi_devices=("acme.com/card=one",), userns_mode=userns_mode)
+
+    look = "until test -s /tmp/first; do :; done; cat /tmp/first /opt/said; grep -c /mnt /proc/self/mountinfo"
+    _, said = execute(engine, "web", "sh", "-c", look)
+    assert said.splitlines() == ["libacme.so.1", "1 as 0 with word", "0"]
+    state = json.loads(output_of(engine, "web", "cat", "/opt/state"))
+    assert (state["id"], state["status"], state["pid"]) == (container.id, "creating", container.state.pid)
+    assert not Path("/opt/acme").exists()
+
+
+def test_a_hook_that_fails_is_named_with_what_it_said(engine: Engine, descriptions: Path) -> None:
+    run = runner(engine)
+    for script, more, sentence in (
+        ("echo no card here >&2; exit 3", {}, "createContainer hook /bin/sh failed with code 3: no card here"),
+        ("exec sleep 60", {"timeout": 1}, "createContainer hook /bin/sh has not ended after 1 s"),
+    ):
+        describe(descriptions, hooks=[hook(script, **more)])
+        with pytest.raises(NetmodelError, match=sentence):
+            run("web", cdi_devices=("acme.com/card=one",))
+        assert not engine.container("web").state.running
+        engine.remove("web")
+    describe(descriptions, hooks=[{"hookName": "createContainer", "path": "/usr/bin/acme-ctk"}])
+    with pytest.raises(Invalid, match="its hook /usr/bin/acme-ctk is no program of this machine"):
+        run("web", cdi_devices=("acme.com/card=one",))
+
+
 def test_what_is_not_there_leaves_nothing_and_a_start_looks_anew(engine: Engine, descriptions: Path) -> None:
     run = runner(engine)
     with pytest.raises(Invalid, match=r"no CDI device acme\.com/card=one"):
         run("web", cdi_devices=("acme.com/card=one",))
-    describe(descriptions, hooks=[{"hookName": "createContainer", "path": "/bin/true"}])
-    with pytest.raises(MissingFeature, match="hooks, which are not run here: createContainer /bin/true"):
+    describe(descriptions, hooks=[{"hookName": "poststop", "path": "/bin/true"}])
+    with pytest.raises(MissingFeature, match="hooks that are not run here: poststop /bin/true"):
         run("web", cdi_devices=("acme.com/card=one",))
     assert engine.containers() == []
 
