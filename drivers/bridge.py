@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from drivers import endpoint_options
-from drivers.api import Attachment, Endpoint, IPAddress, Network, Pair, PortBinding
+from drivers.api import Attachment, Endpoint, IPAddress, Network, Pair, PortBinding, Traits
 from drivers.bridge_link import BridgeLinks
 from drivers.bridge_options import Options, check_modes, parse
 from drivers.bridge_port import BridgePorts
@@ -81,6 +81,9 @@ class Bridge:
 
     def parse(self, options: Mapping[str, str]) -> Options:
         return parse(self.name, options)
+
+    def traits(self, options: Options, internal: bool) -> Traits:
+        return Traits(claim=options.name)
 
     # --- networks -----------------------------------------------------------------------------
 

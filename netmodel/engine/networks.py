@@ -99,9 +99,12 @@ class Networks:
         """Two networks on one link of the host would be one segment, whatever their names say."""
         for other in self._core.records.networks:
             if claim and other.id != network.id and self._core.traits(other.config).claim == claim:
+                instead = f"a VLAN of the link ({claim.partition('.')[0]}.NUMBER)"
+                if network.config.driver == "bridge":
+                    instead = f"another bridge ({BRIDGE_NAME})"
                 raise Conflict(
                     f"network {other.name} is on the host's link {claim} already",
-                    f"attach to that one, or give this one a VLAN of the link ({claim.partition('.')[0]}.NUMBER)",
+                    f"attach to that one, or give this one {instead}",
                 )
 
     def _request_pools(self, network: Network, traits: driver_api.Traits) -> tuple[NetworkPool, ...]:

@@ -199,3 +199,17 @@ def test_settings_are_there_after_a_restart(host: Box, tmp_path: Path) -> None:
         web = runner(second)("web", "lan")
         assert "10.77.9.1/24" in output_of(second, "web", "ip", "addr", "show", "eth0")
         second.remove(web.id, force=True)
+
+
+def test_two_networks_are_not_one_bridge(engine: Engine, host: Box) -> None:
+    """They would be one segment; and the first to go would take the other's rules along."""
+    host.run("ip", "link", "add", "lan0", "type", "bridge")
+    options = {"com.docker.network.bridge.name": "lan0"}
+    engine.create_network(NetworkConfig(name="one", options=options))
+
+    with pytest.raises(Conflict, match="network one is on the host's link lan0 already") as refused:
+        engine.create_network(NetworkConfig(name="two", options=options))
+
+    assert "another bridge (com.docker.network.bridge.name)" in refused.value.hint
+    engine.remove_network("one")
+    engine.create_network(NetworkConfig(name="two", options=options))
