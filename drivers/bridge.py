@@ -20,9 +20,10 @@ from drivers.bridge_link import BridgeLinks
 from drivers.bridge_options import Options, check_modes, parse
 from drivers.bridge_port import BridgePorts
 from drivers.bridge_rules import bridge_name, is_for_host, openings, rules_of, with_default_address
+from drivers.elements import Element, Linked, Port
 from drivers.errors import DriverError
 from drivers.exposure import HOST_ONLY, Exposure
-from drivers.firewall import Element, Firewall, Linked, NetworkRules, Port
+from drivers.firewall import Firewall, NetworkRules
 from drivers.forwarding import Forwarding
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import Link

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 
 from drivers.api import Endpoint, IPAddress, Network, PortBinding
 from drivers.bridge_options import Options
-from drivers.firewall import NetworkRules, Opening, Port
+from drivers.elements import Opening, Port
+from drivers.firewall import NetworkRules
 from drivers.relayed import Relayed
 from drivers.ways import ports_in, ways_of
 

@@ -13,20 +13,22 @@ from __future__ import annotations
 import errno
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from drivers.api import IPAddress, Pair, Protocol_
+from drivers.elements import Element, Opening, Publication, listed, read_opening, read_publication
+from drivers.kernel.conntrack import NETLINK_NETFILTER
 from drivers.kernel.errors import KernelError
+from drivers.kernel.netlink import Netlink
 from drivers.kernel.nft import NftWorker
+from drivers.kernel.nft_elements import add_elements, delete_elements
 from drivers.kernel.nft_rules import Rules
+from drivers.kernel.wire import Request
 
-_NUMBERS: dict[Protocol_, int] = {"tcp": 6, "udp": 17, "sctp": 132}
-_NAMES: dict[int, Protocol_] = {number: name for name, number in _NUMBERS.items()}
 _SETS = (
     *("bridges", "internal", "masqueraded", "unprotected", "routed", "trusted", "open_to_all", "same_bridge"),
     *("open4", "open6", "linked4", "linked6"),
@@ -37,6 +39,8 @@ _FAMILIES = (4, 6)
 
 # So often a change is made again when somebody flushes the ruleset under our hands.
 _PATIENCE = 20
+
+Change = Callable[[str, str, Sequence[bytes], str], Iterator[Request]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,75 +92,6 @@ class NetworkRules:
         return elements
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
-    """One published port in one address family.
-
-    Args:
-        host_address: Of the family of target; None is every address of the host.
-    """
-
-    protocol: Protocol_
-    host_port: int
-    target: IPAddress
-    target_port: int
-    host_address: IPAddress | None = None
-
-    @property
-    def where(self) -> str:
-        """The map it is in."""
-        return f"ports{self.target.version}" + ("" if self.host_address else "_any")
-
-    @property
-    def key(self) -> str:
-        asked = f"{_NUMBERS[self.protocol]} . {self.host_port}"
-        return f"{self.host_address!s} . {asked}" if self.host_address else asked
-
-    @property
-    def element(self) -> str:
-        # As !s: to format an address takes several times as long, and there may be ten thousand.
-        return f"{self.key} : {self.target!s} . {self.target_port}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
-    """A port of a container that may be reached at the container's own address."""
-
-    protocol: Protocol_
-    target: IPAddress
-    target_port: int
-
-    @property
-    def where(self) -> str:
-        """The set it is in."""
-        return f"open{self.target.version}"
-
-    @property
-    def element(self) -> str:
-        return f"{self.target!s} . {_NUMBERS[self.protocol]} . {self.target_port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Linked:
-    """Two containers of a network that keeps its containers apart: one reaches a port of the other."""
-
-    pair: Pair
-
-    @property
-    def where(self) -> str:
-        """The set it is in."""
-        return f"linked{self.pair.target.version}"
-
-    @property
-    def element(self) -> str:
-        pair = self.pair
-        return f"{pair.source} . {pair.target} . {_NUMBERS[pair.protocol]} . {pair.port}"
-
-
-Port = Publication | Opening
-Element = Port | Linked
-
-
 _ALL_BITS = 0xFFFFFFFF
 _NUMBER = "0x[0-9a-f]+|0|[1-9][0-9]*"
 
@@ -202,7 +137,8 @@ class Firewall:
         self.name = f"netmodel_{root_id}"
         self.table = f"inet {self.name}"
         self._lock = threading.RLock()
-        self._rules = Rules(self.name)
+        self._netlink = Netlink(protocol=NETLINK_NETFILTER)
+        self._rules = Rules(self._netlink, self.name)
         self._accepted = accepted
         self._networks: dict[str, NetworkRules] = {}  # by bridge
         self._ports: set[Element] = set()
@@ -266,7 +202,7 @@ class Firewall:
 
     def close(self) -> None:
         """Let go of the kernel; the rules stay."""
-        self._rules.close()
+        self._netlink.close()
 
     def has_user_rules(self) -> bool:
         """Somebody wrote rules into the user chain, which would go with the table."""
@@ -336,7 +272,7 @@ class Firewall:
     def bridges(self) -> frozenset[str]:
         """The bridges that the kernel's sets know as ours."""
         listing = self.nft.run(f"list set {self.table} bridges\n")
-        return frozenset(element.strip('"') for element in _elements_of(listing))
+        return frozenset(element.strip('"') for element in listed(listing))
 
     def is_internal(self, bridge: str) -> bool:
         """Whether a link is the bridge of an internal network."""
@@ -354,7 +290,7 @@ class Firewall:
         if not ports:
             return
         with self._lock:
-            self._change(self._elements("add", _placed(ports)), "publish ports")
+            self._change_ports(ports, "publish ports", add_elements)
             self._ports.update(ports)
 
     def unpublish(self, ports: Sequence[Element]) -> None:
@@ -365,10 +301,8 @@ class Firewall:
             self._ports.difference_update(ports)
             # The kernel removes by key, whatever the value. Adding first, in the same transaction, makes
             # a key that goes elsewhere by now a refusal, and one that is gone none.
-            elements = _placed(ports)
-            script = self._elements("add", elements) + self._elements("delete", elements)
             try:
-                self._change(script, "withdraw published ports")
+                self._change_ports(ports, "withdraw published ports", add_elements, delete_elements)
             except KernelError as error:
                 if error.errno != errno.EEXIST:
                     raise
@@ -380,7 +314,7 @@ class Firewall:
         found: set[Publication] = set()
         for name in _PORTS:
             listing = self.nft.run(f"list map {self.table} {name}\n")
-            found.update(_read(element) for element in _elements_of(listing))
+            found.update(map(read_publication, listed(listing)))
         return frozenset(found)
 
     def opened(self) -> frozenset[Opening]:
@@ -388,7 +322,7 @@ class Firewall:
         found: set[Opening] = set()
         for name in ("open4", "open6"):
             listing = self.nft.run(f"list set {self.table} {name}\n")
-            found.update(_read_opening(element) for element in _elements_of(listing))
+            found.update(map(read_opening, listed(listing)))
         return frozenset(found)
 
     # --- scripts --------------------------------------------------------------------------------
@@ -398,7 +332,7 @@ class Firewall:
         script += [f"flush set {self.table} {name}" for name in _SETS]
         script += [f"flush map {self.table} {name}" for name in _MAPS]
         script += self._elements("add", [element for one in self._networks.values() for element in one.elements])
-        script += self._elements("add", _placed(self._ports))
+        script += self._elements("add", {(one.where, one.element) for one in self._ports})
         self.nft.run("\n".join(script) + "\n", asked="restore the firewall")
         self._wanted = True
         self._note()
@@ -424,15 +358,31 @@ class Firewall:
 
     def _change(self, script: Sequence[str], asked: str) -> None:
         text = "\n".join(script) + "\n"
+        self._insist(lambda: self.nft.run(text, asked=asked))
+
+    def _change_ports(self, ports: Iterable[Element], asked: str, *changes: Change) -> None:
+        """Make the changes, one after the other, in one transaction."""
+        placed: dict[str, dict[bytes, None]] = {}
+        for one in ports:
+            placed.setdefault(one.where, {})[one.packed] = None
+        requests = [
+            request
+            for change in changes
+            for name, elements in placed.items()
+            for request in change(self.name, name, tuple(elements), asked)
+        ]
+        self._insist(lambda: self._netlink.transact(requests))
+
+    def _insist(self, change: Callable[[], object]) -> None:
         for _ in range(_PATIENCE):
             try:
-                self.nft.run(text, asked=asked)
+                change()
                 return
             except KernelError as error:
                 # Somebody flushed the ruleset a moment ago, and we were quicker than the news of it.
                 if error.errno != errno.ENOENT or not self.repair():
                     raise
-        self.nft.run(text, asked=asked)
+        change()
 
     def _elements(self, verb: str, elements: Iterable[tuple[str, str]]) -> list[str]:
         """One command a set, with all its elements: 10 µs an element, where a command each costs 25."""
@@ -457,36 +407,3 @@ def _every(bridge: str) -> list[tuple[str, str]]:
     """Wherever a network might be that we have not seen being added."""
     most = NetworkRules(bridge=bridge, internal=True, unprotected=_FAMILIES, routed=_FAMILIES, open_to_all=True)
     return [*most.elements, ("source4", f'"{bridge}"'), ("source6", f'"{bridge}"')]
-
-
-def _placed(ports: Iterable[Element]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((one.where, one.element) for one in ports))
-
-
-def _elements_of(listing: str) -> list[str]:
-    found = re.search(r"elements = \{(.*?)\}", listing, re.DOTALL)
-    return [element.strip() for element in found[1].split(",")] if found else []
-
-
-def _read(element: str) -> Publication:
-    asked, _, answered = element.partition(" : ")
-    *address, protocol, port = asked.split(" . ")
-    target, target_port = answered.split(" . ")
-    return Publication(
-        protocol=_protocol(protocol),
-        host_port=int(port),
-        target=ip_address(target),
-        target_port=int(target_port),
-        host_address=ip_address(address[0]) if address else None,
-    )
-
-
-def _read_opening(element: str) -> Opening:
-    target, protocol, port = element.split(" . ")
-    return Opening(protocol=_protocol(protocol), target=ip_address(target), target_port=int(port))
-
-
-def _protocol(text: str) -> Protocol_:
-    if text.isdigit():
-        return _NAMES[int(text)]
-    return next(name for name in _NUMBERS if name == text)

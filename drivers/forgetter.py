@@ -11,7 +11,7 @@ import contextlib
 import threading
 from collections.abc import Iterable, Sequence
 
-from drivers.firewall import Opening, Port, Publication
+from drivers.elements import Opening, Port, Publication
 from drivers.kernel.conntrack import PROTOCOLS, Connection, Conntrack
 from drivers.kernel.errors import KernelError
 

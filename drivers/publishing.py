@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from drivers.api import Endpoint, PortBinding
+from drivers.elements import Port, Publication
 from drivers.errors import DriverError, PortInUse
-from drivers.firewall import Firewall, NetworkRules, Port, Publication
+from drivers.firewall import Firewall, NetworkRules
 from drivers.forgetter import Forgetter
 from drivers.kernel.errors import KernelError
 from drivers.ports import HeldPorts, show

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
+from drivers.elements import Opening, Port
 from drivers.exposure import Exposure, Packet, arrival, exposure, tables_of_others, way_out
-from drivers.firewall import Opening, Port
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import get_link, read_link
 from drivers.kernel.netlink import Netlink

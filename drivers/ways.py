@@ -8,8 +8,9 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Literal, cast
 
 from drivers.api import Endpoint, IPAddress, PortBinding
+from drivers.elements import Opening, Port, Publication
 from drivers.errors import CannotPublish
-from drivers.firewall import NetworkRules, Opening, Port, Publication
+from drivers.firewall import NetworkRules
 from drivers.ports import has_dual_stack, show
 from drivers.relayed import Relayed
 

@@ -30,6 +30,8 @@ _NETLINK_GET_STRICT_CHK = 12
 _BATCH = 128
 _BATCH_BYTES = 65_536
 _DATAGRAM = 65_536  # the kernel makes none larger than 32 kB
+_SENT_AT_ONCE = 65_536  # by a socket of any machine; more only if it is given room
+_SO_SNDBUFFORCE = 32  # Source: Linux include/uapi/asm-generic/socket.h
 _ERROR = struct.Struct("=i")
 
 T = TypeVar("T")
@@ -84,7 +86,10 @@ class Netlink:
             first = self._sequence + 1
             packed += [self._pack(request, wire.NLM_F_REQUEST | wire.NLM_F_ACK) for request in requests]
             packed.append(self._pack(end, wire.NLM_F_REQUEST))
-            self._socket.send(b"".join(packed))
+            message = b"".join(packed)
+            if len(message) > _SENT_AT_ONCE:  # thousands of published ports
+                self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(message))
+            self._socket.send(message)
             refusals = self._acknowledgements(requests, first, begun=True)
         if refusals:
             raise refusals[0]

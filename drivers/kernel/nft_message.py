@@ -2,7 +2,7 @@
 
 libnftables parses a script, reads what there is and the files that give names to numbers, a
 millisecond in a process of its own; the kernel's own share is a tenth of that. All else is
-libnftables' (nft.py). Sent by Netlink.transact().
+libnftables' (nft.py), but for published ports (nft_elements.py). Sent by Netlink.transact().
 
 Source: Linux include/uapi/linux/netfilter/nf_tables.h and nfnetlink.h.
 """

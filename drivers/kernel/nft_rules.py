@@ -7,10 +7,8 @@ libnftables fetches every element of every set of the table before it lists one 
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 from drivers.kernel import wire
-from drivers.kernel.conntrack import NETLINK_NETFILTER
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.wire import Request
 
@@ -22,10 +20,14 @@ _NFPROTO_INET = 1
 
 
 class Rules:
-    """The rules of one table of family inet."""
+    """The rules of one table of family inet.
 
-    def __init__(self, table: str, netns: Path | None = None) -> None:
-        self._netlink = Netlink(netns, NETLINK_NETFILTER)
+    Args:
+        netlink: One of NETLINK_NETFILTER; not ours to close.
+    """
+
+    def __init__(self, netlink: Netlink, table: str) -> None:
+        self._netlink = netlink
         body = _NFGENMSG.pack(_NFPROTO_INET, 0, 0) + wire.text(_TABLE, table)
         self._question = Request(_GETRULE, f"list the rules of table {table}", wire.NLM_F_DUMP, body)
 
@@ -35,9 +37,6 @@ class Rules:
         for chain, handle in self._netlink.get(self._question, _read):
             found[chain] = (*found.get(chain, ()), handle)
         return found
-
-    def close(self) -> None:
-        self._netlink.close()
 
 
 def _read(kind: int, payload: memoryview) -> tuple[str, int] | None:

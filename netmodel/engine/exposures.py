@@ -5,8 +5,8 @@ from __future__ import annotations
 from drivers.api import Publishes
 from drivers.bridge import Bridge
 from drivers.bridge_rules import ANY
+from drivers.elements import Opening, Port
 from drivers.exposure import Exposure
-from drivers.firewall import Opening, Port
 from drivers.relayed import Relayed
 from netmodel.engine.attach import Attachments, binding_of
 from netmodel.engine.core import Core

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from drivers.api import Pair
-from drivers.firewall import Firewall, Linked, Mark, NetworkRules, Opening, Publication
+from drivers.elements import Linked, Opening, Publication
+from drivers.firewall import Firewall, Mark, NetworkRules
 from drivers.kernel.errors import KernelError
 from drivers.kernel.nft import NftWorker
 from tests.drivers.wires import ROOT, Stack, anywhere, ask, serving
@@ -140,6 +143,22 @@ def test_installing_again_keeps_what_is_there(firewall: Firewall) -> None:
     firewall.install()
 
     compare(firewall, "published")
+
+
+def test_of_many_ports_all_are_published_or_none(firewall: Firewall) -> None:
+    """More than one message to the kernel holds."""
+    ports = [replace(WEB, host_port=20000 + number) for number in range(1200)]
+    last = replace(ports[-1], target_port=81)
+    firewall.publish([last])
+
+    with pytest.raises(KernelError) as refusal:
+        firewall.publish(ports)
+
+    assert refusal.value.errno == errno.EEXIST
+    assert firewall.published() == {last}
+    firewall.unpublish([last])
+    firewall.publish(ports)
+    assert firewall.published() == set(ports)
 
 
 def test_a_port_that_goes_elsewhere_is_refused_and_nothing_changes(firewall: Firewall) -> None:
