@@ -54,9 +54,10 @@ class Forgetter:
             if isinstance(one, Publication) and one.protocol != "tcp"
         }
         with self._wake:
-            self._withdrawn.difference_update(ports)
-            self._early.update(early)
-            self._wake.notify_all()
+            if self._withdrawn or early:  # a thread that is woken takes its turn from us
+                self._withdrawn.difference_update(ports)
+                self._early.update(early)
+                self._wake.notify_all()
 
     def settle(self) -> None:
         """Return when all that was asked for is forgotten."""

@@ -29,7 +29,7 @@ _KINDS = {
     "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
 }
 
-_MANY = 100  # as many are worth a look at what is open, 1 µs a descriptor
+_MANY = 100  # as many are worth a look at what is open
 _KEPT_FREE = 1024
 
 Key = tuple[str, IPAddress | None, int]
@@ -72,19 +72,17 @@ class HeldPorts:
 
     def release(self, owner: str, bindings: Iterable[PortBinding]) -> None:
         """Give ports back; one that the owner does not hold is no error."""
-        for binding in bindings:
-            with self._lock:
-                if self._owner(binding) != owner:
-                    continue
-                _, held = self._held.pop(_key(binding))
+        with self._lock:
+            released = [self._held.pop(_key(binding)) for binding in bindings if self._owner(binding) == owner]
+        for _, held in released:
             if held is not None:
                 held.close()
 
-    def socket_of(self, owner: str, binding: PortBinding) -> socket.socket | None:
-        """What holds a port for this owner; None if nothing does, or no socket."""
+    def sockets_of(self, owner: str, bindings: Iterable[PortBinding]) -> list[socket.socket | None]:
+        """What holds each of the ports for this owner; None if nothing does, or no socket."""
         with self._lock:
-            held_for, held = self._held.get(_key(binding), ("", None))
-            return held if held_for == owner else None
+            found = [self._held.get(_key(binding), ("", None)) for binding in bindings]
+        return [held if held_for == owner else None for held_for, held in found]
 
     def close(self) -> None:
         """Give all of them back."""
@@ -173,7 +171,9 @@ def _check_room(count: int) -> None:
     if count < _MANY:
         return
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    free = limit - sum(1 for _ in Path("/proc/self/fd").iterdir()) - min(_KEPT_FREE, limit // 8)
+    opened = Path("/proc/self/fd").stat().st_size  # since Linux 6.2
+    opened = opened or sum(1 for _ in Path("/proc/self/fd").iterdir())
+    free = limit - opened - min(_KEPT_FREE, limit // 8)
     if count > free:
         raise TooManyPorts(count, max(free, 0), limit)
 
@@ -250,7 +250,7 @@ def _bind_once(binding: PortBinding, reuse: bool) -> socket.socket:
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
     if address is None and not has_dual_stack():
         family = socket.AF_INET
-    held = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
+    held = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
     try:
         if reuse:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -40,8 +40,8 @@ class Publisher:
             CannotPublish: No rule can serve a binding.
             PortInUse: Somebody else has a port.
         """
-        check_ways(network, endpoint, bindings)
         ways = ways_of(network, endpoint, bindings)
+        check_ways(network, endpoint, bindings, ways)
         with ExitStack() as undo:
             published = self._hold(endpoint, bindings, ways, undo)
             if published != tuple(bindings):
@@ -64,7 +64,7 @@ class Publisher:
         ports = ports_in(ways)
         self._firewall.unpublish(ports)
         held = [way.held for way in ways if way.held is not None]
-        self._relay.end(filter(None, (self._ports.socket_of(endpoint.id, one) for one in held)))
+        self._relay.end(filter(None, self._ports.sockets_of(endpoint.id, held)))
         self._ports.release(endpoint.id, held)
         self._forgetter.withdraw(ports)
 
@@ -117,11 +117,9 @@ class Publisher:
         return tuple(_at(binding, port) for binding, port in got)
 
     def _begin_relaying(self, endpoint: Endpoint, ways: Sequence[Ways], undo: ExitStack | None = None) -> None:
-        ports = [
-            (held, way.relayed)
-            for way in ways
-            if way.relayed and way.held and (held := self._ports.socket_of(endpoint.id, way.held))
-        ]
+        wanted = [(way.held, way.relayed) for way in ways if way.held and way.relayed]
+        sockets = self._ports.sockets_of(endpoint.id, (held for held, _ in wanted))
+        ports = [(held, relayed) for held, (_, relayed) in zip(sockets, wanted, strict=True) if held is not None]
         if undo is not None:
             undo.callback(self._relay.end, [held for held, _ in ports])
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,11 +43,13 @@ class Means:
     """What all ports share; used in the loop's thread alone.
 
     Args:
+        watch: Of the sockets that hold the ports.
         descriptors: How many may still be opened: a flood of callers must not take all that the engine has.
         buffer: Empty whenever somebody else has their turn.
     """
 
     loop: asyncio.AbstractEventLoop
+    watch: select.epoll
     descriptors: int
     buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK_BYTES))
     _told: dict[str, float] = field(default_factory=dict)
@@ -76,7 +79,7 @@ class RelayedPort:
     """One socket that is served; used in the thread of its loop alone.
 
     Args:
-        held: Not ours to close.
+        held: Not ours to close. It does not block.
     """
 
     def __init__(self, means: Means, held: socket.socket, target: tuple[IPAddress, int], admits: Admits) -> None:

@@ -35,18 +35,15 @@ class Datagrams(RelayedPort):
         self._clients: OrderedDict[Key, _Client] = OrderedDict()  # the one silent longest first
         self._sweep: asyncio.TimerHandle | None = None
 
-    def begin(self) -> None:
-        self._loop.add_reader(self._held, self._from_clients)
-
     async def end(self) -> None:
-        """Carry no more, and forget all clients."""
-        self._loop.remove_reader(self._held)
+        """Forget all clients."""
         if self._sweep is not None:
             self._sweep.cancel()
         while self._clients:
             self._forget_oldest()
 
-    def _from_clients(self) -> None:
+    def serve(self) -> None:
+        """Carry what has come."""
         for _ in range(BURST):
             try:
                 data, ancillary, _flags, peer = self._held.recvmsg(_LARGEST, ROOM)

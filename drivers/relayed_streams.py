@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -33,21 +34,15 @@ class Streams(RelayedPort):
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = False
 
-    def begin(self) -> None:
-        if not self._ended:
-            self._loop.add_reader(self._held, self._accept)
-
     async def end(self) -> None:
-        """Accept no more, and reset what is under way."""
+        """Reset what is under way."""
         self._ended = True
-        self._loop.remove_reader(self._held)
-        if not self._tasks:  # as a rule: a thousand ports may end at once
-            return
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _accept(self) -> None:
+    def serve(self) -> None:
+        """Accept who has called."""
         for _ in range(BURST):
             try:
                 client, _peer = self._held.accept()
@@ -55,13 +50,20 @@ class Streams(RelayedPort):
                 return
             except OSError:
                 # No descriptor is free. Until one is, the loop would come back here at once, for ever.
-                self._loop.remove_reader(self._held)
-                self._loop.call_later(ACCEPT_AGAIN_AFTER_S, self.begin)
+                self._watch(0)
+                self._loop.call_later(ACCEPT_AGAIN_AFTER_S, self._watch, select.EPOLLIN)
                 return
             self._take(client)
 
+    def _watch(self, events: int) -> None:
+        if not self._ended:
+            with suppress(FileNotFoundError):  # it is about to end
+                self._means.watch.modify(self._held, events)
+
     def _take(self, client: socket.socket) -> None:
         client.setblocking(False)
+        # So that it holds the port against nobody when an engine that died has left it behind.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             admitted = self._admits(*of_connection(client))
         except OSError:  # it has gone again

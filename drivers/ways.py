@@ -42,12 +42,13 @@ def ways_of(network: NetworkRules, endpoint: Endpoint, bindings: Iterable[PortBi
     return [_ways_of(network, addresses, binding) for binding in bindings]
 
 
-def check_ways(network: NetworkRules, endpoint: Endpoint, bindings: Iterable[PortBinding]) -> None:
+def check_ways(
+    network: NetworkRules, endpoint: Endpoint, bindings: Iterable[PortBinding], ways: Iterable[Ways]
+) -> None:
     """Raise CannotPublish if a binding has no way at all."""
-    addresses = [one.ip for one in endpoint.addresses]
-    for binding in bindings:
-        if _ways_of(network, addresses, binding).none:
-            raise _refusal(network, addresses, binding)
+    for binding, found in zip(bindings, ways, strict=True):
+        if found.none:
+            raise _refusal(network, [one.ip for one in endpoint.addresses], binding)
 
 
 def ports_in(ways: Iterable[Ways]) -> list[Port]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -349,6 +351,32 @@ def test_a_flood_takes_no_more_than_a_ports_share(
         for one in (*held, *accepted):
             one.close()
         eventually(lambda: _is_let_in(8080))
+
+
+def test_who_calls_while_no_descriptor_is_free_waits_for_one(
+    stack: Stack, host: Box, a: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relayed_streams, "ACCEPT_AGAIN_AFTER_S", 0.05)
+    published(stack, a, V4_ONLY, anywhere(8080))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    with serving(a), socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as client:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, limits[1]))
+        try:
+            with suppress(OSError):
+                while True:
+                    taken.append(os.dup(client.fileno()))
+            client.settimeout(DROPPED_S)
+            client.connect(("::1", 8080))
+            client.send(b"hello")
+            with pytest.raises(TimeoutError):
+                client.recv(100)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for one in taken:
+                os.close(one)
+        client.settimeout(5)
+        assert client.recv(100) == b"a heard 10.1.0.1"
 
 
 def _is_let_in(port: int) -> bool:
