@@ -150,7 +150,7 @@ def _services(zone: Zone, view: View, query: dns.message.Message, service: Servi
     offered = zone.ports(*view.meant(service.owner))
     if offered is None:
         return None
-    found = [(name, port.number) for name, port in offered if service.means(port)]
+    found = [(name, port.container_port) for name, port in offered if service.means(port)]
     if not found:
         return bare_answer(query, dns.rcode.NXDOMAIN)
     if query.question[0].rdtype not in (dns.rdatatype.SRV, dns.rdatatype.ANY):

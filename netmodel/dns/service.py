@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import dns.name
 
-from netmodel.dns.zone import Port
+from netmodel.model import PortConfig
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
@@ -26,11 +26,13 @@ class Service:
     protocol: str
     owner: str
 
-    def means(self, port: Port) -> bool:
+    def means(self, port: PortConfig) -> bool:
         """Say whether a port is meant: by the name it was declared with, its number, or IANA's name for it."""
         if port.protocol != self.protocol:
             return False
-        return self.name in (*port.names, str(port.number)) or port.number == _registered(self.name, self.protocol)
+        number = port.container_port
+        names = (*(name.lower() for name in port.names), str(number))
+        return self.name in names or number == _registered(self.name, self.protocol)
 
 
 def read_service(name: dns.name.Name) -> Service | None:

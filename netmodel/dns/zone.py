@@ -10,21 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 from threading import Lock
 
-from netmodel.model import IPAddress
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """A port that an endpoint says it serves.
-
-    Args:
-        protocol: "tcp", "udp" or "sctp".
-        names: What it was called by whoever declared it, lower case; its number and its IANA name go without saying.
-    """
-
-    number: int
-    protocol: str
-    names: tuple[str, ...] = ()
+from netmodel.model import IPAddress, PortConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +21,7 @@ class _Member:
     names: tuple[str, ...]
     canonical: str
     addresses: tuple[IPAddress, ...]
-    ports: tuple[Port, ...] = ()
+    ports: tuple[PortConfig, ...] = ()
 
 
 class Zone:
@@ -60,7 +46,7 @@ class Zone:
         names: Sequence[str],
         addresses: Sequence[IPAddress],
         network_name: str = "",
-        ports: Sequence[Port] = (),
+        ports: Sequence[PortConfig] = (),
     ) -> None:
         """Let an endpoint be found on its network; what it was before is replaced.
 
@@ -116,7 +102,7 @@ class Zone:
                     return self._members[endpoint_id].canonical or None
         return None
 
-    def ports(self, networks: Iterable[str], name: str) -> tuple[tuple[str, Port], ...] | None:
+    def ports(self, networks: Iterable[str], name: str) -> tuple[tuple[str, PortConfig], ...] | None:
         """Say what who is called so serves: each one's own name with a port; None if nobody is called so."""
         wanted = _key(name)
         with self._lock:

@@ -236,8 +236,9 @@ class Attachments:
         driver = self._core.driver(link.network.config.driver)
         assert isinstance(driver, Publishes)
         network, endpoint = self._networks.as_driver(link.network), as_driver(link.endpoint)
+        wanted = [binding_of(port) for port in ports]
         try:
-            bindings = driver.publish(network, endpoint, [binding_of(port) for port in ports])
+            bindings = driver.publish(network, endpoint, wanted)
         except PortInUse as error:
             raise self._named(error, container) from error
         undo.callback(driver.unpublish, network, endpoint, bindings)
@@ -245,7 +246,8 @@ class Attachments:
             if other is not link:
                 undo.callback(self._shut, other, ports)
                 self._open(other, ports)
-        return tuple(_port(binding) for binding in bindings)
+        got = zip(ports, wanted, bindings, strict=True)
+        return tuple(port if binding is asked else _port(binding) for port, asked, binding in got)
 
     def _open(self, link: Joined, ports: Sequence[PortConfig]) -> None:
         driver = self._core.driver(link.network.config.driver)

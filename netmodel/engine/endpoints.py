@@ -14,7 +14,6 @@ import drivers.api as driver_api
 from drivers.errors import NetworkFull
 from ipam.api import Pool
 from ipam.errors import AddressTaken
-from netmodel.dns.zone import Port
 from netmodel.engine.core import Core
 from netmodel.engine.leases import Leases, with_lease
 from netmodel.engine.link_options import IFNAME, check_endpoint
@@ -192,10 +191,7 @@ class Endpoints:
             dns_names(container, endpoint),
             [address.ip for address in endpoint.addresses],
             self._network(endpoint).name,
-            [
-                Port(port.container_port, port.protocol, tuple(name.lower() for name in port.names))
-                for port in (*container.config.ports, *container.config.exposed_ports)
-            ],
+            (*container.config.ports, *container.config.exposed_ports),
         )
 
     def unresolvable(self, endpoint: Endpoint) -> None:

@@ -16,11 +16,13 @@ import dns.rcode
 import pytest
 
 from netmodel.dns import DnsServer, Zone
-from netmodel.dns.zone import Port
+from netmodel.model import PortConfig
 from tests.netmodel.dns.conftest import ADDRESS, Serve, answers, ask, sockets
 from tests.support.box import Box
 
 pytestmark = pytest.mark.kernel
+
+HTTP, DNS = PortConfig(container_port=80), PortConfig(container_port=53, protocol="udp")
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def service(reply: dns.message.Message) -> list[str]:
 
 def test_services_have_ports(serve: Serve, zone: Zone) -> None:
     """By IANA's name, by number, and by the name that the port was declared with; all replicas of an alias."""
-    http, dns_, admin = Port(80, "tcp"), Port(53, "udp"), Port(8443, "tcp", ("admin",))
+    admin = PortConfig(container_port=8443, names=("Admin",))
     for number in (1, 2):
         zone.attach(
             "front",
@@ -95,7 +97,7 @@ def test_services_have_ports(serve: Serve, zone: Zone) -> None:
             [f"rep-{number}", "rep"],
             [ip_address(f"10.1.2.{number}")],
             "front",
-            [http, dns_, admin],
+            [HTTP, DNS, admin],
         )
     a = serve()
 
@@ -111,7 +113,7 @@ def test_services_have_ports(serve: Serve, zone: Zone) -> None:
 
 
 def test_services_that_are_not_there(serve: Serve, zone: Zone) -> None:
-    zone.attach("front", "web", ["web"], [ip_address("10.1.0.2")], "front", [Port(80, "tcp"), Port(53, "udp")])
+    zone.attach("front", "web", ["web"], [ip_address("10.1.0.2")], "front", [HTTP, DNS])
     a = serve(forward=False)
 
     for name in ("_https._tcp.web", "_http._udp.web", "_domain._tcp.web", "_http._tcp.vault", "_81._tcp.web"):
