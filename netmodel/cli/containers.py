@@ -10,6 +10,7 @@ import click
 from netmodel.cli.attach import attach_options, join
 from netmodel.cli.names import CONTAINER
 from netmodel.cli.session import Session, Verb, each, json_option, note, show_json
+from netmodel.client import ApiError
 
 _names = click.argument("containers", nargs=-1, required=True, type=CONTAINER)
 
@@ -136,7 +137,13 @@ def rm(session: Session, containers: tuple[str, ...], force: bool, volumes: bool
     """Remove containers."""
 
     def act(name: str) -> None:
-        session.client.delete(f"/containers/{name.strip('/')}", force=force, v=volumes, link=link)
+        try:
+            session.client.delete(f"/containers/{name.strip('/')}", force=force, v=volumes, link=link)
+        except ApiError as error:
+            if not force or error.status != 404:
+                raise
+            note(f"error: {error.message}")  # it is said, and as it was to be
+            return
         print(name)
 
     return each(containers, act)

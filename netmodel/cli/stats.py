@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -15,44 +15,57 @@ from netmodel.cli.table import show
 from netmodel.cli.units import size
 from netmodel.client import ApiError, Client
 
-_HEADER = ("NAME", "CPU %", "MEMORY / LIMIT", "NET I/O", "BLOCK I/O", "PIDS")
+_HEADER = ("CONTAINER ID", "NAME", "CPU %", "MEMORY / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS")
+_COLUMNS = ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs")
 _PERIOD_S = 1.0
 _HOME_AND_CLEAR = "\x1b[H\x1b[J"
 
 
 @click.command(cls=Verb)
+@click.option("-a", "--all", "every", is_flag=True, help="Stopped ones, too")
 @click.option("--no-stream", is_flag=True, help="Once, also on a terminal")
+@click.option("--no-trunc", is_flag=True, help="Do not shorten ids")
+@click.option("--format", "template", default="table", help="table, json, or a template: {{.Name}} {{.CPUPerc}}")
 @json_option
 @click.argument("containers", nargs=-1, type=CONTAINER)
 @click.pass_obj
-def stats(session: Session, containers: tuple[str, ...], no_stream: bool, as_json: bool) -> None:
+def stats(session: Session, /, containers: tuple[str, ...], no_stream: bool, as_json: bool, **o: Any) -> None:
     """Show what containers use (all that run, unless named): again and again on a terminal, else once."""
-    client = session.client
-    if as_json:
-        show_json(_readings(client, containers, one_shot=False))
-    elif no_stream or not sys.stdout.isatty():
-        show(_HEADER, [_row(one, one["precpu_stats"]) for one in _readings(client, containers, one_shot=False)])
-    else:
-        _live(client, containers)
+    client, every, whole, template = session.client, o["every"], o["no_trunc"], o["template"]
+    if template == "table" and not as_json and not no_stream and sys.stdout.isatty():
+        _live(client, containers, every, whole)
+    found = _readings(client, containers, every, one_shot=False)
+    if as_json or template == "json":
+        show_json(found)
+        return
+    rows = [_fields(one, one["precpu_stats"], whole) for one in found]
+    if template == "table":
+        show(_HEADER, [tuple(row[name] for name in _COLUMNS) for row in rows])
+        return
+    from netmodel.cli.template import render
+
+    for row in rows:
+        print(render(template, row))
 
 
-def _live(client: Client, containers: Sequence[str]) -> None:
+def _live(client: Client, containers: Sequence[str], every: bool, whole: bool) -> NoReturn:
     """A table that changes where it stands, until somebody interrupts; who comes and goes is seen."""
     before: dict[str, dict[str, Any]] = {}
     while True:
-        found = _readings(client, containers, one_shot=True)
+        found = _readings(client, containers, every, one_shot=True)
+        rows = [_fields(one, before.get(one["id"], {}), whole) for one in found]
         print(_HOME_AND_CLEAR, end="")
-        show(_HEADER, [_row(one, before.get(one["id"], {})) for one in found])
+        show(_HEADER, [tuple(row[name] for name in _COLUMNS) for row in rows])
         sys.stdout.flush()
         before = {one["id"]: one["cpu_stats"] for one in found}
         time.sleep(_PERIOD_S)
 
 
-def _readings(client: Client, containers: Sequence[str], *, one_shot: bool) -> list[dict[str, Any]]:
+def _readings(client: Client, containers: Sequence[str], every: bool, *, one_shot: bool) -> list[dict[str, Any]]:
     """One of each container; where all were meant, one that has just gone is left out."""
     from concurrent.futures import ThreadPoolExecutor
 
-    names = containers or tuple(one["Id"] for one in client.get("/containers/json"))
+    names = containers or tuple(one["Id"] for one in client.get("/containers/json", all=every))
 
     def read(name: str) -> dict[str, Any] | None:
         try:
@@ -69,17 +82,22 @@ def _readings(client: Client, containers: Sequence[str], *, one_shot: bool) -> l
         return [one for one in pool.map(read, names) if one is not None]
 
 
-def _row(one: dict[str, Any], before: dict[str, Any]) -> tuple[str, ...]:
+def _fields(one: dict[str, Any], before: dict[str, Any], whole: bool) -> dict[str, str]:
+    """By Docker's names for templates."""
     memory, links = one["memory_stats"], one["networks"].values()
     io = {entry["op"]: entry["value"] for entry in one["blkio_stats"]["io_service_bytes_recursive"] or ()}
-    return (
-        one["name"][1:],
-        f"{_cpu_percent(one['cpu_stats'], before):.2f}%",
-        f"{size(memory.get('usage', 0))} / {size(memory.get('limit', 0))}",
-        f"{size(sum(link['rx_bytes'] for link in links))} / {size(sum(link['tx_bytes'] for link in links))}",
-        f"{size(io.get('read', 0))} / {size(io.get('write', 0))}",
-        str(one["pids_stats"].get("current", 0)),
-    )
+    used, limit = memory.get("usage", 0), memory.get("limit", 0)
+    return {
+        "ID": one["id"] if whole else one["id"][:12],
+        "Container": one["id"] if whole else one["id"][:12],
+        "Name": one["name"][1:],
+        "CPUPerc": f"{_cpu_percent(one['cpu_stats'], before):.2f}%",
+        "MemUsage": f"{size(used)} / {size(limit)}",
+        "MemPerc": f"{used / limit * 100 if limit else 0:.2f}%",
+        "NetIO": f"{size(sum(link['rx_bytes'] for link in links))} / {size(sum(link['tx_bytes'] for link in links))}",
+        "BlockIO": f"{size(io.get('read', 0))} / {size(io.get('write', 0))}",
+        "PIDs": str(one["pids_stats"].get("current", 0)),
+    }
 
 
 def _cpu_percent(now: dict[str, Any], before: dict[str, Any]) -> float:

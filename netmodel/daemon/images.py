@@ -17,6 +17,7 @@ from netmodel.daemon.answers import nothing, streaming, to_json, told
 from netmodel.daemon.calls import ENGINE, call, call_long, iterate
 from netmodel.daemon.query import filters, flag
 from netmodel.daemon.wire import image as shapes
+from netmodel.daemon.wire.instructions import changes as read_changes
 from netmodel.errors import Invalid, NetmodelError, NotFound, translate
 from runtime.images import Reference, Tell, host
 from runtime.images.stream import CHUNK
@@ -79,7 +80,7 @@ async def _import(request: web.Request) -> web.StreamResponse:
     if query["fromSrc"] != "-":
         raise Invalid("an import takes its archive from the request's body", "give fromSrc=-")
     name = _tagged(query["repo"], query.get("tag", "")) if query.get("repo") else ""
-    changes = shapes.changes(query.getall("changes", []))
+    changes = read_changes(query.getall("changes", []))
     body = _Body(request)
 
     def work(tell: Tell) -> None:
@@ -93,7 +94,7 @@ async def commit(request: web.Request) -> web.Response:
     """An image of a container. The body may have a configuration, whose members go before the container's."""
     query, engine = request.query, request.app[ENGINE]
     body = await request.read()
-    changes = {**shapes.members(body), **shapes.changes(query.getall("changes", []))}
+    changes = {**shapes.members(body), **read_changes(query.getall("changes", []))}
     image = await call_long(
         engine.commit,
         query.get("container", ""),

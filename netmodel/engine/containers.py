@@ -32,6 +32,7 @@ from runtime.errors import RuntimeFault
 from runtime.images import Image, host
 
 _HOST_IMAGE_S = 1.0
+_PLACES = ("/dev", "/proc", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 
 
 class Containers:
@@ -222,7 +223,12 @@ class Containers:
         upper, _ = self._core.layers.paths(container.id)
         image = self.image_of(container)
         places = {mount.target.rstrip("/") for mount in (*image.mounts, *container.config.mounts)}
-        return [one for one in changes(str(upper), image.layers) if one.path not in places]
+        # The engine mounts over these; an image that lacks them has been given places for them.
+        places.update(_PLACES)
+        found = [one for one in changes(str(upper), image.layers) if one.path not in places]
+        if any(one.path.startswith("/etc/") for one in found) or not _holds_places_alone(upper / "etc"):
+            return found
+        return [one for one in found if one.path != "/etc"]
 
     def sizes(self, container: Container) -> tuple[int, int]:
         """Bytes on the disk of what it has written, and of that with its image; the machine itself is not counted."""
@@ -278,3 +284,12 @@ def _sandbox(config: ContainerConfig, container_id: str, owner: Container | None
     if owner is not None:
         return owner.id
     return "host" if config.network_mode == "host" else container_id
+
+
+def _holds_places_alone(directory: Path) -> bool:
+    """Whether nothing is in this part of a writable layer but what the engine mounts over."""
+    try:
+        names = [f"/etc/{entry.name}" for entry in directory.iterdir()]
+    except OSError:
+        return False
+    return bool(names) and set(names) <= set(_PLACES)

@@ -63,6 +63,8 @@ class Runs:
         if run is None:
             if container.state.status == "restarting":
                 raise Conflict(f"container {container.name} is restarting", "wait until it runs")
+            if not container.state.running:
+                raise Conflict(f"container {container.name} does not run", f"start it: netmodel start {container.name}")
             raise Conflict(f"container {container.name} is just ending")
         return run
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -44,7 +43,7 @@ def inspect(details: Details) -> dict[str, Any]:
         "RepoTags": _tags(image),
         "RepoDigests": list(image.digests),
         "Parent": "",
-        "Comment": "the machine's own root file system, read-only" if not config else str(config.get("comment") or ""),
+        "Comment": "the machine's own root file system, read-only" if not config else _comment(details),
         "Created": moment(image.created_at),
         "DockerVersion": "",
         "Author": str(config.get("author") or ""),
@@ -134,7 +133,8 @@ def login(data: bytes) -> tuple[str, Credentials]:
 
 
 _MEMBERS = (
-    "Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels", "StopSignal", "User", "Volumes", "WorkingDir",
+    "Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels", "OnBuild", "StopSignal", "User", "Volumes",
+    "WorkingDir",
 )  # fmt: skip
 
 
@@ -157,73 +157,9 @@ def members(body: bytes) -> Mapping[str, Any]:
     return {name: value[name] for name in _MEMBERS if value.get(name)}
 
 
-def changes(instructions: Sequence[str]) -> Mapping[str, Any]:
-    """What an import is to change in the configuration: lines of a Dockerfile.
-
-    Raises:
-        Invalid: A line is none of those we know.
-    """
-    found: dict[str, Any] = {}
-    for text in instructions:
-        for instruction in filter(None, map(str.strip, text.split("\n"))):
-            _change(found, instruction)
-    return found
-
-
-def _change(found: dict[str, Any], instruction: str) -> None:
-    word, _, rest = instruction.partition(" ")
-    rest = rest.strip()
-    match word.upper():
-        case "CMD" | "ENTRYPOINT":
-            found[word.capitalize()] = _argv(rest)
-        case "ENV" | "LABEL":
-            pairs = dict(_pairs(rest, instruction))
-            if word.upper() == "LABEL":
-                found.setdefault("Labels", {}).update(pairs)
-            else:
-                found["Env"] = [*found.get("Env", []), *(f"{key}={value}" for key, value in pairs.items())]
-        case "USER":
-            found["User"] = rest
-        case "WORKDIR":
-            found["WorkingDir"] = rest
-        case "STOPSIGNAL":
-            found["StopSignal"] = rest
-        case "EXPOSE":
-            found.setdefault("ExposedPorts", {}).update({_port(port): {} for port in rest.split()})
-        case "VOLUME":
-            paths = _argv(rest) if rest.startswith("[") else rest.split()
-            found.setdefault("Volumes", {}).update({path: {} for path in paths})
-        case _:
-            raise Invalid(
-                f"change {instruction!r} is not known",
-                "there are CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR",
-            )
-
-
-def _argv(text: str) -> list[str]:
-    if text.startswith("["):
-        try:
-            value = json.loads(text)
-        except ValueError as error:
-            raise Invalid(f"{text!r} is no list of words", 'write it as ["/bin/sh", "-c"]') from error
-        return [str(word) for word in value]
-    return ["/bin/sh", "-c", text] if text else []
-
-
-def _pairs(text: str, instruction: str) -> Iterator[tuple[str, str]]:
-    if "=" not in text.split(" ")[0]:  # of old: ENV NAME all the rest
-        key, _, value = text.partition(" ")
-        yield key, value
-        return
-    for word in shlex.split(text):
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise Invalid(f"{instruction!r} has {word!r}, which is no NAME=VALUE")
-        yield key, value
-
-
-def _port(text: str) -> str:
-    return text if "/" in text else f"{text}/tcp"
+def _comment(details: Details) -> str:
+    """Its own, or that of its last step."""
+    return str(details.config.get("comment") or _steps(details)[-1].get("comment") or "")
 
 
 def _tags(image: Image) -> list[str]:

@@ -84,6 +84,9 @@ def test_one_failure_does_not_keep_the_rest_from_being_done(daemon: Daemon) -> N
 
     assert (done.stdout, done.returncode) == ("there\n", 1)
     assert done.stderr.startswith("error: no such container: nosuch")
+    # As with Docker, who forces it only wants it gone.
+    forced = daemon.netmodel("rm", "-f", "nosuch")
+    assert (forced.returncode, forced.stderr) == (0, "error: no such container: nosuch\n")
 
 
 def test_exec(daemon: Daemon) -> None:
@@ -204,6 +207,8 @@ def test_json_is_docker_s(daemon: Daemon) -> None:
     assert daemon.netmodel("port", "shaped", "81").returncode == 1
     (used,) = json.loads(daemon.ok("stats", "--json", "shaped"))
     assert used["pids_stats"]["current"] == 1
+    line = daemon.ok("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemPerc}}", "shaped").split()
+    assert (line[:2], line[2][-1]) == (["shaped", "1"], "%")
 
 
 def test_update_changes_limits_of_what_runs(daemon: Daemon) -> None:

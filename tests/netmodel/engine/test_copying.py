@@ -189,6 +189,10 @@ def test_a_whole_running_container_without_what_the_kernel_shows(engine: Engine,
     assert not {name for name in names if name.startswith(("proc/", "sys/", "dev/pts/"))}
     assert sum(member.islnk() for member in tar.getmembers()) == 1
     assert out(engine, "/proc/sys/kernel/ostype").getnames() == ["ostype"]
+    # Nor are the places of what the engine mounts anything that the container has changed.
+    assert [one.path for one in engine.changes("box")] == []
+    output_of(engine, "box", "/bin/busybox", "touch", "/etc/own")
+    assert [(one.kind, one.path) for one in engine.changes("box")] == [("added", "/etc"), ("added", "/etc/own")]
 
 
 def test_mistakes_are_told(engine: Engine, box: str) -> None:
