@@ -9,9 +9,10 @@ import pytest
 
 from netmodel.engine import Engine
 from netmodel.model import Container
-from tests.netmodel.engine.conftest import engine, execute, run
+from tests.netmodel.engine.conftest import engine_of_module, execute, run
+from tests.netmodel.engine.shared import engine, host
 
-__all__ = ["engine", "run"]
+__all__ = ["engine", "engine_of_module", "host", "run"]
 
 # Tries system calls by their numbers, and says of each the name of its error, or "done". A pointer is given as text.
 _CALLER = """

@@ -28,10 +28,28 @@ def engine(host: Box, tmp_path: Path) -> Iterator[Engine]:
 
 
 def clean_up(engine: Engine) -> None:
-    """Remove all containers, sharers of a network before its owner, and close."""
+    """Remove all containers, and close."""
+    remove_containers(engine)
+    engine.close()
+
+
+def remove_containers(engine: Engine) -> None:
+    """Sharers of a network before its owner."""
     for container in sorted(engine.containers(), key=lambda one: one.sandbox == one.id):
         engine.remove(container.id, force=True, volumes=True)
-    engine.close()
+
+
+@pytest.fixture(scope="module")
+def engine_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Box, Engine]]:
+    """What shared.py gives to the tests of a module."""
+    box = Box("host")
+    opened = Engine(tmp_path_factory.mktemp("engine") / "root")
+    with box.entered():
+        opened.open()
+    yield box, opened
+    with box.entered():
+        opened.close()
+    box.close()
 
 
 Run = Callable[..., Container]

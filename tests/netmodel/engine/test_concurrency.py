@@ -13,8 +13,11 @@ from netmodel.engine import Engine
 from netmodel.errors import Conflict, NetmodelError, NotFound
 from netmodel.model import ContainerConfig, EndpointConfig, NetworkConfig
 from tests.netmodel.engine.conftest import SLEEP, Run, execute
+from tests.netmodel.engine.shared import engine, host
 from tests.support.box import Box
 from tests.support.wait import eventually
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 

@@ -11,6 +11,9 @@ from netmodel.engine import Engine, Progress
 from netmodel.errors import NetmodelError
 from netmodel.model import ContainerConfig, HealthConfig
 from netmodel.project import CONFIG_HASH_LABEL, PROJECT_LABEL, SERVICE_LABEL, Dependency, Project, ServiceContainer
+from tests.netmodel.engine.shared import engine, host
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 

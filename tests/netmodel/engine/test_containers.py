@@ -16,8 +16,11 @@ from netmodel.errors import Conflict, Invalid, MissingFeature, NotFound, NotModi
 from netmodel.model import ContainerConfig, EndpointConfig, MountConfig, NetworkConfig
 from runtime.images import ImageNotFound  # noqa: F401 - what is translated
 from tests.netmodel.engine.conftest import SLEEP, Run, execute, output_of
+from tests.netmodel.engine.shared import engine, host
 from tests.support.box import Box
 from tests.support.wait import eventually
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 

@@ -8,7 +8,10 @@ from netmodel.engine import Engine
 from netmodel.errors import Invalid
 from netmodel.model import ContainerConfig, HealthConfig, PortConfig
 from tests.netmodel.engine.conftest import SLEEP, Run
+from tests.netmodel.engine.shared import engine, host
 from tests.support.wait import eventually
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 

@@ -14,8 +14,11 @@ from netmodel.errors import Invalid
 from netmodel.model import HealthConfig, RestartPolicy
 from runtime.images.image import Healthcheck, Image, ImageConfig
 from tests.netmodel.engine.conftest import Run, clean_up, output_of, runner
+from tests.netmodel.engine.shared import engine, host
 from tests.support.box import Box
 from tests.support.wait import eventually
+
+__all__ = ["engine", "host"]
 
 READY = HealthConfig(test=("CMD-SHELL", "test -e /tmp/ready || { echo not yet; exit 1; }"))
 

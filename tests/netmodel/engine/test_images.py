@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,11 @@ from netmodel.engine import Engine
 from netmodel.errors import Conflict, NetmodelError
 from netmodel.model import ContainerConfig
 from runtime.images.progress import Silent
+from tests.netmodel.engine.shared import engine, host
 from tests.support.tars import Member, directory, docker_archive, layer, link, member
 from tests.support.wait import eventually
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 BUSYBOX = Path("/bin/busybox")
@@ -41,14 +43,6 @@ CHANGE = [
     member("srv/.wh..wh..opq"),
     member("srv/new", content=b"change", uid=1000, gid=1000),
 ]
-
-
-@pytest.fixture
-def engine(tmp_path: Path, host: object) -> Iterator[Engine]:
-    with Engine(tmp_path / "root") as engine:
-        yield engine
-        for container in engine.containers():
-            engine.remove(container.id, force=True, volumes=True)
 
 
 def load(engine: Engine, name: str = "lab/app:1", **config: object) -> str:

@@ -11,7 +11,10 @@ from netmodel.engine import Engine, init
 from netmodel.errors import Conflict, Invalid, MissingFeature
 from netmodel.model import LogConfig
 from tests.netmodel.engine.conftest import Run, output_of
+from tests.netmodel.engine.shared import engine, host
 from tests.support.wait import eventually
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 

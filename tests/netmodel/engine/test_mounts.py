@@ -14,7 +14,10 @@ from netmodel.model import ContainerConfig, MountConfig, VolumeConfig
 from runtime.images.progress import Silent
 from runtime.volumes import Volumes
 from tests.netmodel.engine.conftest import Run, output_of
+from tests.netmodel.engine.shared import engine, host
 from tests.support.tars import directory, docker_archive, layer, link, member
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 
@@ -174,9 +177,11 @@ def test_a_mount_says_how_its_volume_is_made(engine: Engine, run: Run) -> None:
     engine.remove_volume("fast")
 
 
-def test_each_volume_goes_to_its_own_driver(engine: Engine, run: Run, tmp_path: Path) -> None:
+def test_each_volume_goes_to_its_own_driver(
+    engine: Engine, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shelf = Volumes(tmp_path / "shelf")
-    engine._core.volumes["shelf"] = shelf  # type: ignore[index]
+    monkeypatch.setitem(engine._core.volumes, "shelf", shelf)  # type: ignore[arg-type]
     run("c", mounts=(MountConfig(type="volume", source="v", target="/x", volume=VolumeConfig(driver="shelf")),))
     output_of(engine, "c", "touch", "/x/file")
 

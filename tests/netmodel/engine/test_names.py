@@ -18,7 +18,10 @@ from netmodel.model import Container, EndpointConfig, NetworkConfig, PoolConfig,
 from tests.netmodel.dns.conftest import answers
 from tests.netmodel.dns.nameserver import NameServer
 from tests.netmodel.engine.conftest import Run, clean_up, execute, output_of, runner
+from tests.netmodel.engine.shared import engine, host
 from tests.support.box import Box
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 T = TypeVar("T")
@@ -56,11 +59,14 @@ def world(host: Box) -> Iterator[NameServer]:
     servers = [words[1] for words in lines if words[:1] == ["nameserver"] and ":" not in words[1]]
     if not servers:
         pytest.skip("missing: an IPv4 name server in /etc/resolv.conf")
-    if not servers[0].startswith("127."):
+    elsewhere = not servers[0].startswith("127.")
+    if elsewhere:
         host.run("ip", "addr", "add", f"{servers[0]}/32", "dev", "lo")
     server = NameServer(host, servers[0], records=WORLD)
     yield server
     server.close()
+    if elsewhere:
+        host.run("ip", "addr", "del", f"{servers[0]}/32", "dev", "lo")
 
 
 def test_every_kind_of_question(engine: Engine, run: Run) -> None:

@@ -11,7 +11,10 @@ from netmodel.engine import Engine
 from netmodel.errors import Conflict, Forbidden, Invalid, NetmodelError, NotFound
 from netmodel.model import ContainerConfig, EndpointConfig, NetworkConfig, PoolConfig, PortConfig, RouteConfig
 from tests.netmodel.engine.conftest import SLEEP, Run, execute, output_of
+from tests.netmodel.engine.shared import engine, host
 from tests.support.box import Box
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 

@@ -21,7 +21,11 @@ from netmodel.project import (
     ServiceContainer,
 )
 from tests.netmodel.engine.conftest import SLEEP, execute
+from tests.netmodel.engine.shared import engine, host
 from tests.support.box import Box
+from tests.support.wait import eventually
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 
@@ -114,7 +118,8 @@ def test_a_change_remakes_only_what_changed(engine: Engine) -> None:
 
 
 def test_a_failed_up_takes_back_what_it_made(engine: Engine, host: Box) -> None:
-    links = host.run("ip", "-o", "link").stdout
+    # The loopback and the default bridge; what earlier tests had dies with its namespaces.
+    links = eventually(lambda: (now := host.run("ip", "-o", "link").stdout).count("\n") == 2 and now)
     broken = replace(SHOP, containers=(service("db"), service("web", "db", command=("/no/such/program",))))
     steps: list[Progress] = []
 

@@ -15,8 +15,11 @@ from netmodel.model import ContainerConfig, NetworkConfig, RestartPolicy
 from netmodel.project import PROJECT_LABEL, SERVICE_LABEL, Project, ServiceContainer
 from netmodel.topology.config_hash import with_hash
 from tests.netmodel.engine.conftest import SLEEP, Run, clean_up, execute, output_of
+from tests.netmodel.engine.shared import engine, host
 from tests.netmodel.engine.test_modes import namespace
 from tests.support.wait import eventually
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 

@@ -12,6 +12,9 @@ from netmodel.errors import Conflict, Invalid
 from netmodel.model import ContainerConfig, MountConfig
 from netmodel.userns import check_userns
 from tests.netmodel.engine.conftest import Run, execute, output_of
+from tests.netmodel.engine.shared import engine, host
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 

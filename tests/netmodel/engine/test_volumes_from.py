@@ -12,7 +12,10 @@ from netmodel.errors import Invalid
 from netmodel.model import ContainerConfig, MountConfig, VolumesFrom
 from netmodel.project import Project
 from tests.netmodel.engine.conftest import Run, execute, output_of
+from tests.netmodel.engine.shared import engine, host
 from tests.netmodel.engine.test_sharing import service
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 
