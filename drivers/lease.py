@@ -7,7 +7,7 @@ from datetime import datetime
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any, Protocol, runtime_checkable
 
-from drivers.api import Route
+from drivers.api import Power, Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Lease:
 
 
 @runtime_checkable
-class OnSegment(Protocol):
+class OnSegment(Protocol, metaclass=Power):
     """A driver whose networks may be part of a segment on which somebody else gives out the addresses."""
 
     def segment(self, options: Any) -> str:
