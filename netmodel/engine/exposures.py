@@ -5,7 +5,7 @@ from __future__ import annotations
 from drivers.api import Publishes
 from drivers.bridge import Bridge
 from drivers.bridge_rules import ANY
-from drivers.elements import Opening, Port
+from drivers.elements import Opening, Port, Publication
 from drivers.exposure import Exposure
 from drivers.relayed import Relayed
 from netmodel.engine.attach import Attachments, binding_of
@@ -32,12 +32,17 @@ class Exposures:
             return []
         seen = self._bridge.look_around()
         network, endpoint = self._networks.as_driver(link.network), as_driver(link.endpoint)
-        return [
-            _exposure(port, reached, exposure)
-            for port in container.ports
-            for reached, exposure in self._bridge.exposures(seen, network, endpoint, binding_of(port))
-            if not _is_beside(port, reached)
-        ]
+        found = []
+        for port in container.ports:
+            ways = self._bridge.exposures(seen, network, endpoint, binding_of(port))
+            translated = {reached.target.version for reached, _ in ways if isinstance(reached, Publication)}
+            # What is open at the container's own address is told where no port of the host leads there.
+            found += [
+                _exposure(port, reached, exposure)
+                for reached, exposure in ways
+                if not (isinstance(reached, Opening) and reached.target.version in translated)
+            ]
+        return found
 
     def missing(self, container: Container) -> list[str]:
         """Why none of the ports that were asked for will be published; nothing where they will be."""

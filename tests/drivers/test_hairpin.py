@@ -115,3 +115,23 @@ def test_containers_do_not_reach_what_is_published_on_the_hosts_loopback(stack: 
         assert ask(host, "127.0.0.1", 8080) == "a heard 10.1.0.1"
         for who in (a, b):
             assert ask(who, "10.1.0.1", 8080, timeout_s=DROPPED_S) == "refused"
+
+
+@pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+def test_who_is_kept_apart_does_not_come_by_the_hosts_address(
+    stack: Stack, host: Box, remote: Box, box: Boxes, udp: bool
+) -> None:
+    """With enable_icc off a published port is for everybody else; whatever br_netfilter does."""
+    network = stack.network("n", "10.1.0.0/24", "fd01::/64", enable_icc="false")
+    server, neighbour, stranger = box("server"), box("neighbour"), box("stranger")
+    endpoint = stack.attach(network, server, "10.1.0.2/24", "fd01::2/64")
+    stack.attach(network, neighbour, "10.1.0.3/24", "fd01::3/64")
+    stack.attach(stack.network("two", "10.2.0.0/24", "fd02::/64"), stranger, "10.2.0.2/24", "fd02::2/64")
+    stack.bridge.publish(network, endpoint, [anywhere(8080, protocol="udp" if udp else "tcp")])
+    with serving(server):
+        for asker in (remote, stranger, host):
+            for address in (V4[0], V6[0]):
+                assert ask(asker, address, 8080, udp=udp).startswith("server heard "), (asker, address)
+        for asker in (neighbour, server):
+            for address in (V4[0], V4[1], V6[0], V6[1]):
+                assert ask(asker, address, 8080, udp=udp, timeout_s=DROPPED_S) == "silence", (asker, address)

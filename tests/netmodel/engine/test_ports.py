@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -466,3 +466,14 @@ def test_exposure_of_a_routed_port_is_at_the_containers_own_address(engine: Engi
     assert (str(one.address), one.number, one.state) == ("10.1.0.2", 80, "open")
     engine.stop("a", timeout_s=0)
     assert engine.exposures("a") == []
+
+
+def test_exposure_where_one_family_is_routed_to_and_one_translated(engine: Engine, run: Run) -> None:
+    options = {"com.docker.network.bridge.gateway_mode_ipv6": "routed"}
+    pools = (PoolConfig(subnet=IPv4Network("10.1.0.0/24")), PoolConfig(subnet=IPv6Network("fd01::/64")))
+    engine.create_network(NetworkConfig(name="n", pools=pools, enable_ipv6=True, options=options))
+    run("a", "n", ports=(WEB,))
+
+    told = {(str(one.address), one.number) for one in engine.exposures("a")}
+
+    assert told == {("0.0.0.0", 8080), ("fd01::2", 80)}
