@@ -1,4 +1,4 @@
-"""The writable layer of each container: overlay's upper and work directories, side by side."""
+"""The writable layer of each container: overlay's upper and work directories, side by side; and one beneath all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 from runtime.trash import Trash
 from runtime.volumes.tree import usage
 
+_BELOW_DIRECTORIES = ("dev", "etc", "proc", "sys")
+_BELOW_FILES = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
+
 
 class Layers:
     """Writable layers below one directory, which only root may enter: a container's setuid
@@ -16,6 +19,7 @@ class Layers:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._below: str | None = None
         self._trash = Trash(directory / ".trash")
         self._trash.sweep()
 
@@ -41,6 +45,21 @@ class Layers:
             os.chown(upper, root.st_uid, root.st_gid)
             os.chmod(upper, root.st_mode & 0o7777)
         return upper, work
+
+    def below(self) -> str:
+        """The layer beneath every image: places for what every container has mounted, and nothing in them.
+
+        Where an image lacks them, each would be made in the writable layer, for 0.4 ms a start.
+        """
+        if self._below is None:
+            below = self._directory / ".below"
+            for name in _BELOW_DIRECTORIES:
+                (below / name).mkdir(parents=True, exist_ok=True)
+                (below / name).chmod(0o755)  # whatever our umask is
+            for name in _BELOW_FILES:
+                (below / name).touch()
+            self._below = str(below)
+        return self._below
 
     def paths(self, container: str) -> tuple[Path, Path]:
         """Where upper and work are, whether or not they exist."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
+from netmodel.engine.launch import layers_of
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, Forbidden, translate
 from netmodel.model import Container
@@ -70,7 +71,8 @@ class Copying:
         try:
             mounts = [*bound, *self._volumes.mount(container, "copy")]
             mounts.sort(key=lambda mount: mount.target.count("/"))
-            yield Stopped(RootFs(layers=tuple(image.layers), upper=str(upper), work=str(work)), mounts)
+            layers = layers_of(image, self._core.layers.below())
+            yield Stopped(RootFs(layers=layers, upper=str(upper), work=str(work)), mounts)
         finally:
             self._volumes.unmount(container, "copy")
 

@@ -17,6 +17,7 @@ from netmodel.model import Container, ContainerConfig
 from netmodel.userns import kept_ids, maps_of, size_of
 from runtime.defaults import DEFAULT_CAPABILITIES, DEFAULT_READONLY_PATHS, default_masked_paths
 from runtime.images import Image
+from runtime.images.host import ID as HOST
 from runtime.spec import (
     BindMount,
     ContainerSpec,
@@ -56,6 +57,7 @@ def container_spec(
     image: Image,
     *,
     layer: tuple[Path, Path],
+    below: str,
     files: ContainerFiles,
     log: Path,
     cgroups: tuple[str, ...],
@@ -66,6 +68,7 @@ def container_spec(
     Args:
         owner: Whose sandbox it uses; itself mostly. The hostname and the files come from there.
         users: Whose user namespace it has; itself mostly.
+        below: The layer beneath every image.
         volumes: Its binds, volumes and images, resolved; tmpfs mounts are found in its config.
     """
     config = container.config
@@ -76,7 +79,7 @@ def container_spec(
     spec = ContainerSpec(
         id=container.id,
         process=process_of(config, image, hostname),
-        rootfs=RootFs(layers=tuple(image.layers), upper=str(upper), work=str(work), read_only=config.read_only),
+        rootfs=RootFs(layers=layers_of(image, below), upper=str(upper), work=str(work), read_only=config.read_only),
         sandbox=container.sandbox,
         idmap=_idmap(container, users),
         users_of=container.users,
@@ -105,6 +108,11 @@ def container_spec(
         log_compressed=kept.compressed,
     )
     return with_init(spec) if config.init else spec
+
+
+def layers_of(image: Image, below: str) -> tuple[str, ...]:
+    """An image's layers, the topmost first; the machine's own root has all places, and may be no layer's neighbour."""
+    return tuple(image.layers) if image.id == HOST else (*image.layers, below)
 
 
 def _idmap(container: Container, users: Container) -> IdMap | None:

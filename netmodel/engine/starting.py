@@ -182,6 +182,7 @@ class Starting:
             users_owner(self._core, container),
             image,
             layer=self._core.layers.paths(container.id),
+            below=self._core.layers.below(),
             files=self._containers.files(owner.id),
             log=self._containers.files(container.id).log,
             cgroups=cgroups,

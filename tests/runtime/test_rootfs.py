@@ -50,6 +50,17 @@ def test_the_root_directory_is_the_images(layers: Layers, tmp_path: Path) -> Non
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (33, 44, 0o1711)
 
 
+def test_the_layer_beneath_all_has_places_and_nothing_else(layers: Layers) -> None:
+    below = Path(layers.below())
+
+    found = {str(path.relative_to(below)): stat.filemode(path.stat().st_mode) for path in below.rglob("*")}
+    directories = dict.fromkeys(("dev", "etc", "proc", "sys"), "drwxr-xr-x")
+    files = dict.fromkeys(("etc/hostname", "etc/hosts", "etc/resolv.conf"), "-rw-r--r--")
+    assert found == directories | files
+    assert layers.below() == Layers(below.parent).below() == str(below)
+    assert layers.containers() == []
+
+
 def test_deleting_is_quick_and_leaves_nothing(layers: Layers, tmp_path: Path) -> None:
     upper, work = layers.create(ID)
     for number in range(2000):

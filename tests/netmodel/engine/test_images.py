@@ -202,6 +202,31 @@ def test_attributes_hard_links_and_powers_reach_the_container(engine: Engine, tm
     assert (code, output.strip()) == (0, "2")
 
 
+@needs_busybox
+@pytest.mark.parametrize("known", [("etc",), ()], ids=["without the files", "without their directory"])
+def test_what_an_image_lacks_for_its_mounts_is_not_made_in_each_container(
+    engine: Engine, tmp_path: Path, known: tuple[str, ...]
+) -> None:
+    place = tmp_path / "image"
+    for name in ("bin", *known):
+        (place / name).mkdir(parents=True)
+    (place / "bin/busybox").write_bytes(BUSYBOX.read_bytes())
+    (place / "bin/busybox").chmod(0o755)
+    script = "busybox cat /etc/hosts && busybox ls -A /etc /proc/1 >/dev/null && busybox stat -c %a:%u /etc"
+    config = ContainerConfig(image=str(place), command=("/bin/busybox", "sh", "-c", script), hostname="inside")
+    container = engine.create_container(config)
+
+    engine.start(container.id)
+
+    assert engine.wait(container.id).result(20) == 0
+    output = "".join(entry.log for entry in engine.logs(container.id))
+    assert "inside" in output
+    assert output.endswith("755:0\n")
+    upper, _ = engine._core.layers.paths(container.id)
+    assert list(upper.iterdir()) == []
+    assert engine.changes(container.id) == []
+
+
 def test_events_tell_what_happens_to_images(engine: Engine) -> None:
     with_events = engine.events.subscribe()
     engine.images.load(docker_archive([layer(directory("etc"))]), Silent)
