@@ -19,16 +19,17 @@ from drivers.api import Attachment, Endpoint, IPAddress, Network, Pair, PortBind
 from drivers.bridge_link import BridgeLinks
 from drivers.bridge_options import Options, check_modes, parse
 from drivers.bridge_port import BridgePorts
-from drivers.bridge_rules import bridge_name, is_for_host, openings, rules_of, with_default_address
+from drivers.bridge_rules import host_link, is_for_host, openings, rules_of, with_default_address
 from drivers.elements import Element, Linked, Port
 from drivers.errors import DriverError
 from drivers.exposure import HOST_ONLY, Exposure
-from drivers.firewall import Firewall, NetworkRules
+from drivers.firewall import Firewall
 from drivers.forwarding import Forwarding
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import Link
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.reaper import Reaper
+from drivers.network_rules import NetworkRules
 from drivers.publishing import Publisher
 from drivers.relayed import Relayed
 from drivers.surroundings import Surroundings, look_around
@@ -84,7 +85,7 @@ class Bridge:
         return parse(self.name, options)
 
     def traits(self, options: Options, internal: bool) -> Traits:
-        return Traits(claim=options.name)
+        return Traits(claim=options.host_link)
 
     # --- networks -----------------------------------------------------------------------------
 
@@ -94,13 +95,13 @@ class Bridge:
         with ExitStack() as undo:
             self._links.ensure(network, undo)
             self._firewall.add_network(self._rules(network))
-            undo.callback(self._firewall.remove_network, bridge_name(network))
+            undo.callback(self._firewall.remove_network, host_link(network))
             self._forwarding.ensure(network)
             undo.pop_all()
 
     def delete_network(self, network: Network[Options]) -> None:
         failures: list[Exception] = []
-        name = bridge_name(network)
+        name = host_link(network)
         for step in (partial(self._firewall.remove_network, name), partial(self._links.remove, network)):
             try:
                 step()
@@ -192,9 +193,11 @@ class Bridge:
         self, seen: Surroundings, network: Network[Options], endpoint: Endpoint, binding: PortBinding
     ) -> list[tuple[Port | Relayed, Exposure]]:
         """How far a published port is really reached, in each family it is published in."""
-        bridge = bridge_name(network)
+        link, vrf = host_link(network), network.options.vrf
+        if vrf:  # what comes out of a VRF has come in by it, as rules see it
+            seen = replace(seen, ways={4: vrf, 6: vrf})
         return [
-            (port, HOST_ONLY if is_for_host(network, port) else seen.of_port(bridge, port))
+            (port, HOST_ONLY if is_for_host(network, port) else seen.of_port(link, port))
             for port in self.reached(network, endpoint, binding)
         ]
 

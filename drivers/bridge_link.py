@@ -9,32 +9,33 @@ from ipaddress import ip_interface
 
 from drivers.api import Network, Pool
 from drivers.bridge_options import NAME, Options
-from drivers.bridge_rules import bridge_name
-from drivers.errors import BridgeGone, LinkTaken, NoServer
+from drivers.bridge_rules import bridge_name, host_link
+from drivers.bridge_vlan import BridgeVlans, make_quiet
+from drivers.errors import BridgeGone, LinkTaken, MissingBridgeFeature, NoServer
 from drivers.kernel.address import IPInterface, add_address, delete_address, link_local
 from drivers.kernel.bridge import add_bridge
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import (
     IFLA_ADDRESS,
     Link,
-    alias,
     change,
     get_link,
-    no_link_local,
     read_link,
     route_localnet,
+    set_master,
     set_mtu,
     set_up,
 )
 from drivers.kernel.netlink import Netlink
 from drivers.kernel.reaper import Reaper
-from drivers.kernel.sysctl import read_sysctl, write_sysctl
 from drivers.kernel.wire import mac
 from drivers.surroundings import find_way_out
+from drivers.vrf import check_vrf, find_vrf
 
 # Marks a gateway's address as given by us (IFA_PROTO), so that one that an adopted bridge had
 # before is kept when the network goes.
 ORIGIN = 0x6E
+BRIDGE = "bridge"  # the kind in the tag of a bridge that we made
 
 
 class BridgeLinks:
@@ -49,28 +50,30 @@ class BridgeLinks:
         self._host = host
         self._reaper = reaper
         self._root_id = root_id
+        self._vlans = BridgeVlans(host, reaper, root_id)
 
     def ensure(self, network: Network[Options], undo: ExitStack) -> None:
-        """Make the bridge, or adopt it, and give it what the network needs of it."""
-        name = bridge_name(network)
-        link = self._host.link(name)
-        if link is None:
-            link = self._make(network, name, undo)
-        elif not self.is_ours(network, link):
-            self._check_adoptable(network, link)
-        self._set_up(network, link)
+        """Make the bridge, or adopt it, and give the host's link to it what the network needs."""
+        vrf = find_vrf(self._host, network.options.vrf)
+        bridge = self._ensure_bridge(network, vrf, undo)
+        link = bridge
+        if host_link(network) != bridge.name:
+            link = self._vlans.ensure(network, bridge, vrf, undo)
+        if not self.is_ours(network, link):
+            check_vrf(self._host, link, vrf, network.options.vrf)
+        self._set_up(network, bridge, link, vrf)
 
     def remove(self, network: Network[Options]) -> None:
-        """Retire the bridge if we made it; else take back what we gave it. One that is gone is no error."""
-        name = bridge_name(network)
-        link = self._host.link(name)
-        if link is None:
-            return
-        if self.is_ours(network, link):
-            self._reaper.retire([name])
-        elif network.options.name:
+        """Retire what of it we made, and take back what we gave to the rest. What is gone is no error."""
+        bridge = self._host.link(bridge_name(network))
+        link = self._host.link(host_link(network))
+        if link is not None and not self.is_ours(network, link) and network.options.name:
             ours = [one for one in self._host.addresses() if one.link == link.index and one.origin == ORIGIN]
             self._host.apply([delete_address(link.index, one.interface) for one in ours])
+        if host_link(network) != bridge_name(network):
+            self._vlans.remove(network, bridge)
+        if bridge is not None and self.is_ours(network, bridge):
+            self._reaper.retire([bridge.name])
 
     def find(self, network: Network[Options]) -> Link:
         """The bridge as it is now.
@@ -98,47 +101,55 @@ class BridgeLinks:
         return bridge.mac
 
     def is_ours(self, network: Network[Options], link: Link) -> bool:
-        return link.alias == self._tag(network)
+        return link.alias == self._tag(network) or self._vlans.is_ours(network, link)
 
     def segment(self, options: Options) -> str:
-        """A bridge that somebody else has put a segment on; on one of ours are containers alone."""
+        """Of a bridge that somebody else has put a segment on; on one of ours are containers alone."""
         link = self._host.link(options.name) if options.name else None
         if link is None or link.alias.startswith("netmodel:"):
             missing = link is None and options.name
             why = f"there is no bridge {options.name}" if missing else "on a bridge of ours are containers alone"
             raise NoServer(why, f"name a bridge that a segment is on: -o {NAME}=LINK")
-        return options.name
+        return options.host_link
 
     def advice(self, network: Network[Options]) -> list[str]:
         """What of the bridge works, but not as one would wish."""
-        link = self._host.link(bridge_name(network))
-        outside = self._mtu_outside(network)
-        if link is None or not 0 < outside < link.mtu:
-            return []
-        sizes = f"an MTU of {link.mtu}, the way out of this host one of {outside}"
-        return [f"network {network.name} has {sizes}: larger packets are fragmented on the way, or lost"]
+        vrf = self._host.link(network.options.vrf) if network.options.vrf else None
+        told = []
+        if network.options.vrf and (vrf is None or not vrf.up):
+            what = "is gone" if vrf is None else "is down"
+            told.append(f"network {network.name} leads nowhere: its VRF {network.options.vrf} {what}")
+        link = self._host.link(host_link(network))
+        outside = self._mtu_outside(network, vrf.index if vrf else 0)
+        if link is not None and 0 < outside < link.mtu:
+            sizes = f"an MTU of {link.mtu}, the way out of this host one of {outside}"
+            told.append(f"network {network.name} has {sizes}: larger packets are fragmented on the way, or lost")
+        return told
 
-    def _make(self, network: Network[Options], name: str, undo: ExitStack) -> Link:
-        tag = change(name, f"tag link {name}", [alias(self._tag(network))])
-        options = network.options
-        bridge = add_bridge(
+    def _ensure_bridge(self, network: Network[Options], vrf: int, undo: ExitStack) -> Link:
+        name, options = bridge_name(network), network.options
+        link = self._host.link(name)
+        if link is not None:
+            if not self.is_ours(network, link):
+                self._check_adoptable(network, link)
+            return link
+        itself = host_link(network) == name
+        request = add_bridge(
             name,
             _mac_of(network.id),
-            options.mtu or self._mtu_outside(network),
+            options.mtu or self._mtu_outside(network, vrf),
             stp=options.stp,
             group_forward_mask=options.group_forward_mask,
+            # A bridge that is one network alone is in its VLAN as all its ports are.
+            default_vlan=(options.vlan if itself else 0) if options.vlan else None,
+            master=vrf if itself else 0,
         )
-        # One datagram: nothing can stop us between making the link and tagging it as ours.
-        self._host.apply([bridge, tag])
-        undo.callback(self._reaper.retire, [name])
-        # Before the link is up: an advertisement accepted in between would leave a route and an
-        # address, and accept_ra=0 removes neither. Without IPv6 in the kernel there is no such setting.
-        if read_sysctl(f"net/ipv6/conf/{name}/accept_ra") is not None:
-            write_sysctl(f"net/ipv6/conf/{name}/accept_ra", "0")
-        link = self._host.link(name)
-        assert link is not None
-        self._host.apply([no_link_local(link.index)])
-        return link
+        try:
+            return make_quiet(self._host, request, name, self._tag(network), self._reaper, undo)
+        except KernelError as error:
+            if options.vlan and error.errno == errno.EOPNOTSUPP:
+                raise MissingBridgeFeature("know no VLANs", "CONFIG_BRIDGE_VLAN_FILTERING") from error
+            raise
 
     def _check_adoptable(self, network: Network[Options], link: Link) -> None:
         """A bridge that the user names is used as it is; anything else in our way is an error."""
@@ -151,18 +162,25 @@ class BridgeLinks:
         if network.options.stp or network.options.group_forward_mask:
             raise LinkTaken(link.name, "set up by somebody else", "leave out the options of the bridge itself")
 
-    def _set_up(self, network: Network[Options], link: Link) -> None:
+    def _set_up(self, network: Network[Options], bridge: Link, link: Link, vrf: int) -> None:
         mtu = network.options.mtu
-        requests = [set_mtu(link.index, mtu)] if mtu and mtu != link.mtu else []
-        requests.append(route_localnet(link.index))
+        both = dict.fromkeys((bridge, link))
+        requests = [set_mtu(one.index, mtu) for one in both if mtu and mtu != one.mtu]
+        fresh = not link.up
+        if self.is_ours(network, link) and link.master != vrf:
+            # The VRF was deleted and made again. The kernel takes the link's IPv6 addresses away as it moves.
+            self._host.apply([set_master(link.index, vrf)])
+            fresh = True
+        # Of the bridge, too: br_netfilter has the answer to 127.0.0.1 routed as if it came from there.
+        requests += [route_localnet(one.index) for one in both]
         requests += [add_address(link.index, gateway, origin=ORIGIN) for gateway in self._gateways(network, link)]
-        requests.append(set_up(link.index))
-        if not link.up and any(pool.subnet.version == 6 for pool in _met_by_host(network)):
+        requests += [set_up(one.index) for one in both]
+        if fresh and any(pool.subnet.version == 6 for pool in _met_by_host(network)):
             requests.append(add_address(link.index, link_local(link.mac)))
         self._host.apply(requests)
 
     def _gateways(self, network: Network[Options], link: Link) -> list[IPInterface]:
-        """The gateways' addresses that the bridge lacks."""
+        """The gateways' addresses that the host's link lacks."""
         wanted = [
             ip_interface((pool.gateway, pool.subnet.prefixlen))
             for pool in _met_by_host(network)
@@ -173,15 +191,15 @@ class BridgeLinks:
         has = {(one.interface.ip) for one in self._host.addresses() if one.link == link.index}
         return [gateway for gateway in wanted if gateway.ip not in has]
 
-    def _mtu_outside(self, network: Network[Options]) -> int:
+    def _mtu_outside(self, network: Network[Options], vrf: int) -> int:
         """The MTU of the way out of the host; 0 where there is none, or the network does not take it."""
         if network.internal:
             return 0
-        ways = [find_way_out(self._host, pool.subnet.version) for pool in network.pools]
+        ways = [find_way_out(self._host, pool.subnet.version, vrf) for pool in network.pools]
         return min((way.mtu for way in ways if way is not None), default=0)
 
     def _tag(self, network: Network[Options]) -> str:
-        return f"netmodel:{self._root_id}:bridge:{network.id}"
+        return f"netmodel:{self._root_id}:{BRIDGE}:{network.id}"
 
 
 def _met_by_host(network: Network[Options]) -> list[Pool]:

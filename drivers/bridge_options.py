@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 from drivers import options as read
 from drivers.errors import InvalidOption
+from drivers.kernel.link import NAME_BYTES
 
 GatewayMode = Literal["nat", "nat-unprotected", "routed", "isolated"]
 
@@ -30,6 +31,8 @@ GROUP_FORWARD_MASK = "netmodel.bridge.group_fwd_mask"
 STP = "netmodel.bridge.stp"
 TX_CHECKSUM = "netmodel.bridge.tx_checksum"
 MAC_CHECK = "netmodel.bridge.mac_check"
+VLAN = "netmodel.bridge.vlan"
+VRF = "netmodel.bridge.vrf"
 _KNOWN = (
     NAME,
     ICC,
@@ -48,6 +51,8 @@ _KNOWN = (
     STP,
     TX_CHECKSUM,
     MAC_CHECK,
+    VLAN,
+    VRF,
 )
 # The kernel's own bounds of a bridge's MTU; IPv4 needs 68 (RFC 791).
 SMALLEST_MTU, LARGEST_MTU = 68, 65535
@@ -79,6 +84,8 @@ class Options:
         tx_checksum: False makes the endpoints compute their checksums themselves instead of leaving
             it to a card that may never come: for who reads packets off the link.
         mac_check: What an endpoint sends under another MAC address than its own is dropped where it arrives.
+        vlan: The network is this VLAN of the bridge, whose ports know nothing of it; 0 is none.
+        vrf: The host's routing table for the network is that of this VRF; "" is the main one.
     """
 
     name: str = ""
@@ -98,6 +105,13 @@ class Options:
     stp: bool = False
     tx_checksum: bool = True
     mac_check: bool = False
+    vlan: int = 0
+    vrf: str = ""
+
+    @property
+    def host_link(self) -> str:
+        """The host's own link to the network: the bridge, or a VLAN of it; "" where the bridge has no name."""
+        return f"{self.name}.{self.vlan}" if self.name and self.vlan else self.name
 
     def gateway_mode(self, version: int) -> GatewayMode:
         return self.gateway_mode_ipv4 if version == 4 else self.gateway_mode_ipv6
@@ -110,7 +124,7 @@ def parse(driver: str, options: Mapping[str, str]) -> Options:
         InvalidOption: Unknown, or its value does not fit.
     """
     read.refuse_unknown(driver, options, _KNOWN)
-    return Options(
+    found = Options(
         name=read.link_name(options, NAME, ""),
         icc=read.flag(options, ICC, True),
         masquerade=read.flag(options, MASQUERADE, True),
@@ -128,7 +142,15 @@ def parse(driver: str, options: Mapping[str, str]) -> Options:
         stp=read.flag(options, STP, False),
         tx_checksum=read.flag(options, TX_CHECKSUM, True),
         mac_check=read.flag(options, MAC_CHECK, False),
+        vlan=read.number(options, VLAN, 0, 1, 4094),
+        vrf=read.link_name(options, VRF, ""),
     )
+    if found.name and len(found.host_link.encode()) > NAME_BYTES:
+        raise InvalidOption(
+            f"option {VLAN}: the host's link in it would be {found.host_link}, longer than a link's name may be",
+            hint=f"name a bridge of at most {NAME_BYTES - len(f'.{found.vlan}')} bytes",
+        )
+    return found
 
 
 def check_modes(options: Options, internal: bool) -> None:
@@ -149,6 +171,17 @@ def check_modes(options: Options, internal: bool) -> None:
             raise InvalidOption(
                 f"option {key}: nothing outside reaches an internal network, so it cannot be {mode}",
                 hint="leave the option out, or do not make the network internal",
+            )
+    if options.vrf and internal:
+        raise InvalidOption(
+            f"option {VRF}: an internal network is routed nowhere, so no VRF has a use for it",
+            hint="leave the option out, or do not make the network internal",
+        )
+    for key, chosen in ((HOST_IPV4, options.host_ipv4), (HOST_IPV6, options.host_ipv6), (TRUSTED, options.trusted)):
+        if options.vrf and chosen:
+            raise InvalidOption(
+                f"options {VRF} and {key} exclude each other",
+                hint=f"leave out {key}: in a VRF packets leave by its own links' addresses, and no port is published",
             )
     if options.publish_to_host and not internal:
         raise InvalidOption(

@@ -13,6 +13,7 @@ from drivers.api import Endpoint, Network
 from drivers.bridge_options import Options
 from drivers.errors import DriverError, LinkTaken, MissingBridgeFeature, NetworkFull
 from drivers.kernel.bridge import add_station, is_forwarding, locks_ports, port_settings, set_port
+from drivers.kernel.bridge_vlan import put_into
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import (
     Link,
@@ -125,8 +126,11 @@ class BridgePorts:
             descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise KernelError(error.errno or errno.ENOENT, f"open the network namespace {netns}") from error
-        checked = network.options.mac_check
-        settings = [alias(self._tag(endpoint)), port_settings(isolated=not network.options.icc, locked=checked or None)]
+        options = network.options
+        checked = options.mac_check
+        # A bridge that is this network alone puts new ports into its VLAN by itself.
+        vlan = options.vlan if options.name else 0
+        settings = [alias(self._tag(endpoint)), port_settings(isolated=not options.icc, locked=checked or None)]
         if self._ipv6:
             settings.append(without_link_local())
         # One datagram: nothing can stop us between making the link and tagging it as ours.
@@ -135,11 +139,15 @@ class BridgePorts:
                 add_veth(link, link, descriptor, endpoint.mac, bridge.mtu, master=bridge.index),
                 change(link, f"set up bridge port {link}", settings),
             ]
-            + ([] if checked else [set_up(link)])
+            + ([] if checked or vlan else [set_up(link)])
         )
         os.close(descriptor)
-        if checked and not refusals:
-            refusals = self._host.attempt([add_station(self._host.index(link), endpoint.mac), set_up(link)])
+        if (checked or vlan) and not refusals:
+            # What can be asked for by the port's number alone, before anything passes.
+            port = self._host.index(link)
+            requests = put_into(port, vlan) if vlan else []
+            requests += [add_station(port, endpoint.mac)] if checked else []
+            refusals = self._host.attempt([*requests, set_up(link)])
         if not refusals:
             return
         if refusals[0].errno != errno.EEXIST:

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from drivers.api import Endpoint, IPAddress, Network, PortBinding
 from drivers.bridge_options import Options
 from drivers.elements import Opening, Port
-from drivers.firewall import NetworkRules
+from drivers.network_rules import NetworkRules
 from drivers.relayed import Relayed
 from drivers.ways import ports_in, ways_of
 
@@ -20,10 +20,17 @@ def bridge_name(network: Network[Options]) -> str:
     return network.options.name or f"br-{network.id[:12]}"
 
 
+def host_link(network: Network[Options]) -> str:
+    """The host's own link to the network, by which its packets are known; mostly the bridge itself."""
+    return network.options.host_link or bridge_name(network)
+
+
 def rules_of(network: Network[Options]) -> NetworkRules:
     options = network.options
     if network.internal:
-        return NetworkRules(bridge=bridge_name(network), internal=True, icc=options.icc, masquerade=())
+        return NetworkRules(
+            bridge=host_link(network), beneath=_beneath(network), internal=True, icc=options.icc, masquerade=()
+        )
     by_mode: dict[str, tuple[int, ...]] = {
         mode: tuple(family for family in (4, 6) if options.gateway_mode(family) == mode)
         for mode in ("nat", "nat-unprotected", "routed")
@@ -31,7 +38,10 @@ def rules_of(network: Network[Options]) -> NetworkRules:
     masqueraded = tuple(sorted((*by_mode["nat"], *by_mode["nat-unprotected"]))) if options.masquerade else ()
     chosen = (options.host_ipv4, options.host_ipv6)
     return NetworkRules(
-        bridge=bridge_name(network),
+        bridge=host_link(network),
+        beneath=_beneath(network),
+        vrf=options.vrf,
+        subnets=tuple(pool.subnet for pool in network.pools) if options.vrf else (),
         icc=options.icc,
         masquerade=masqueraded,
         sources=tuple(one for one in chosen if one is not None and one.version in masqueraded),
@@ -39,6 +49,10 @@ def rules_of(network: Network[Options]) -> NetworkRules:
         routed=by_mode["routed"],
         trusted=options.trusted,
     )
+
+
+def _beneath(network: Network[Options]) -> str:
+    return bridge_name(network) if host_link(network) != bridge_name(network) else ""
 
 
 def is_for_host(network: Network[Options], port: Port | Relayed) -> bool:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from drivers.elements import Element, Opening, Publication, listed, read_opening, read_publication
@@ -28,68 +27,19 @@ from drivers.kernel.nft import NftWorker
 from drivers.kernel.nft_elements import add_elements, delete_elements
 from drivers.kernel.nft_rules import Rules
 from drivers.kernel.wire import Request
+from drivers.network_rules import NetworkRules, every_element
 
 _SETS = (
-    *("bridges", "internal", "masqueraded", "unprotected", "routed", "trusted", "open_to_all", "same_bridge"),
-    *("open4", "open6", "linked4", "linked6"),
+    *("bridges", "beneath", "internal", "same_bridge", "masqueraded", "masqueraded4", "masqueraded6"),
+    *("unprotected", "routed", "trusted", "open_to_all", "open4", "open6", "linked4", "linked6"),
 )
 _PORTS = ("ports4", "ports4_any", "ports6", "ports6_any")
 _MAPS = ("source4", "source6", "within", *_PORTS)
-_FAMILIES = (4, 6)
 
 # So often a change is made again when somebody flushes the ruleset under our hands.
 _PATIENCE = 20
 
 Change = Callable[[str, str, Sequence[bytes], str], Iterator[Request]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkRules:
-    """What the firewall knows of a network.
-
-    Args:
-        bridge: Name of its link on the host.
-        icc: Containers of the network reach each other.
-        masquerade: Address families (4, 6) in which the outside sees them by an address of the host.
-        sources: Which one, where it was chosen; at most one of each family.
-        unprotected, routed: Families in which they may be reached at their own addresses: at all
-            ports, or at those that are open.
-        trusted: Links of the host from behind which that holds for open ports.
-        open_to_all: It holds for open ports from everywhere.
-        relays: What no rule can carry of a published port, the engine does.
-    """
-
-    bridge: str
-    internal: bool = False
-    icc: bool = True
-    masquerade: tuple[int, ...] = _FAMILIES
-    sources: tuple[IPv4Address | IPv6Address, ...] = ()
-    unprotected: tuple[int, ...] = ()
-    routed: tuple[int, ...] = ()
-    trusted: tuple[str, ...] = ()
-    open_to_all: bool = False
-    relays: bool = True
-
-    @property
-    def elements(self) -> list[tuple[str, str]]:
-        """The sets and maps it is in, and as what."""
-        bridge = f'"{self.bridge}"'
-        pair = f"{bridge} . {bridge}"
-        elements = [
-            ("bridges", bridge),
-            ("same_bridge", pair),
-            ("within", f"{pair} : {'accept' if self.icc else 'goto linked'}"),
-        ]
-        if self.internal:
-            elements.append(("internal", bridge))
-        elements += [("masqueraded", f"ipv{family} . {bridge}") for family in self.masquerade]
-        elements += [(f"source{one.version}", f"{bridge} : {one}") for one in self.sources]
-        elements += [("unprotected", f"ipv{family} . {bridge}") for family in self.unprotected]
-        elements += [("routed", f"ipv{family} . {bridge}") for family in self.routed]
-        elements += [("trusted", f'"{link}" . {bridge}') for link in self.trusted]
-        if self.open_to_all:
-            elements.append(("open_to_all", bridge))
-        return elements
 
 
 _ALL_BITS = 0xFFFFFFFF
@@ -249,7 +199,11 @@ class Firewall:
         asked = f"remove {bridge} from the firewall"
         with self._lock:
             known = self._networks.get(bridge)
-            elements = known.elements if known is not None else _every(bridge)
+            elements = known.elements if known is not None else every_element(bridge)
+            if known is not None and known.beneath:
+                # Networks that are other VLANs of the same bridge need that still.
+                others = {one.beneath for one in self._networks.values() if one.bridge != bridge}
+                elements = [one for one in elements if one[0] != "beneath" or known.beneath not in others]
             # Adding first makes removing what is not there harmless, in the same transaction. Not so in
             # a map, where it may be there as something else.
             in_sets = [one for one in elements if one[0] in _SETS]
@@ -401,9 +355,3 @@ def _rules(table: str, accepted: Mark | None) -> str:
     else:
         constants |= {"MARK": str(accepted.value), "MASK": str(accepted.mask)}
     return re.sub(r"\b(TABLE|MARK|MASK)\b", lambda found: constants[found[0]], text)
-
-
-def _every(bridge: str) -> list[tuple[str, str]]:
-    """Wherever a network might be that we have not seen being added."""
-    most = NetworkRules(bridge=bridge, internal=True, unprotected=_FAMILIES, routed=_FAMILIES, open_to_all=True)
-    return [*most.elements, ("source4", f'"{bridge}"'), ("source6", f'"{bridge}"')]

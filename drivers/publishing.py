@@ -14,9 +14,10 @@ from dataclasses import replace
 from drivers.api import Endpoint, PortBinding
 from drivers.elements import Port, Publication
 from drivers.errors import DriverError, PortInUse
-from drivers.firewall import Firewall, NetworkRules
+from drivers.firewall import Firewall
 from drivers.forgetter import Forgetter
 from drivers.kernel.errors import KernelError
+from drivers.network_rules import NetworkRules
 from drivers.ports import HeldPorts, show
 from drivers.relay import Relay
 from drivers.ways import Ways, check_ways, ports_in, ways_of

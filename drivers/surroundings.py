@@ -35,10 +35,10 @@ class WayOut:
     mtu: int
 
 
-def find_way_out(host: Netlink, version: Literal[4, 6]) -> WayOut | None:
-    """How the host reaches the world in one family; None if it does not."""
+def find_way_out(host: Netlink, version: Literal[4, 6], vrf: int = 0) -> WayOut | None:
+    """How the host reaches the world in one family, by the routes of a VRF where one is given; None if it does not."""
     try:
-        [way] = host.get(get_way(OUTSIDE[version]), read_way)
+        [way] = host.get(get_way(OUTSIDE[version], vrf), read_way)
         [link] = host.get(get_link(way.link), read_link)
     except KernelError:
         return None

@@ -10,7 +10,7 @@ from typing import Literal, cast
 from drivers.api import Endpoint, IPAddress, PortBinding
 from drivers.elements import Opening, Port, Publication
 from drivers.errors import CannotPublish
-from drivers.firewall import NetworkRules
+from drivers.network_rules import NetworkRules
 from drivers.ports import has_dual_stack, show
 from drivers.relayed import Relayed
 
@@ -45,10 +45,15 @@ def ways_of(network: NetworkRules, endpoint: Endpoint, bindings: Iterable[PortBi
 def check_ways(
     network: NetworkRules, endpoint: Endpoint, bindings: Iterable[PortBinding], ways: Iterable[Ways]
 ) -> None:
-    """Raise CannotPublish if a binding has no way at all."""
+    """Raise CannotPublish if a binding has no way at all, or one that would have to lead into a VRF."""
     for binding, found in zip(bindings, ways, strict=True):
         if found.none:
             raise _refusal(network, [one.ip for one in endpoint.addresses], binding)
+        if network.vrf and found.held is not None:
+            raise CannotPublish(
+                f"cannot publish {show(binding)}: the network is in the VRF {network.vrf}, and the host is not",
+                hint="let the network be routed to (gateway mode routed): its ports are then reached inside the VRF",
+            )
 
 
 def ports_in(ways: Iterable[Ways]) -> list[Port]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from drivers.kernel import wire
+from drivers.kernel.bridge_vlan import filter_settings
 from drivers.kernel.link import (
     IFINFOMSG_BYTES,
     IFLA_ADDRESS,
@@ -13,6 +14,7 @@ from drivers.kernel.link import (
     IFLA_INFO_KIND,
     IFLA_INFO_SLAVE_DATA,
     IFLA_LINKINFO,
+    IFLA_MASTER,
     IFLA_MTU,
     RTM_NEWLINK,
     add_veth,
@@ -39,13 +41,24 @@ _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _STP_DELAY = 200
 
 
-def add_bridge(name: str, mac: str = "", mtu: int = 0, *, stp: bool = False, group_forward_mask: int = 0) -> Request:
+def add_bridge(
+    name: str,
+    mac: str = "",
+    mtu: int = 0,
+    *,
+    stp: bool = False,
+    group_forward_mask: int = 0,
+    default_vlan: int | None = None,
+    master: int = 0,
+) -> Request:
     """Make a bridge that forwards from the first frame: no spanning tree, no delay.
 
     Args:
         mac: Given, it stays; else the bridge takes that of its ports and changes with them.
         stp: Spanning trees after all; a new port then listens and learns for two seconds each.
         group_forward_mask: Bit X forwards frames to 01:80:C2:00:00:0X, which a bridge keeps to itself.
+        default_vlan: The bridge filters VLANs; see filter_settings().
+        master: Index of the VRF that it is in.
     """
     own = [wire.text(IFLA_IFNAME, name)]
     if mac:
@@ -56,6 +69,10 @@ def add_bridge(name: str, mac: str = "", mtu: int = 0, *, stp: bool = False, gro
     settings = [delay, wire.u32(IFLA_BR_STP_STATE, stp)]
     if group_forward_mask:
         settings.append(wire.u16(IFLA_BR_GROUP_FWD_MASK, group_forward_mask))
+    if default_vlan is not None:
+        settings += filter_settings(default_vlan)
+    if master:
+        own.append(wire.u32(IFLA_MASTER, master))
     info = wire.nested(IFLA_INFO_DATA, *settings)
     own.append(wire.nested(IFLA_LINKINFO, wire.text(IFLA_INFO_KIND, "bridge"), info))
     return new_link(f"make the bridge {name}", own)

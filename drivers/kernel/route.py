@@ -102,13 +102,18 @@ class WayOut:
     mtu: int = 0
 
 
-def get_way(destination: IPAddress) -> Request:
-    """Ask where a packet would go. Like: ip route get DESTINATION"""
+def get_way(destination: IPAddress, vrf: int = 0) -> Request:
+    """Ask where a packet would go. Like: ip route get DESTINATION [vrf VRF]
+
+    Args:
+        vrf: Index of the VRF whose routes decide; 0 is the main ones.
+    """
     family = _AF_INET if destination.version == 4 else _AF_INET6
     body = _RTMSG.pack(family, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
-    return Request(
-        RTM_GETROUTE, f"find the way to {destination}", 0, body + wire.attribute(RTA_DST, destination.packed)
-    )
+    body += wire.attribute(RTA_DST, destination.packed)
+    if vrf:
+        body += wire.u32(RTA_OIF, vrf)
+    return Request(RTM_GETROUTE, f"find the way to {destination}", 0, body)
 
 
 def read_way(kind: int, payload: memoryview) -> WayOut | None:

@@ -7,14 +7,17 @@ import errno
 from drivers.kernel import wire
 from drivers.kernel.errors import KernelError
 from drivers.kernel.link import (
+    IFINFOMSG_BYTES,
     IFLA_ADDRESS,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINK,
     IFLA_LINKINFO,
+    IFLA_MASTER,
     IFLA_MTU,
     IFLA_NET_NS_FD,
+    RTM_NEWLINK,
     change,
     new_link,
 )
@@ -48,9 +51,20 @@ def add_ipvlan(name: str, parent: int, mode: str, flag: str, netns_fd: int, mtu:
     return _sub_link("ipvlan", name, parent, settings, netns_fd=netns_fd, mtu=mtu)
 
 
-def add_vlan(name: str, parent: int, vlan: int) -> Request:
+def add_vlan(name: str, parent: int, vlan: int, *, master: int = 0) -> Request:
     """Make the link of one VLAN of another link; several on one link must differ in their number."""
-    return _sub_link("vlan", name, parent, wire.u16(IFLA_VLAN_ID, vlan))
+    return _sub_link("vlan", name, parent, wire.u16(IFLA_VLAN_ID, vlan), master=master)
+
+
+def read_vlan(kind: int, payload: memoryview) -> int | None:
+    """For Netlink.get(get_link(...)): the number of a VLAN's link; None for any other kind of link."""
+    if kind != RTM_NEWLINK:
+        return None
+    info = wire.attributes(wire.attributes(payload, IFINFOMSG_BYTES).get(IFLA_LINKINFO, b""))
+    if wire.to_text(info.get(IFLA_INFO_KIND)) != "vlan":
+        return None
+    told = wire.attributes(info.get(IFLA_INFO_DATA, b"")).get(IFLA_VLAN_ID, b"\0\0")
+    return int.from_bytes(told[:2], "little")
 
 
 def add_sink(name: str, kind: str) -> Request:
@@ -88,7 +102,14 @@ def is_unknown_kind(error: KernelError) -> bool:
 
 
 def _sub_link(
-    kind: str, name: str, parent: int, settings: bytes, netns_fd: int | None = None, mac: str = "", mtu: int = 0
+    kind: str,
+    name: str,
+    parent: int,
+    settings: bytes,
+    netns_fd: int | None = None,
+    mac: str = "",
+    mtu: int = 0,
+    master: int = 0,
 ) -> Request:
     info = wire.nested(IFLA_LINKINFO, wire.text(IFLA_INFO_KIND, kind), wire.nested(IFLA_INFO_DATA, settings))
     own = [wire.text(IFLA_IFNAME, name), wire.u32(IFLA_LINK, parent), info]
@@ -98,4 +119,6 @@ def _sub_link(
         own.append(wire.mac(IFLA_ADDRESS, mac))
     if mtu:
         own.append(wire.u32(IFLA_MTU, mtu))
+    if master:
+        own.append(wire.u32(IFLA_MASTER, master))
     return new_link(f"make the {kind} link {name}", own)

@@ -114,6 +114,20 @@ def attributes(data: memoryview | bytes, offset: int = 0) -> dict[int, bytes]:
     return found
 
 
+def repeated(data: memoryview | bytes, kind: int) -> list[bytes]:
+    """The payloads of all attributes of one type, which may come several times."""
+    found = []
+    offset = 0
+    while offset + 4 <= len(data):
+        length, own = _ATTRIBUTE.unpack_from(data, offset)
+        if length < 4:
+            break
+        if own & NLA_TYPE_MASK == kind:
+            found.append(bytes(data[offset + 4 : offset + length]))
+        offset += (length + 3) & ~3
+    return found
+
+
 def messages(data: memoryview) -> Iterator[tuple[int, int, int, memoryview]]:
     """Split a datagram into (type, flags, sequence, payload)."""
     offset = 0

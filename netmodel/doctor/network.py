@@ -35,7 +35,7 @@ _LINKS: tuple[tuple[str, bytes, str, str], ...] = (
     ("ipvlan", wire.u16(_IPVLAN_MODE, 0), "p-peer", "networks with driver ipvlan are refused"),
     ("vlan", wire.u16(_VLAN_ID, 7), "p-veth", "parents like eth0.7 cannot be made"),
     ("vxlan", wire.u32(_VXLAN_ID, 7), "", "networks that span hosts are refused"),
-    ("vrf", wire.u32(_VRF_TABLE, 7), "", "programs in containers cannot make a VRF"),
+    ("vrf", wire.u32(_VRF_TABLE, 7), "", "no network can be in a VRF, and programs in containers cannot make one"),
     ("dummy", b"", "", "programs in containers cannot make a dummy link; a bridge without ports serves as well"),
     ("wireguard", b"", "", "programs in containers cannot make a tunnel by the kernel; one in user space may do"),
     ("ifb", b"", "", "traffic that arrives cannot be shaped, only traffic that leaves"),
@@ -82,6 +82,8 @@ def _links(netlink: Netlink) -> Iterator[Finding]:
 def _bridges(netlink: Netlink) -> Iterator[Finding]:
     lock = "" if locks_ports(netlink) else "not in the kernel"
     yield tried("network", "bridge port lock", lock, "networks with netmodel.bridge.mac_check are refused")
+    vlans = _refusal(netlink, add_bridge("p-vlans", default_vlan=7))
+    yield tried("network", "bridge VLANs", vlans, "networks with netmodel.bridge.vlan are refused")
 
 
 def _qdiscs(netlink: Netlink) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import drivers.api as driver_api
 from drivers.bridge_options import NAME as BRIDGE_NAME
+from drivers.bridge_options import VLAN
 from ipam.api import Pool, PoolRequest, Taken, Usage
 from netmodel.dns.upstream import ResolvConf
 from netmodel.engine.core import Core
@@ -101,7 +102,7 @@ class Networks:
             if claim and other.id != network.id and self._core.traits(other.config).claim == claim:
                 instead = f"a VLAN of the link ({claim.partition('.')[0]}.NUMBER)"
                 if network.config.driver == "bridge":
-                    instead = f"another bridge ({BRIDGE_NAME})"
+                    instead = f"another bridge ({BRIDGE_NAME}) or another VLAN of this one ({VLAN})"
                 raise Conflict(
                     f"network {other.name} is on the host's link {claim} already",
                     f"attach to that one, or give this one {instead}",
@@ -151,7 +152,9 @@ class Networks:
         chosen = [wish.subnet for _, wish in wishes if wish.subnet is not None]
         beside = () if on_host else tuple(subnet.version for subnet in chosen)
         # The routes of the bridge that it is, or has been, are its own.
-        own = (network.config.options.get(BRIDGE_NAME, ""), f"br-{network.id[:12]}")
+        options = network.config.options
+        named = options.get(BRIDGE_NAME, "")
+        own = (named, f"{named}.{options.get(VLAN)}", f"br-{network.id[:12]}")
         taken = [route for route in self._routes.taken(own) if route.prefix.version not in beside]
         # Who would answer the containers' questions then? One who chooses such a subnet may know better.
         automatic = {family for family, wish in wishes if wish.subnet is None}

@@ -16,6 +16,8 @@ from pathlib import Path
 from drivers.api import Endpoint as DriverEndpoint
 from drivers.api import PortBinding
 from drivers.bridge import Bridge
+from drivers.bridge_link import BRIDGE
+from drivers.bridge_vlan import ABOVE, ENTERED
 from drivers.p2p import CABLE
 from drivers.parents import PARENT
 from netmodel.engine.attach import Attachments, binding_of, ports_to_move
@@ -219,7 +221,7 @@ class Recovery:
         """Links with our tag whose object is gone, or whose container does not run."""
         records = self.core.records
         for link, kind, object_id in bridge.links():
-            if kind in ("bridge", PARENT) and records.networks.get(object_id) is not None:
+            if kind in (BRIDGE, ENTERED, ABOVE, PARENT) and records.networks.get(object_id) is not None:
                 continue
             if kind == CABLE and any(self._in_service(one.container_id) for one in records.endpoints_on(object_id)):
                 continue  # the end of a link whose other end is in a sandbox

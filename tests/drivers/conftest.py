@@ -15,11 +15,15 @@ from tests.drivers.parents import stand_outside
 from tests.drivers.wires import Stack, wire
 from tests.support.box import Box
 
+# Modules of tests by the kind of link that these cannot do without.
+_BY_KIND = {"ipvlan": ["test_ipvlan.py"], "vlan": ["test_vlan.py", "test_bridge_vlan.py"], "vrf": ["test_vrf.py"]}
+
 
 def _not_here() -> list[str]:
     """Tests of what this kernel has not: a skip would be a failure here, and other kernels run them."""
     with Netlink() as netlink:
-        return [f"test_{kind}.py" for kind in ("ipvlan", "vlan") if not knows_kind(netlink, kind)]
+        lacking = [kind for kind in _BY_KIND if not knows_kind(netlink, kind)]
+    return [module for kind in lacking for module in _BY_KIND[kind]]
 
 
 collect_ignore = _not_here() if os.geteuid() == 0 else []

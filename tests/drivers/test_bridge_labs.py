@@ -10,6 +10,7 @@ import pytest
 
 from drivers.bridge_port import veth_name
 from drivers.bridge_rules import bridge_name
+from drivers.errors import MissingBridgeFeature
 from drivers.kernel.bridge import is_forwarding
 from drivers.kernel.link import get_link
 from drivers.kernel.netlink import Netlink
@@ -131,3 +132,17 @@ def test_the_default_is_what_the_kernel_has(stack: Stack, host: Box) -> None:
     settings = link["linkinfo"]["info_data"]
     assert (link["mtu"], settings["stp_state"], settings["forward_delay"]) == (1500, 0, 0)
     assert int(str(settings.get("group_fwd_mask", 0)), 0) == 0
+
+
+def test_a_kernel_without_vlans_on_bridges_says_so(stack: Stack, host: Box) -> None:
+    """What a network can be had with is what ip(8) can make; tests/drivers/test_bridge_vlan.py uses it."""
+    able = host.run("ip", "link", "add", "tried", "type", "bridge", "vlan_filtering", "1", check=False).returncode == 0
+    links = stack.links()
+    if able:
+        stack.network("n", "10.1.0.0/24", **{"netmodel.bridge.vlan": "10"})
+        return
+    with pytest.raises(MissingBridgeFeature, match="the bridges of this kernel know no VLANs") as refusal:
+        stack.network("n", "10.1.0.0/24", **{"netmodel.bridge.vlan": "10"})
+    assert "CONFIG_BRIDGE_VLAN_FILTERING" in refusal.value.hint
+    assert refusal.value.kind == "missing_feature"
+    assert (stack.links(), stack.firewall.bridges()) == (links, frozenset())

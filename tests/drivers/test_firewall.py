@@ -6,16 +6,17 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from drivers.api import Pair
 from drivers.elements import Linked, Opening, Publication
-from drivers.firewall import Firewall, Mark, NetworkRules
+from drivers.firewall import Firewall, Mark
 from drivers.kernel.errors import KernelError
 from drivers.kernel.nft import NftWorker
+from drivers.network_rules import NetworkRules
 from tests.drivers.wires import ROOT, Stack, anywhere, ask, serving
 from tests.support.box import Box
 
@@ -32,6 +33,10 @@ KINDS = [
     NetworkRules(bridge="br-routed", masquerade=(4,), routed=(6,)),
     NetworkRules(bridge="br-trusting", trusted=("wan2", "wan3")),
     NetworkRules(bridge="br-direct", open_to_all=True),
+    NetworkRules(bridge="br0.10", beneath="br0"),
+    NetworkRules(
+        bridge="br-vrf", vrf="blue", subnets=(ip_network("10.7.0.0/24"), ip_network("fd07::/64")), routed=(6,)
+    ),
     NetworkRules(bridge="br-source", sources=(ip_address("192.0.2.9"), ip_address("2001:db8:2::9"))),
 ]
 WEB = Publication(protocol="tcp", host_port=8080, target=ip_address("10.1.0.2"), target_port=80)

@@ -63,6 +63,16 @@ def test_our_own_options_for_labs() -> None:
     assert parsed == Options(group_forward_mask=0x4000, stp=True, tx_checksum=False)
     assert bridge().parse({OURS + "publish_to_host": "1"}) == Options(publish_to_host=True)
     assert bridge().parse({OURS + "mac_check": "true"}) == Options(mac_check=True)
+    assert bridge().parse({OURS + "vlan": "4094", OURS + "vrf": "blue"}) == Options(vlan=4094, vrf="blue")
+
+
+def test_the_hosts_link_to_a_vlan_needs_a_name_that_fits() -> None:
+    with pytest.raises(
+        InvalidOption, match=r"the host's link in it would be a-bridge-01\.4000, longer than"
+    ) as refusal:
+        bridge().parse({BRIDGE + "name": "a-bridge-01", OURS + "vlan": "4000"})
+    assert refusal.value.hint == "name a bridge of at most 10 bytes"
+    assert bridge().parse({BRIDGE + "name": "a-bridge-0", OURS + "vlan": "4000"}).host_link == "a-bridge-0.4000"
 
 
 def test_the_default_binding_may_be_an_ipv6_address() -> None:
@@ -81,6 +91,9 @@ def test_the_default_binding_may_be_an_ipv6_address() -> None:
         (OURS + "group_fwd_mask", "0x4001", "is not a mask of 0 to 0xffff, without the bits 0x7"),
         (OURS + "group_fwd_mask", "lldp", "is not a mask"),
         (OURS + "mac_check", "strict", "'strict' is neither true nor false"),
+        (OURS + "vlan", "4095", "'4095' is not a number from 1 to 4094"),
+        (OURS + "vlan", "0", "'0' is not a number from 1 to 4094"),
+        (OURS + "vrf", "blue:red", "'blue:red' is no name for a link"),
         (BRIDGE + "name", "a-name-of-16-byte", "is no name for a link"),
         (BRIDGE + "name", "a/b", "is no name for a link"),
         (BRIDGE + "name", "", "is no name for a link"),

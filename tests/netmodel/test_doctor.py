@@ -68,6 +68,8 @@ def test_link_kinds_are_those_that_ip_can_make(findings: dict[tuple[str, str], F
 
 
 def test_a_bridge_can_what_the_bridge_command_can(findings: dict[tuple[str, str], Finding], host: Box) -> None:
+    vlans = host.run("ip", "link", "add", "br1", "type", "bridge", "vlan_filtering", "1", check=False)
+    assert findings["network", "bridge VLANs"].ok == (vlans.returncode == 0)
     host.run("ip", "link", "add", "br0", "type", "bridge")
     host.run("ip", "link", "add", "p0", "master", "br0", "type", "veth", "peer", "name", "p1")
 
