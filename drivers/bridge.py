@@ -102,7 +102,8 @@ class Bridge:
     def delete_network(self, network: Network[Options]) -> None:
         failures: list[Exception] = []
         name = host_link(network)
-        for step in (partial(self._firewall.remove_network, name), partial(self._links.remove, network)):
+        remove = partial(self._links.remove, network, self._firewall.knows(name), self._firewall.knows)
+        for step in (partial(self._firewall.remove_network, name), remove):
             try:
                 step()
             except (KernelError, DriverError) as error:

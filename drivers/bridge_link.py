@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from collections.abc import Callable
 from contextlib import ExitStack
 from ipaddress import ip_interface
 
@@ -63,13 +64,24 @@ class BridgeLinks:
             check_vrf(self._host, link, vrf, network.options.vrf)
         self._set_up(network, bridge, link, vrf)
 
-    def remove(self, network: Network[Options]) -> None:
-        """Retire what of it we made, and take back what we gave to the rest. What is gone is no error."""
+    def remove(self, network: Network[Options], made: bool, in_use: Callable[[str], bool]) -> None:
+        """Retire what of it we made, and take back what we gave to the rest. What is gone is no error.
+
+        Args:
+            made: The network was there; otherwise it may have been refused because somebody needs the link.
+            in_use: Whether a link is another network's, too: others are VLANs of the same bridge.
+        """
         bridge = self._host.link(bridge_name(network))
         link = self._host.link(host_link(network))
-        if link is not None and not self.is_ours(network, link) and network.options.name:
-            ours = [one for one in self._host.addresses() if one.link == link.index and one.origin == ORIGIN]
-            self._host.apply([delete_address(link.index, one.interface) for one in ours])
+        if network.options.name:
+            both = [one for one in dict.fromkeys((bridge, link)) if one is not None]
+            theirs = [one.index for one in both if not one.alias.startswith("netmodel:") and not in_use(one.name)]
+            given = [one for one in self._host.addresses() if one.link in theirs and one.origin == ORIGIN]
+            requests = [delete_address(one.link, one.interface) for one in given]
+            if made or given:
+                # Without the firewall, who sends to 127.0.0.1 from there would be heard.
+                requests += [route_localnet(index, on=False) for index in theirs]
+            self._host.apply(requests)
         if host_link(network) != bridge_name(network):
             self._vlans.remove(network, bridge)
         if bridge is not None and self.is_ours(network, bridge):

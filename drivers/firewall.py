@@ -228,6 +228,11 @@ class Firewall:
         listing = self.nft.run(f"list set {self.table} bridges\n")
         return frozenset(element.strip('"') for element in listed(listing))
 
+    def knows(self, link: str) -> bool:
+        """Whether a link is a network's, or the bridge beneath one."""
+        with self._lock:
+            return any(link in (one.bridge, one.beneath) for one in self._networks.values())
+
     def is_internal(self, bridge: str) -> bool:
         """Whether a link is the bridge of an internal network."""
         network = self._networks.get(bridge)

@@ -151,11 +151,11 @@ def no_link_local(link: int | str) -> Request:
     return change(link, f"keep link {link} without IPv6", [without_link_local()], harmless=(errno.EAFNOSUPPORT,))
 
 
-def route_localnet(link: int | str) -> Request:
-    """Let 127.0.0.0/8 be routed over the link, as /proc/sys/net/ipv4/conf/LINK/route_localnet does."""
-    conf = wire.nested(IFLA_INET_CONF, wire.u32(IPV4_DEVCONF_ROUTE_LOCALNET, 1))
+def route_localnet(link: int | str, on: bool = True) -> Request:
+    """Let 127.0.0.0/8 be routed over the link or not, as /proc/sys/net/ipv4/conf/LINK/route_localnet does."""
+    conf = wire.nested(IFLA_INET_CONF, wire.u32(IPV4_DEVCONF_ROUTE_LOCALNET, on))
     spec = wire.nested(IFLA_AF_SPEC, wire.nested(_AF_INET, conf))
-    return change(link, f"route 127.0.0.0/8 over link {link}", [spec])
+    return change(link, f"route 127.0.0.0/8 {'over' if on else 'no more over'} link {link}", [spec])
 
 
 def change(

@@ -19,9 +19,9 @@ from drivers.kernel.address import add_address
 from drivers.kernel.announce import frame
 from drivers.kernel.bridge import add_bridge
 from drivers.kernel.errors import KernelError
-from drivers.kernel.link import add_veth, set_up
+from drivers.kernel.link import add_veth, set_alias, set_up
 from drivers.kernel.netlink import Netlink
-from drivers.kernel.sysctl import read_sysctl
+from drivers.kernel.sysctl import read_sysctl, write_sysctl
 from tests.drivers.wires import ROOT, Stack, an_endpoint, an_id, anywhere, ask, configure, serving
 from tests.support.box import Box
 from tests.support.wait import eventually
@@ -166,7 +166,10 @@ def test_a_named_bridge_that_exists_is_used_and_kept(stack: Stack, box: Boxes) -
         assert ask(a, "10.1.0.2") == "a heard 10.1.0.2"
     addresses = {str(one.interface) for one in stack.netlink.addresses() if one.link == index}
     assert addresses >= {"10.1.0.1/24", "10.1.0.77/24"}
+    assert read_sysctl("net/ipv4/conf/lan0/route_localnet") == "1"
     stack.bridge.delete_network(network)
+
+    assert read_sysctl("net/ipv4/conf/lan0/route_localnet") == "0"
 
     link = stack.netlink.link("lan0")
     assert link is not None
@@ -174,6 +177,24 @@ def test_a_named_bridge_that_exists_is_used_and_kept(stack: Stack, box: Boxes) -
     assert [one.interface for one in stack.netlink.addresses() if one.link == index and one.interface.version == 4] == [
         theirs
     ]
+
+
+def test_a_refused_network_takes_nothing_from_the_link_that_is_in_its_way(stack: Stack) -> None:
+    """As the engine undoes it: another engine's gateway keeps its address, a bridge its administrator's setting."""
+    stack.network("n", "10.1.0.0/24", name="lan0")
+    index = stack.netlink.index("lan0")
+    stack.netlink.apply([set_alias("lan0", f"netmodel:01234567:bridge:{an_id('n')}"), add_bridge("lan1")])
+    write_sysctl("net/ipv4/conf/lan1/route_localnet", "1")
+    for name, options in (("lan0", {}), ("lan1", {"netmodel.bridge.stp": "true"})):
+        with pytest.raises(LinkTaken):
+            stack.network("m", "10.2.0.0/24", name=name, **options)
+
+        parsed = stack.bridge.parse({"com.docker.network.bridge.name": name, **options})
+        stack.bridge.delete_network(Network(id=an_id("m"), name="m", options=parsed))
+
+    assert "10.1.0.1/24" in {str(one.interface) for one in stack.netlink.addresses() if one.link == index}
+    for name in ("lan0", "lan1"):
+        assert read_sysctl(f"net/ipv4/conf/{name}/route_localnet") == "1"
 
 
 def test_links_in_the_way_are_named_and_left_alone(stack: Stack, box: Boxes) -> None:

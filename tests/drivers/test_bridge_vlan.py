@@ -15,6 +15,7 @@ from scapy.packet import Packet
 from drivers.api import Network
 from drivers.bridge_rules import bridge_name, host_link
 from drivers.errors import InvalidOption, LinkTaken
+from drivers.kernel.sysctl import read_sysctl
 from tests.drivers.wires import DROPPED_S, Stack, anywhere, ask, ping, serving
 from tests.support.box import Box
 
@@ -137,7 +138,9 @@ def test_what_was_there_is_there_afterwards(stack: Stack, host: Box, switch: Box
     assert stack.bridge.segment(networks[0].options) == "br0.10"
     for network in networks:
         stack.bridge.create_network(network)  # any verb may be repeated
+        assert read_sysctl("net/ipv4/conf/br0/route_localnet") == "1"  # the other one needs it still
         stack.bridge.delete_network(network)
+    assert read_sysctl("net/ipv4/conf/br0/route_localnet") == "0"
     stack.reaper.drain()
 
     after = vlans(host)
