@@ -24,6 +24,17 @@ def lab(tmp_path: Path, host: Box) -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="module")
+def lab_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Box, Lab]]:
+    """What shared.py gives to the tests of a module."""
+    box = Box("host")
+    with box.entered():
+        lab = Lab(tmp_path_factory.mktemp("lab"))
+    yield box, lab
+    lab.close()
+    box.close()
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Images:
     return Images(tmp_path / "root/images")

@@ -125,6 +125,18 @@ class Lab:
     def children(self) -> list[int]:
         return children(self.spawner.pid)
 
+    def clear(self) -> None:
+        """End all containers, and have nothing of them kept."""
+        self.spawner.on_exit = None
+        for status in self.spawner.status():
+            if status.state != "exited":
+                self.spawner.signal(status.id, signal.SIGKILL)
+        eventually(lambda: all(status.state == "exited" for status in self.spawner.status()), what="containers' end")
+        for status in self.spawner.status():
+            self.spawner.forget(status.id)
+        for name in self.spawner.pins():
+            self.spawner.unpin(name)
+
     def close(self) -> None:
         pid = self.spawner.pid
         self.spawner.close()

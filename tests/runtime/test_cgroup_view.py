@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.lab import Lab, shell
+from tests.runtime.shared import host, lab
 from tests.support.wait import eventually
+
+__all__ = ["host", "lab"]
 
 pytestmark = pytest.mark.kernel
 

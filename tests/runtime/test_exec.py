@@ -10,8 +10,11 @@ import pytest
 from runtime.client import ExecFds
 from runtime.errors import NoSuchContainer, RuntimeFault, StartFailed
 from tests.runtime.lab import Lab, process, read_all, shell
+from tests.runtime.shared import host, lab
 from tests.runtime.test_launch import KINDS
 from tests.support.wait import eventually
+
+__all__ = ["host", "lab"]
 
 pytestmark = pytest.mark.kernel
 

@@ -12,7 +12,10 @@ import pytest
 from runtime.kernel.prctl import CAPABILITIES
 from runtime.spec import BindMount, IdMap
 from tests.runtime.lab import Lab, process, shell
+from tests.runtime.shared import host, lab
 from tests.support.wait import eventually
+
+__all__ = ["host", "lab"]
 
 pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
 

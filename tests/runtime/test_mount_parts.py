@@ -13,6 +13,9 @@ import pytest
 from runtime.errors import RuntimeFault
 from runtime.spec import BindMount, LayersMount
 from tests.runtime.lab import Lab, process, shell
+from tests.runtime.shared import host, lab
+
+__all__ = ["host", "lab"]
 
 pytestmark = pytest.mark.kernel
 

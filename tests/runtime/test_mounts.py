@@ -12,6 +12,9 @@ import pytest
 from runtime.errors import InvalidSpec, RuntimeFault
 from runtime.spec import BindMount, TmpfsMount
 from tests.runtime.lab import Lab, process, shell
+from tests.runtime.shared import host, lab
+
+__all__ = ["host", "lab"]
 
 pytestmark = pytest.mark.kernel
 

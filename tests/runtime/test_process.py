@@ -13,7 +13,10 @@ from runtime.kernel.prctl import CAPABILITIES
 from runtime.kernel.probe import missing_capabilities
 from runtime.spec import Ulimit
 from tests.runtime.lab import PATH, Lab, process, shell
+from tests.runtime.shared import host, lab
 from tests.support.wait import eventually
+
+__all__ = ["host", "lab"]
 
 pytestmark = pytest.mark.kernel
 

@@ -17,7 +17,10 @@ from runtime.spawner.log import LogFile
 from runtime.spawner.pack import Packer
 from runtime.spec import ContainerSpec
 from tests.runtime.lab import Lab, process, shell
+from tests.runtime.shared import host, lab
 from tests.support.wait import eventually
+
+__all__ = ["host", "lab"]
 
 
 def line(number: int) -> bytes:

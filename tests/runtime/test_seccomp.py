@@ -16,7 +16,10 @@ from runtime.seccomp import BadProfile, Filters, Profile, profile_of
 from runtime.seccomp import compile as compiling
 from runtime.seccomp.compact import compact
 from tests.runtime.lab import Lab, process, shell
+from tests.runtime.shared import host, lab
 from tests.support.wait import eventually
+
+__all__ = ["host", "lab"]
 
 pytestmark = pytest.mark.kernel
 

@@ -12,6 +12,9 @@ import pytest
 from runtime.images.veil import BadVeil, veil
 from runtime.spec import RootFs
 from tests.runtime.lab import Lab, shell
+from tests.runtime.shared import host, lab
+
+__all__ = ["host", "lab"]
 
 pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
 
