@@ -12,7 +12,10 @@ from netmodel.errors import Invalid, NetmodelError
 from netmodel.model import BlkioConfig
 from runtime.cgroups.hugepages import page_sizes
 from tests.netmodel.engine.conftest import Run, execute
+from tests.netmodel.engine.shared import engine, host
 from tests.support import apparmor
+
+__all__ = ["engine", "host"]
 
 pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
 MIB = 1 << 20
