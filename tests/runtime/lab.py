@@ -129,7 +129,7 @@ class Lab:
         """End all containers, and have nothing of them kept."""
         self.spawner.on_exit = None
         for status in self.spawner.status():
-            if status.state != "exited":
+            with suppress(RuntimeFault):  # it ended meanwhile
                 self.spawner.signal(status.id, signal.SIGKILL)
         eventually(lambda: all(status.state == "exited" for status in self.spawner.status()), what="containers' end")
         for status in self.spawner.status():
