@@ -18,7 +18,7 @@ from drivers import endpoint_options
 from drivers.api import Attachment, Endpoint, IPAddress, Network, Pair, PortBinding, Traits
 from drivers.bridge_link import BridgeLinks
 from drivers.bridge_options import Options, check_modes, parse
-from drivers.bridge_port import BridgePorts
+from drivers.bridge_port import BridgePorts, veth_name
 from drivers.bridge_rules import host_link, is_for_host, openings, rules_of, with_default_address
 from drivers.elements import Element, Linked, Port
 from drivers.errors import DriverError
@@ -140,6 +140,18 @@ class Bridge:
 
     def wait_until_carried(self, network: Network[Options], endpoint: Endpoint) -> None:
         self._ports.wait_until_carried(network, endpoint)
+
+    def plug_back(self, network: Network[Options], endpoint: Endpoint, link: Link, *, published: bool) -> bool:
+        """Mend what somebody cut who deleted the bridge under an endpoint that is in service; False: it was whole.
+
+        Args:
+            link: Of the host, with the endpoint's tag.
+            published: The endpoint has published ports.
+        """
+        if link.master or link.name != veth_name(endpoint):
+            return False
+        self._ports.plug_back(network, endpoint, self._links.find(network), published=published)
+        return True
 
     def leave(self, network: Network[Options], endpoint: Endpoint) -> None:
         self._ports.pull_out(endpoint)

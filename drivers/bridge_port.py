@@ -22,6 +22,7 @@ from drivers.kernel.link import (
     change,
     delete_link,
     get_link,
+    set_master,
     set_up,
     without_link_local,
 )
@@ -85,6 +86,17 @@ class BridgePorts:
             self._compute_checksums(link, netns)
         self._shape(endpoint, bridge)
         return link
+
+    def plug_back(self, network: Network[Options], endpoint: Endpoint, bridge: Link, *, published: bool) -> None:
+        """Make a link that has lost its bridge a port again: the end in the namespace has stayed as it was."""
+        link = veth_name(endpoint)
+        checked = network.options.mac_check
+        settings = port_settings(isolated=not network.options.icc, locked=checked or None)
+        stations = [add_station(self._host.index(link), endpoint.mac)] if checked else []
+        port = change(link, f"set up bridge port {link}", [settings])
+        self._host.apply([set_master(link, bridge.index), port, *stations])
+        if published:
+            self.turn_around(endpoint)
 
     def pull_out(self, endpoint: Endpoint) -> None:
         """Take all links of the endpoint out of service; what is gone already is no error."""

@@ -18,6 +18,7 @@ from drivers.api import PortBinding
 from drivers.bridge import Bridge
 from drivers.bridge_link import BRIDGE
 from drivers.bridge_vlan import ABOVE, ENTERED
+from drivers.kernel.link import Link
 from drivers.p2p import CABLE
 from drivers.parents import PARENT
 from netmodel.engine.attach import Attachments, binding_of, ports_to_move
@@ -30,7 +31,7 @@ from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.networks import Networks
 from netmodel.engine.undo import Undo
 from netmodel.engine.volumes import EngineVolumes
-from netmodel.model import Container, Network
+from netmodel.model import Container, Endpoint, Network
 from runtime.client import ContainerStatus, Exited
 
 _BOOT = "boot"  # of the store's meta: which boot of the machine was seen last
@@ -227,11 +228,23 @@ class Recovery:
                 continue  # the end of a link whose other end is in a sandbox
             endpoint = records.endpoint(object_id) if kind == "endpoint" else None
             if endpoint is not None and self._in_service(endpoint.container_id):
+                with self._reported(f"link {link.name}"):
+                    self._plug_back(bridge, endpoint, link)
                 continue
             with self._reported(f"link {link.name}"):
                 self.core.reaper.retire([link.name])
         # Also what the last engine had retired and could not delete any more.
         self.core.reaper.drain()
+
+    def _plug_back(self, bridge: Bridge, endpoint: Endpoint, link: Link) -> None:
+        """Connect again who lost a network's bridge while it ran."""
+        network = self.core.records.networks.get(endpoint.network_id)
+        container = self.core.records.containers.get(endpoint.container_id)
+        if network is None or container is None or network.config.driver != bridge.name:
+            return
+        published = bool(container.ports)
+        if bridge.plug_back(self.networks.as_driver(network), as_driver(endpoint), link, published=published):
+            self.warnings.append(f"the bridge of network {network.name} was gone: {container.name} is on it again")
 
     def _in_service(self, owner_id: str) -> bool:
         return any(one.state.running for one in self.core.records.sharers(owner_id))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from netmodel.errors import Conflict
 from netmodel.model import Container, ContainerConfig, Endpoint, Network, NetworkConfig, Volume, VolumeConfig
@@ -303,9 +303,17 @@ def _difference(there: ContainerConfig | NetworkConfig | VolumeConfig, declared:
         before, now = getattr(there, field.name), getattr(declared, field.name)
         if field.name == "labels":
             before, now = own_labels(before), own_labels(now)
-        if before != now:
+        if before != now and not (isinstance(there, ContainerConfig) and _is_of_image(field.name, before, now)):
             changed.append(_WORDS.get(field.name, field.name))
     return f"{', '.join(changed)} changed" if changed else "its configuration changed"
+
+
+def _is_of_image(name: str, before: Any, now: Any) -> bool:
+    """Whether a container has taken over from its image what the file does not say."""
+    if name == "stop_signal":
+        return not now
+    more: bool = name in ("exposed_ports", "ports") and before[: len(now)] == now
+    return more
 
 
 # The file's words where the model has others.

@@ -301,6 +301,32 @@ def test_who_starts_again_in_a_new_sandbox_is_published_again(
     clean_up(engine)
 
 
+def test_who_lost_the_bridge_is_on_it_again_with_the_next_engine(host: Box, tmp_path: Path, remote: Box) -> None:
+    """Somebody deleted it under containers that run: their ends of the link are as they were."""
+    first = Engine(tmp_path / "root")
+    first.open()
+    network(first, "n", "10.1.0.0/24", **{"com.docker.network.bridge.enable_icc": "false"})
+    container = runner(first)("a", "n", ports=(WEB,))
+    runner(first)("b", "n")
+    bridge = f"br-{first.network('n').id[:12]}"
+    host.run("ip", "link", "delete", bridge)
+    with pytest.raises(NetmodelError, match=f"bridge {bridge} of network n is gone"):
+        runner(first)("c", "n")
+    first.close()
+
+    engine = Engine(tmp_path / "root")
+    engine.open()
+
+    assert [one for one in engine.info().warnings if "a is on it again" in one]
+    ports = host.run("ip", "-d", "-o", "link", "show", "master", bridge).stdout
+    assert (ports.count("isolated on"), len(ports.splitlines())) == (2, 2)
+    with web(engine, container), inside(engine, engine.container("b")) as other:
+        assert ask(remote, "192.0.2.1", 8080) == "a heard 192.0.2.2"
+        assert ask(other, "192.0.2.2", 1) == "refused"
+        assert ask(other, "10.1.0.2", timeout_s=DROPPED_S) == "silence"
+    clean_up(engine)
+
+
 def test_who_starts_again_takes_another_port_where_any_would_do(engine: Engine, run: Run, host: Box) -> None:
     """Somebody has the one that it had: with its spawner's death it held none for a moment."""
     network(engine, "n", "10.1.0.0/24")

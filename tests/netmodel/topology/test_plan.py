@@ -18,6 +18,7 @@ from netmodel.model import (
     EndpointConfig,
     Network,
     NetworkConfig,
+    PortConfig,
     Volume,
     VolumeConfig,
 )
@@ -101,6 +102,20 @@ def test_all_there_means_keep_it_all(tmp_path: Path) -> None:
 
     assert {step.action for step in steps} == {"keep"}
     assert all(step.id for step in steps)
+
+
+def test_what_came_from_the_image_is_no_change(tmp_path: Path) -> None:
+    """A container has its image's signal and ports where the file says nothing of them."""
+    declared = project(tmp_path, LAB)
+    records = Records(declared)
+    records.containers = [
+        replace(one, config=replace(one.config, stop_signal="SIGQUIT", exposed_ports=(PortConfig(container_port=80),)))
+        for one in records.containers
+    ]
+
+    steps = records.plan(project(tmp_path, LAB.replace("command: a", "command: b")))
+
+    assert _told(steps)[0] == "recreate container lab-web-1: command changed"
 
 
 def test_a_changed_key_is_named(tmp_path: Path) -> None:
