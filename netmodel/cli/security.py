@@ -30,6 +30,7 @@ _OPTIONS = (
         type=DEVICE,
         help="Device of the host: PATH[:PATH INSIDE][:rwm], or as its vendor calls it: vendor.com/class=name (CDI)",
     ),
+    click.option("--gpus", default="", help="GPUs by the same names: all, how many, or device=ID[,ID]"),
     click.option("--device-cgroup-rule", "device_rules", multiple=True, help="Further devices: 'c 42:* rmw'"),
     click.option(
         "--oom-score-adj",
@@ -66,7 +67,7 @@ def security_body(o: dict[str, Any]) -> dict[str, Any]:
         "Privileged": o["privileged"],
         "SecurityOpt": [_with_profile(option) for option in options],
         "Devices": [_device(text) for text in o["devices"] if not _is_cdi(text)],
-        "DeviceRequests": _described([text for text in o["devices"] if _is_cdi(text)]),
+        "DeviceRequests": [*_described([text for text in o["devices"] if _is_cdi(text)]), *_gpus(o["gpus"])],
         "DeviceCgroupRules": list(o["device_rules"]),
         "OomScoreAdj": o["oom_score_adj"],
         "UsernsMode": _userns(o["userns"], o["uidmap"], o["gidmap"]),
@@ -113,9 +114,22 @@ def _described(names: list[str]) -> list[dict[str, Any]]:
     return [{"Driver": "cdi", "DeviceIDs": names}] if names else []
 
 
+def _gpus(text: str) -> list[dict[str, Any]]:
+    """As Docker's command line has them; quotes around a list are for shells that would part it."""
+    if not text:
+        return []
+    request: dict[str, Any] = {"Capabilities": [["gpu"]]}
+    name, equals, ids = text.strip('"').partition("=")
+    if equals and name == "device" and ids:
+        return [request | {"DeviceIDs": ids.split(",")}]
+    if text != "all" and not text.isdigit():
+        raise click.UsageError(f"gpus {text!r} are neither all, nor a number, nor device=ID[,ID]")
+    return [request | {"Count": -1 if text == "all" else int(text)}]
+
+
 def _device(text: str) -> dict[str, str]:
     source, *rest = text.split(":")
     permissions = rest.pop() if rest and rest[-1] and set(rest[-1]) <= set("rwm") else "rwm"
     if len(rest) > 1 or not source.startswith("/"):
-        raise click.UsageError(f"device {text!r} is not of the form PATH[:PATH INSIDE][:rwm]")
+        raise click.UsageError(f"device {text!r} is neither PATH[:PATH INSIDE][:rwm] nor vendor.com/class=name")
     return {"PathOnHost": source, "PathInContainer": rest[0] if rest else source, "CgroupPermissions": permissions}

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from netmodel.devicerequest import ALL, CDI, device_names
 from netmodel.errors import Invalid
 from netmodel.model import DeviceConfig
 from netmodel.security import is_cdi, names_a_file, security_options, split_option
-from netmodel.topology.keys import DEPLOY, DEVICE, RESERVATIONS, RESERVED_DEVICE, RESOURCES
+from netmodel.topology.keys import DEPLOY, DEVICE, DEVICE_REQUEST, RESERVATIONS, RESOURCES
 from netmodel.topology.mounts import host_path
 from netmodel.topology.value import Fields, Value
 
@@ -25,7 +26,7 @@ def read(fields: Fields, directory: Path) -> dict[str, Any]:
         "seccomp": security.seccomp,
         "apparmor": security.apparmor,
         "devices": tuple(device for device in devices if isinstance(device, DeviceConfig)),
-        "cdi_devices": (*(device for device in devices if isinstance(device, str)), *_reserved(fields)),
+        "cdi_devices": (*(device for device in devices if isinstance(device, str)), *_requested(fields)),
         "device_rules": fields.texts("device_cgroup_rules"),
         "oom_score_adj": fields.integer("oom_score_adj", -1000, 1000) or None,
     }
@@ -54,22 +55,45 @@ def _option(item: Value, directory: Path) -> str:
     return option
 
 
-def _reserved(fields: Fields) -> Iterator[str]:
-    """Devices by their vendors' names in the other place that Compose has for them."""
+def _requested(fields: Fields) -> Iterator[str]:
+    """Devices by their vendors' names in the other places that Compose has for them."""
     deploy = fields["deploy"].fields(DEPLOY) if "deploy" in fields else Fields(fields.section)
     resources = deploy["resources"].fields(RESOURCES) if "resources" in deploy else Fields(fields.section)
-    if "reservations" not in resources:
+    reserved = resources["reservations"].fields(RESERVATIONS) if "reservations" in resources else Fields(fields.section)
+    for item in reserved.each("devices"):
+        yield from _request(item, ())
+    gpus = fields.get("gpus")
+    if gpus is not None and gpus.is_scalar:
+        if gpus.text() == "all":
+            yield from device_names("", ALL, (), [["gpu"]])
+        else:
+            gpus.error("is neither all nor a list", "such as [{driver: nvidia, count: 1}]")
         return
-    for item in resources["reservations"].fields(RESERVATIONS).each("devices"):
-        wanted = item.fields(RESERVED_DEVICE)
-        if wanted.text("driver") != "cdi":
-            item.warn("only devices of driver cdi can be had, so this has no effect", "driver: cdi, device_ids: [...]")
-            continue
-        for name in wanted.texts("device_ids"):
-            if is_cdi(name):
-                yield name
-            else:
-                item.error(f"{name} is not of the form vendor.com/class=name")
+    for item in fields.each("gpus"):
+        yield from _request(item, ("gpu",))
+
+
+def _count(text: str) -> int:
+    if text != "all" and not text.isdigit():
+        raise ValueError(f'"{text}" is neither all nor a number')
+    return ALL if text == "all" else int(text)
+
+
+def _request(item: Value, capabilities: tuple[str, ...]) -> tuple[str, ...]:
+    """Args:
+    capabilities: Unless it says which.
+    """
+    wanted = item.fields(DEVICE_REQUEST)
+    driver, ids = wanted.text("driver"), wanted.texts("device_ids")
+    count = wanted.parsed("count", _count)
+    asked = wanted.texts("capabilities") or capabilities
+    if count is None:
+        count = 0 if ids or driver == CDI else ALL
+    try:
+        return device_names(driver, count, ids, [asked] if asked else ())
+    except Invalid as error:
+        item.error(error.message, error.hint)
+        return ()
 
 
 def _device(item: Value) -> DeviceConfig | str | None:

@@ -45,7 +45,7 @@ SERVICE = Keys(
         networks network_mode mac_address links external_links ports expose dns dns_opt dns_search extra_hosts
         volumes volumes_from tmpfs read_only shm_size
         cap_add cap_drop privileged security_opt sysctls ulimits userns_mode
-        devices device_cgroup_rules oom_score_adj
+        devices gpus device_cgroup_rules oom_score_adj
         mem_limit memswap_limit mem_reservation mem_swappiness oom_kill_disable pids_limit
         cpus cpu_shares cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpuset blkio_config
         stop_signal stop_grace_period tty stdin_open
@@ -56,7 +56,7 @@ SERVICE = Keys(
         """
         annotations attach build cgroup_parent configs cpu_count cpu_percent
         credential_spec develop extends
-        gpus isolation label_file models platform post_start pre_stop provider
+        isolation label_file models platform post_start pre_stop provider
         runtime secrets storage_opt use_api_socket
         """
     ),
@@ -78,7 +78,7 @@ DEPLOY = Keys(
 )
 RESOURCES = Keys(supported=words("limits reservations"))
 RESERVATIONS = Keys(supported=words("memory devices"), later=words("generic_resources"), silent=words("cpus"))
-RESERVED_DEVICE = Keys(supported=words("driver device_ids"), silent=words("capabilities count options"))
+DEVICE_REQUEST = Keys(supported=words("driver count device_ids capabilities"), later=words("options"))
 BLKIO = Keys(
     supported=words("weight weight_device device_read_bps device_write_bps device_read_iops device_write_iops")
 )

@@ -9,6 +9,7 @@ from msgspec import field
 
 from netmodel.daemon.wire.decode import Body
 from netmodel.daemon.wire.resources import Resources
+from netmodel.devicerequest import device_names
 from netmodel.errors import Invalid
 from netmodel.model import ContainerConfig, DeviceConfig
 from netmodel.security import is_cdi, security_options
@@ -75,18 +76,9 @@ def _described(wanted: Confining) -> Iterator[str]:
         Invalid: Another way to ask for devices.
     """
     for request in wanted.device_requests or ():
-        if request.driver != "cdi":
-            what = request.driver or "/".join(name for names in request.capabilities or () for name in names)
-            raise Invalid(
-                f"HostConfig.DeviceRequests of driver {what or 'none'} are not supported",
-                "ask by the device's name in the Container Device Interface: --device vendor.com/class=name",
-            )
-        if request.count or request.options:
-            raise Invalid("a device request of driver cdi takes neither Count nor Options", "name the devices")
-        for name in request.device_ids or ():
-            if not is_cdi(name):
-                raise Invalid(f"device {name!r} is not of the form vendor.com/class=name")
-            yield name
+        if request.options:
+            raise Invalid("options of device requests have no effect here", "leave them out")
+        yield from device_names(request.driver, request.count, request.device_ids or (), request.capabilities or ())
     for one in wanted.devices or ():
         if is_cdi(one.path_on_host):
             yield one.path_on_host

@@ -13,8 +13,13 @@ from tests.support.daemon import NETMODEL, Daemon, needs_compose, needs_docker, 
 
 pytestmark = pytest.mark.kernel
 NODE = {"path": "/dev/acme", "hostPath": "/dev/zero"}
-DEVICES = [{"name": name, "containerEdits": {"env": [f"ACME={name}"], "deviceNodes": [NODE]}} for name in ("a", "all")]
+NAMES = {"acme.com/card": ("a", "all"), "nvidia.com/gpu": ("0", "1", "all")}
 SAY = ("sh", "-c", "test -c /dev/acme && echo $ACME")
+
+
+def describe(kind: str, name: str) -> dict[str, object]:
+    said = f"GPU_{name}=1" if kind == "nvidia.com/gpu" else f"ACME={name}"
+    return {"name": name, "containerEdits": {"env": [said], "deviceNodes": [NODE]}}
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +27,10 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     directory = tmp_path_factory.mktemp("cdi")
     (directory / "root").mkdir()
     (directory / "root" / "engine.json").write_text(json.dumps({"cdi-spec-dirs": [str(directory)]}))
-    (directory / "acme.json").write_text(
-        json.dumps({"cdiVersion": "0.6.0", "kind": "acme.com/card", "devices": DEVICES})
-    )
+    for file, kind in (("acme", "acme.com/card"), ("gpu", "nvidia.com/gpu")):
+        (directory / f"{file}.json").write_text(
+            json.dumps({"cdiVersion": "0.6.0", "kind": kind, "devices": [describe(kind, name) for name in NAMES[kind]]})
+        )
     with running(directory) as daemon:
         yield daemon
 
@@ -61,8 +67,21 @@ def test_from_docker_s(described: Daemon) -> None:
     info = json.loads(described.run("docker", "info", "--format", "json").stdout)
     assert info["CDISpecDirs"] == [str(described.root.parent)]
     assert described.client.get("/info")["DiscoveredDevices"] == [
-        {"Source": "cdi", "ID": f"acme.com/card={name}"} for name in ("a", "all")
+        {"Source": "cdi", "ID": f"{kind}={name}"} for kind, names in NAMES.items() for name in names
     ]
+
+
+@needs_docker
+def test_gpus_from_docker_s_and_ours(described: Daemon) -> None:
+    say = ("host", "sh", "-c", "env | grep ^GPU_ | sort | tr '\\n' ' '")
+    for asked, said in (("all", "GPU_all=1"), ("2", "GPU_0=1 GPU_1=1"), ("device=1", "GPU_1=1")):
+        for program in ("docker", NETMODEL):
+            done = described.run(program, "run", "--rm", "--gpus", asked, *say)
+            assert (done.stdout.strip(), done.returncode) == (said, 0), done.stderr
+    wrong = described.netmodel("create", "--gpus", "some", "host")
+    assert "gpus 'some' are neither all, nor a number" in wrong.stderr
+    missing = described.netmodel("create", "--gpus", "device=7", "host")
+    assert "no CDI device nvidia.com/gpu=7" in missing.stderr
 
 
 @needs_compose
@@ -98,9 +117,11 @@ services:
 
 def test_other_ways_to_ask_are_refused_by_name(described: Daemon) -> None:
     for request, sentence in (
-        ({"Driver": "nvidia", "Count": -1}, "DeviceRequests of driver nvidia are not supported"),
-        ({"Count": -1, "Capabilities": [["gpu"]]}, "DeviceRequests of driver gpu are not supported"),
-        ({"Driver": "cdi", "Count": 1}, "takes neither Count nor Options"),
+        ({"Driver": "acme", "Count": -1}, "devices of driver acme cannot be had"),
+        ({"Count": -1, "Capabilities": [["tpu"]]}, "devices of driver any that can tpu cannot be had"),
+        ({"Driver": "cdi", "Count": 1}, "a device request of driver cdi takes no count"),
+        ({"Count": 1, "DeviceIDs": ["0"], "Capabilities": [["gpu"]]}, "both a count and ids"),
+        ({"Driver": "nvidia", "Count": 1, "Options": {"a": "b"}}, "options of device requests have no effect"),
         ({"Driver": "cdi", "DeviceIDs": ["card"]}, "'card' is not of the form"),
     ):
         with pytest.raises(ApiError, match=sentence):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netmodel.model import BlkioConfig, DeviceConfig
-from tests.netmodel.topology.support import config, load_text, mistakes
+from tests.netmodel.topology.support import config, mistakes
 
 
 def test_security_options_carry_the_profile_itself(tmp_path: Path) -> None:
@@ -66,12 +66,21 @@ def test_devices_by_their_vendors_names(tmp_path: Path) -> None:
     assert read.devices == (DeviceConfig(source="/dev/fuse"),)
 
 
-def test_what_only_other_drivers_reserve_is_warned_of(tmp_path: Path) -> None:
-    reserved = "deploy: {resources: {reservations: {devices: [{driver: nvidia, count: 1, capabilities: [gpu]}]}}}"
-
-    loaded = load_text(tmp_path, f"services: {{web: {{image: host, {reserved}}}}}")
-
-    assert "only devices of driver cdi can be had" in str(loaded.warnings[0])
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [
+        ("gpus: all", ["nvidia.com/gpu=all"]),
+        ("gpus: [{driver: amd, count: 2}]", ["amd.com/gpu=0", "amd.com/gpu=1"]),
+        ("gpus: [{device_ids: ['3'], capabilities: [gpu, utility]}]", ["nvidia.com/gpu=3"]),
+        (
+            "deploy: {resources: {reservations: {devices: [{driver: nvidia, count: all, capabilities: [gpu]}]}}}",
+            ["nvidia.com/gpu=all"],
+        ),
+        ("deploy: {resources: {reservations: {devices: [{capabilities: [gpu]}]}}}", ["nvidia.com/gpu=all"]),
+    ],
+)
+def test_gpus_have_such_names(tmp_path: Path, keys: str, names: list[str]) -> None:
+    assert config(tmp_path, keys).cdi_devices == tuple(names)
 
 
 def test_limits_of_every_kind(tmp_path: Path) -> None:
@@ -115,6 +124,10 @@ def test_limits_of_every_kind(tmp_path: Path) -> None:
         ("devices: [dev/kvm]", "is neither PATH"),
         ("blkio_config: {weight: 5}", "between 10 and 1000"),
         ("blkio_config: {device_read_bps: [{path: sda, rate: 1m}]}", "block device"),
+        ("gpus: some", "is neither all nor a list"),
+        ("gpus: [{count: few}]", "is neither all nor a number"),
+        ("gpus: [{count: 1, device_ids: ['0']}]", "both a count and ids"),
+        ("gpus: [{driver: acme}]", "devices of driver acme that can gpu cannot be had"),
         ("cpus: 1\n    cpu_quota: 5000", "contradicts cpus"),
         ("mem_swappiness: 101", "between 0 and 100"),
     ],

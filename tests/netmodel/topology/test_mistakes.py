@@ -126,7 +126,7 @@ def test_all_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
         ("extra_hosts: [x]", '"x" is not NAME:ADDRESS'),
         ("env_file: none.env", 'there is no file "none.env"'),
         ("devices: [nvidia.com/gpu]", "is neither PATH[:PATH INSIDE][:rwm] nor vendor.com/class=name"),
-        ("deploy: {resources: {reservations: {devices: [{driver: cdi, device_ids: [gpu]}]}}}", "gpu is not of the form"),
+        ("deploy: {resources: {reservations: {devices: [{driver: cdi, device_ids: [gpu]}]}}}", "device 'gpu' is not of the form"),
         ("userns_mode: nomap", "is no user namespace mode"),
         ("command: '${X'", '"${X" is no variable'),
         ("command: $5", "write $$ for a dollar sign"),

@@ -399,7 +399,7 @@ def test_keys_of_later_warn_by_name_and_once(tmp_path: Path) -> None:
         """
         version: "3"
         services:
-          a: {image: host, runtime: runc, gpus: all, x-mine: 5}
+          a: {image: host, runtime: runc, isolation: x, x-mine: 5}
           b: {build: ., runtime: runc, x-nat: {}}
         networks: {lan: {x-impair: {}}}
         secrets: {}
@@ -409,7 +409,7 @@ def test_keys_of_later_warn_by_name_and_once(tmp_path: Path) -> None:
 
     assert [str(warning).split("lab.yaml:")[1] for warning in loaded.warnings] == [
         "4:20: services.a.runtime: not supported yet; ignored (here and in 1 more place)",
-        "4:35: services.a.gpus: not supported yet; ignored",
+        "4:35: services.a.isolation: not supported yet; ignored",
         "5:7: services.b.build: not supported yet; ignored",
         "5:32: services.b.x-nat: not supported yet; ignored",
         "6:18: networks.lan.x-impair: not supported yet; ignored",
