@@ -16,6 +16,7 @@ from drivers.kernel.conntrack import PROTOCOLS, Connection, Conntrack
 from drivers.kernel.errors import KernelError
 
 _PAUSE_S = 0.1
+_FEW = 2  # targets, as a container has: the kernel is asked for each of them, and else for all there are
 
 Early = tuple[int, int, int]  # IP version, protocol, host port
 
@@ -90,10 +91,11 @@ class Forgetter:
                 self._wake.wait_for(lambda: self._closed, _PAUSE_S)
 
     def _forget(self, withdrawn: set[Port], early: set[Early]) -> None:
-        published = {one for one in withdrawn if isinstance(one, Publication)}
-        for version in {one.target.version for one in published}:
-            gone = {(PROTOCOLS[one.protocol], one.host_port, one.target, one.target_port) for one in published}
-            self._conntrack.forget([one for one in self._conntrack.translated(version) if _key(one) in gone])
+        published = [one for one in withdrawn if isinstance(one, Publication)]
+        gone = {(PROTOCOLS[one.protocol], one.host_port, one.target, one.target_port) for one in published}
+        targets = {one.target for one in published}
+        for target in targets if len(targets) <= _FEW else (None,):
+            self._conntrack.forget([one for one in self._conntrack.translated(target) if _key(one) in gone])
         opened = {(one.target.version, PROTOCOLS[one.protocol]) for one in withdrawn if isinstance(one, Opening)}
         for family, protocol in opened:
             ends = {(one.target, one.target_port) for one in withdrawn if isinstance(one, Opening)}

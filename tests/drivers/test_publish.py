@@ -174,6 +174,26 @@ def test_withdrawing_a_port_ends_the_conversations_through_it(
     stack.bridge.unpublish(network, endpoint, other)
 
 
+def test_conversations_of_many_containers_end_together(stack: Stack, remote: Box, box: Boxes) -> None:
+    network = stack.network("n", "10.1.0.0/24", "fd01::/64")
+    boxes = {}
+    for number in range(4):
+        made = box(f"c{number}")
+        boxes[8080 + number] = stack.attach(network, made, f"10.1.0.{2 + number}/24", f"fd01::{2 + number}/64"), made
+    for port, (owner, made) in boxes.items():
+        stack.bridge.publish(network, owner, [anywhere(port, protocol="udp")])
+        with serving(made):
+            assert "heard" in ask(remote, "192.0.2.1", port, udp=True)
+            assert "heard" in ask(remote, "2001:db8:2::1", port, udp=True)
+
+    for port, (owner, _) in boxes.items():
+        stack.bridge.unpublish(network, owner, [anywhere(port, protocol="udp")])
+    stack.bridge.settle()
+
+    with Conntrack() as table:
+        assert table.translated() == []
+
+
 def test_datagrams_that_came_too_early_follow_the_port_when_it_is_published(
     stack: Stack, remote: Box, published: Published
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_address
 
 import pytest
 
@@ -10,12 +11,18 @@ from drivers.kernel.conntrack import Conntrack
 from drivers.kernel.nft import NftWorker
 from tests.drivers.wires import ask, serving
 from tests.support.box import Box
+from tests.support.wait import eventually
 
 pytestmark = pytest.mark.kernel
 
 TRACK = """
 table inet t {
-	chain out { type nat hook output priority -100; udp dport 8080 dnat ip to 127.0.0.1:80; }
+	chain out {
+		type nat hook output priority -100;
+		udp dport 8080 dnat ip to 127.0.0.1:80;
+		udp dport 8081 dnat ip to 127.0.0.3:80;
+		udp dport 8080 dnat ip6 to [fd09::2]:80;
+	}
 	chain in { type filter hook input priority 0; ct state new accept; }
 }
 """
@@ -38,6 +45,24 @@ def test_translated_connections_are_found_and_forgotten(host: Box, nft: NftWorke
         assert table.connections() == others
 
 
+def test_translated_connections_by_where_they_lead(host: Box, nft: NftWorker) -> None:
+    nft.run(TRACK)
+    for address in ("fd09::1/128", "fd09::2/128"):
+        host.run("ip", "addr", "add", address, "dev", "lo", "nodad")
+    with Conntrack() as table:
+        for address, port in (("127.0.0.2", 8080), ("127.0.0.2", 8081), ("fd09::1", 8080), ("127.0.0.1", 80)):
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            with socket.socket(family, socket.SOCK_DGRAM) as client:
+                client.sendto(b"hello", (address, port))
+
+        ends = {"127.0.0.1", "127.0.0.3", "fd09::2"}
+        eventually(lambda: {str(one.reply.source) for one in table.translated()} == ends)
+        for end in ends:
+            [found] = table.translated(ip_address(end))
+            assert (str(found.reply.source), found.reply.source_port) == (end, 80)
+        assert table.translated(ip_address("127.0.0.2")) == []
+
+
 def test_untranslated_ones_by_protocol(host: Box, nft: NftWorker) -> None:
     nft.run(TRACK)
     with Conntrack() as table, serving(host):
@@ -57,6 +82,6 @@ def test_ipv6_connections_too(host: Box, nft: NftWorker) -> None:
 
         [found] = table.untranslated(socket.IPPROTO_UDP, 6)
         assert str(found.reply.source) == "::1"
-        assert table.translated(6) == []
+        assert table.translated() == []
         table.forget([found])
         assert table.connections(6) == []
