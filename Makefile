@@ -19,7 +19,7 @@ TEST_PACKAGES   += $(shell command -v docker >/dev/null || echo docker.io)
 TEST_PACKAGES   += $(shell command -v docker-compose >/dev/null || echo docker-compose)
 
 # What guests with kernels of their own need beside that.
-KERNEL_PACKAGES := user-mode-linux qemu-system-x86 kmod apparmor nftables e2fsprogs
+KERNEL_PACKAGES := user-mode-linux qemu-system-x86 kmod apparmor nftables e2fsprogs xfsprogs btrfs-progs
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-kernels check bench clean

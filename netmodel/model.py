@@ -339,6 +339,7 @@ class ContainerConfig:
             default network.
         memory_bytes and the others of the limits: None is no limit. cpus is a number of processors.
         pids_limit: -1 is no limit.
+        storage_bytes: How much it may write into its root; None is no limit.
         seccomp: "" is the default policy, "unconfined" none, all else a profile in Docker's JSON form.
         apparmor: "" is the default profile where the machine has AppArmor, "unconfined" none, else a profile's name.
         masked_paths, readonly_paths: None is the usual ones.
@@ -389,6 +390,7 @@ class ContainerConfig:
     shm_bytes: int = 64 * 1024 * 1024
     memory_bytes: int | None = None
     volumes_from: tuple[VolumesFrom, ...] = ()
+    storage_bytes: int | None = None
     memory_swap_bytes: int | None = None
     cpus: float | None = None
     cpu_shares: int | None = None

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from runtime.errors import RuntimeFault
+from runtime.kernel import quota
+from runtime.kernel.path import opened
 from runtime.trash import Trash
 from runtime.volumes.tree import usage
 
@@ -23,12 +27,16 @@ class Layers:
         self._trash = Trash(directory / ".trash")
         self._trash.sweep()
 
-    def create(self, container: str, like: str | None = None) -> tuple[Path, Path]:
+    def create(self, container: str, like: str | None = None, size_bytes: int | None = None) -> tuple[Path, Path]:
         """Make an empty layer, or return the one that is there: a stopped container keeps its files.
 
         Args:
             container: Its id.
             like: The image's topmost layer; the root directory gets its mode and owner.
+            size_bytes: How much a new one may take; None is no limit.
+
+        Raises:
+            RuntimeFault: The file system cannot limit it.
         """
         upper, work = self.paths(container)
         try:
@@ -36,7 +44,9 @@ class Layers:
         except FileNotFoundError:
             os.makedirs(upper.parent, 0o700, exist_ok=True)
         except FileExistsError:
-            pass
+            size_bytes = None
+        if size_bytes is not None:
+            self._limit(upper.parent, size_bytes)
         for path in (work, upper):
             if not os.path.isdir(path):
                 os.mkdir(path, 0o755)
@@ -61,6 +71,16 @@ class Layers:
             self._below = str(below)
         return self._below
 
+    def _limit(self, layer: Path, size_bytes: int) -> None:
+        """Before anything is in it: upper and work must be of one project, or nothing could be moved between them."""
+        try:
+            with opened(layer) as directory:
+                quota.limit(directory, size_bytes)
+        except quota.NoQuotas as error:
+            raise RuntimeFault(
+                f"a container's root cannot be limited in size: {error}", error.hint, kind="missing_feature"
+            ) from error
+
     def paths(self, container: str) -> tuple[Path, Path]:
         """Where upper and work are, whether or not they exist."""
         if not container or "/" in container or container.startswith("."):
@@ -82,6 +102,8 @@ class Layers:
     def delete(self, container: str) -> None:
         """Remove a layer, at once for the caller, whatever its size; one that is gone is no error."""
         upper, _ = self.paths(container)
+        with suppress(FileNotFoundError), opened(upper.parent) as directory:
+            quota.lift(directory)
         self._trash.discard(upper.parent)
 
     def containers(self) -> list[str]:

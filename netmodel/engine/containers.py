@@ -200,7 +200,8 @@ class Containers:
         failed.callback(shutil.rmtree, directory, ignore_errors=True)
         directory.mkdir()
         failed.callback(self._core.layers.delete, container.id)
-        self._core.layers.create(container.id, image.layers[0] if image.layers else None)
+        like = image.layers[0] if image.layers else None
+        self._core.layers.create(container.id, like, container.config.storage_bytes)
         self._volumes.ensure(container, image, failed)
 
     # --- change -------------------------------------------------------------------------------

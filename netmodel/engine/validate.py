@@ -65,6 +65,8 @@ def check_container(config: ContainerConfig) -> None:
     for device in config.devices:
         rule_of(device.source)
     _check_score(config.oom_score_adj)
+    if config.storage_bytes is not None and config.storage_bytes < 1:
+        raise Invalid(f"a root of {config.storage_bytes} bytes holds nothing", "write its size like 512m or 10g")
     if config.stop_signal:
         signal_number(config.stop_signal)
 

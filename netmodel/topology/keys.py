@@ -43,7 +43,7 @@ SERVICE = Keys(
         image command entrypoint environment env_file working_dir user group_add
         container_name hostname domainname labels depends_on deploy scale
         networks network_mode mac_address links external_links ports expose dns dns_opt dns_search extra_hosts
-        volumes volumes_from tmpfs read_only shm_size
+        volumes volumes_from tmpfs read_only shm_size storage_opt
         cap_add cap_drop privileged security_opt sysctls ulimits userns_mode
         devices gpus device_cgroup_rules oom_score_adj
         mem_limit memswap_limit mem_reservation mem_swappiness oom_kill_disable pids_limit
@@ -57,7 +57,7 @@ SERVICE = Keys(
         annotations attach build cgroup_parent configs cpu_count cpu_percent
         credential_spec develop extends
         isolation label_file models platform post_start pre_stop provider
-        runtime secrets storage_opt use_api_socket
+        runtime secrets use_api_socket
         """
     ),
     ours=words("x-routes"),
@@ -92,6 +92,7 @@ LOGGING = Keys(supported=words("driver options"))
 RESTART_POLICY = Keys(supported=words("condition max_attempts"), silent=words("delay window"))
 ENV_FILE = Keys(supported=words("path required format"))
 PORT = Keys(supported=words("target published host_ip protocol name app_protocol"), silent=words("mode"))
+STORAGE_OPT = Keys(supported=words("size"))
 ULIMIT = Keys(supported=words("soft hard"))
 
 MOUNT = Keys(

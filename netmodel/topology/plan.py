@@ -331,6 +331,7 @@ _WORDS = {
     "apparmor": "security_opt",
     "device_rules": "device_cgroup_rules",
     "shm_bytes": "shm_size",
+    "storage_bytes": "storage_opt",
     "stop_timeout_s": "stop_grace_period",
     "open_stdin": "stdin_open",
     "no_new_privileges": "security_opt",

@@ -32,7 +32,7 @@ from netmodel.topology.attachment import Attachment
 from netmodel.topology.depends import Depends
 from netmodel.topology.diagnostic import did_you_mean
 from netmodel.topology.environment import EnvFiles
-from netmodel.topology.keys import SERVICE
+from netmodel.topology.keys import SERVICE, STORAGE_OPT
 from netmodel.topology.links import Link
 from netmodel.topology.mounts import Mount
 from netmodel.topology.value import Fields, Value
@@ -108,6 +108,7 @@ def read(name: str, value: Value, project: str, directory: Path, files: EnvFiles
         cap_drop=limits.capabilities(fields, "cap_drop"),
         sysctls=_sysctls(fields),
         volumes_from=tuple(one for one, _ in givers),
+        storage_bytes=_storage(fields),
         ulimits=limits.ulimits(fields),
         shm_bytes=fields.parsed("shm_size", units.size_bytes) or 64 * 1024 * 1024,
         memory_bytes=limit.memory_bytes,
@@ -240,6 +241,12 @@ def _sysctls(fields: Fields) -> dict[str, str]:
         else:
             found[name.replace("/", ".") if name.startswith("net/") else name] = text
     return found
+
+
+def _storage(fields: Fields) -> int | None:
+    if "storage_opt" not in fields:
+        return None
+    return fields["storage_opt"].fields(STORAGE_OPT).parsed("size", units.size_bytes)
 
 
 def _signal(text: str) -> str:

@@ -25,6 +25,7 @@ FSOPEN = 430
 FSCONFIG = 431
 FSMOUNT = 432
 MOUNT_SETATTR = 442
+QUOTACTL_FD = 443
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _waiting = ctypes.CDLL(None, use_errno=True)

@@ -25,7 +25,7 @@ class SharedMemory:
             clone.unshare(clone.CLONE_NEWNS)
             try:
                 self._namespace = _own_namespace()
-                _become_root(mount.new_filesystem("tmpfs", options, mount.NOSUID | mount.NODEV | mount.NOEXEC))
+                become_root(mount.new_filesystem("tmpfs", options, mount.NOSUID | mount.NODEV | mount.NOEXEC))
             finally:
                 clone.enter(home, clone.CLONE_NEWNS)
         finally:
@@ -52,7 +52,7 @@ def _own_namespace() -> int:
     return os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _become_root(memory: int) -> None:
+def become_root(memory: int) -> None:
     """Make it all that there is in this mount namespace; memory is closed."""
     try:
         mount.make_rprivate("/")

@@ -19,6 +19,7 @@ from runtime.kernel import clone, mount, probe, syscall
 from runtime.kernel.path import open_in
 from runtime.kernel.prctl import FileIds
 from runtime.spawner import copied
+from runtime.spawner.memory import become_root
 from runtime.spec import BindMount, IdMap, LayersMount, RootFs
 
 _CANNOT_MAP = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
@@ -296,7 +297,9 @@ class Scratch:
         self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         clone.unshare(clone.CLONE_NEWNS)
         try:
-            mount.make_rprivate("/")
             self._namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            # A copy of the machine's mounts would keep every disk that is mounted now from being let go of.
+            become_root(mount.new_filesystem("tmpfs", (("mode", "700"),)))
+            os.mkdir("/sys")
         finally:
             clone.enter(self._home, clone.CLONE_NEWNS)

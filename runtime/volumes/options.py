@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -9,7 +10,8 @@ from typing import Literal
 from runtime.kernel.filesystem import FLAGS
 from runtime.volumes.errors import InvalidVolumeOption
 
-_KNOWN = ("type", "o", "device")
+_KNOWN = ("type", "o", "device", "size")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
 _TMPFS_WORDS = ("size", "mode", "uid", "gid", "nr_inodes")
 # What mount(8) takes beside flags, and what only makes sense for a mount that is there.
 _PROPAGATIONS = ("private", "slave", "shared", "unbindable")
@@ -20,6 +22,7 @@ _NEVER = ("bind", "rbind", "move", "remount", *_PROPAGATIONS, *(f"r{way}" for wa
 class Options:
     """Args:
     kind: "plain" is a directory of ours, "bind" one of the user's.
+    size_bytes: How much a "plain" one may take; 0 is no limit.
     type: Of a "filesystem": what the kernel calls it.
     device: For "bind" the directory that the volume is, for "filesystem" what the kernel is to mount.
     flags: Mount flags by their words ("ro").
@@ -31,6 +34,7 @@ class Options:
     device: str = ""
     flags: tuple[str, ...] = ()
     values: tuple[tuple[str, str | None], ...] = ()
+    size_bytes: int = 0
 
     @property
     def read_only(self) -> bool:
@@ -43,14 +47,11 @@ class Options:
         Raises:
             InvalidVolumeOption.
         """
-        if "size" in options:
-            raise InvalidVolumeOption(
-                f"size={options['size']}",
-                "directories have no limit here; a volume in memory has: type=tmpfs, o=size=...",
-            )
         for key in options:
             if key not in _KNOWN:
                 raise InvalidVolumeOption(key, "the local driver has no such option")
+        if "size" in options:
+            return _limited(options)
         kind, device = options.get("type", ""), options.get("device", "")
         words = [word for word in options.get("o", "").split(",") if word]
         if not options:
@@ -60,6 +61,22 @@ class Options:
         if kind in ("", "none", "bind"):
             return _bind(kind, device, words)
         return _filesystem(kind, device, words)
+
+
+def _limited(options: Mapping[str, str]) -> Options:
+    """A directory of ours that may grow to a size.
+
+    Source: docker/go-units, RAMInBytes().
+    """
+    text = options["size"]
+    for key in options:
+        if key != "size":
+            raise InvalidVolumeOption(f"size={text}", f"a volume with {key}= has the size of what it is made of")
+    found = _SIZE.fullmatch(text.strip())
+    size = int(float(found[1]) * 1024 ** " kmgtp".index(found[2].lower() or " ")) if found else 0
+    if size <= 0:
+        raise InvalidVolumeOption(f"size={text}", "no size", "write it like 512m or 10g")
+    return Options(size_bytes=size)
 
 
 def _bind(kind: str, device: str, words: list[str]) -> Options:

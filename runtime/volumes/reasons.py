@@ -20,7 +20,7 @@ _UNREACHED = (
 def why_not_mounted(name: str, options: Options, refused: KernelRefused) -> VolumeUnusable:
     """The error to raise; what is secret among the options is not in it."""
     why = str(refused)
-    if refused.errno in _OF_THE_DEVICE:  # the kernel's own words for both are "Can't lookup blockdev"
+    if refused.errno in (*_OF_THE_DEVICE, *_UNREACHED):  # "Can't lookup blockdev", "Couldn't follow remote path"
         why = f"cannot mount {options.type} from {options.device}: {os.strerror(refused.errno).lower()}"
     for key, value in options.values:
         if key in _SECRETS and value:

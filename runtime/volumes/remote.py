@@ -10,14 +10,15 @@ from runtime.volumes.options import Options
 
 _NFS, _SMB = ("nfs", "nfs4"), ("cifs", "smb3")
 _KEYS = ("addr", "ip")
+_VERSIONS = ("vers", "nfsvers", "v2", "v3", "v4", "v4.0", "v4.1", "v4.2")
 
 
 class NoAddress(Exception):
     """A name that nobody resolves."""
 
 
-def with_address(options: Options) -> Options:
-    """Put the server's address where its name is, or where nothing is said, from the device.
+def with_server(options: Options) -> Options:
+    """Put the server's address where its name is, or where nothing is said, from the device; and NFS's version.
 
     Raises:
         NoAddress.
@@ -31,7 +32,15 @@ def with_address(options: Options) -> Options:
     if not host:
         return options  # the kernel will ask for it
     others = tuple(pair for pair in options.values if pair[0] not in _KEYS)
-    return replace(options, values=(("addr", _address(host)), *others))
+    return replace(options, values=(("addr", _address(host)), *_version(options), *others))
+
+
+def _version(options: Options) -> tuple[tuple[str, str], ...]:
+    """What mount(2) means where nothing is said; fsopen(2) means nothing then."""
+    said = {key for key, _ in options.values}
+    return (
+        (("vers", "4" if options.type == "nfs4" else "3"),) if options.type in _NFS and not said & {*_VERSIONS} else ()
+    )
 
 
 def _host(options: Options) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from runtime.errors import KernelRefused
 from runtime.images.image import Image
-from runtime.kernel import mount
+from runtime.kernel import mount, quota
 from runtime.kernel.filesystem import mount_filesystem
 from runtime.kernel.path import opened
 from runtime.spec import BindMount
@@ -30,7 +30,7 @@ from runtime.volumes.content import directory_of
 from runtime.volumes.errors import InvalidVolumeName, InvalidVolumeOption, VolumeExists, VolumeNotFound, VolumeUnusable
 from runtime.volumes.options import Options
 from runtime.volumes.reasons import why_not_mounted
-from runtime.volumes.remote import NoAddress, with_address
+from runtime.volumes.remote import NoAddress, with_server
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
 
@@ -52,7 +52,7 @@ class Volumes:
         self._trash.sweep()
         for name in self._entries():
             if name.startswith(".") and name != ".trash":
-                self._trash.discard(directory / name)  # a crash's; see create()
+                self._discard(directory / name)  # a crash's; see create()
 
     def create(self, name: str = "", options: Mapping[str, str] | None = None) -> str:
         """Make a volume and return its name; one that is there with the same options is taken as it is.
@@ -79,11 +79,17 @@ class Volumes:
             # Whole or not there: a crash in between leaves only a directory that nobody asks for.
             fresh = self._directory / f".{secrets.token_hex(8)}"
             os.makedirs(fresh, 0o700)
-            os.chmod(self._directory, 0o700)
-            os.mkdir(fresh / "_data", 0o755)
-            if wanted:
-                (fresh / "options.json").write_text(json.dumps(wanted))
-            os.rename(fresh, volume)
+            try:
+                os.chmod(self._directory, 0o700)
+                if parsed.size_bytes:
+                    _limit(fresh, wanted["size"], parsed.size_bytes)
+                os.mkdir(fresh / "_data", 0o755)
+                if wanted:
+                    (fresh / "options.json").write_text(json.dumps(wanted))
+                os.rename(fresh, volume)
+            except BaseException:
+                self._discard(fresh)
+                raise
         return name
 
     def path(self, name: str) -> Path:
@@ -189,7 +195,7 @@ class Volumes:
         with contextlib.suppress(FileNotFoundError, VolumeNotFound):
             if self._parsed(name).kind in ("tmpfs", "filesystem"):
                 _unmount(volume / "_data")
-        self._trash.discard(volume)
+        self._discard(volume)
         with self._lock:
             self._lock_of.pop(name, None)
             self._users.pop(name, None)
@@ -211,6 +217,11 @@ class Volumes:
     def drain(self) -> None:
         """Wait until removed volumes have left the disk; see Trash.drain()."""
         self._trash.drain()
+
+    def _discard(self, volume: Path) -> None:
+        with contextlib.suppress(FileNotFoundError), opened(volume) as directory:
+            quota.lift(directory)
+        self._trash.discard(volume)
 
     def _locked(self, name: str) -> threading.Lock:
         with self._lock:
@@ -249,7 +260,7 @@ class Volumes:
         if options.kind not in ("tmpfs", "filesystem") or os.path.ismount(data):
             return
         try:
-            options = with_address(options)
+            options = with_server(options)
             made = mount_filesystem(options.type, options.device, options.flags, options.values)
             try:
                 with opened(data) as target:
@@ -298,6 +309,17 @@ def _copy_directly(data: Path, source: int) -> bool:
         empty(data)  # it was before
         raise
     return True
+
+
+def _limit(fresh: Path, text: str, size_bytes: int) -> None:
+    # Of the whole volume: what comes into it from its own _copy must be of the same project.
+    try:
+        with opened(fresh) as directory:
+            quota.limit(directory, size_bytes)
+    except quota.NoQuotas as error:
+        raise InvalidVolumeOption(
+            f"size={text}", str(error), f"{error.hint}; a volume in memory has a size, too: type=tmpfs, o=size={text}"
+        ) from error
 
 
 def _unmount(path: Path) -> None:

@@ -33,10 +33,9 @@ mount -t tmpfs tmpfs /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t securityfs securityfs /sys/kernel/security
 ip link set lo up
-modprobe -q br_netfilter
-ulimit -n 65536
 ulimit -n 65536
 modprobe -q br_netfilter
+modprobe -q loop
 for disk in /dev/ubdb /dev/vdb; do
     test -b $disk && sh $disk
 done

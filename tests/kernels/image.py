@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGES = (
     "libnftables1", "libseccomp2", "iproute2", "nftables", "mount", "procps", "kmod", "apparmor", "xz-utils",
     "python3", "nginx-light", "redis-server", "curl", "iputils-ping", "docker-registry", "skopeo",
-    "zstd", "openssl", "dnsmasq-base", "busybox-static",
+    "zstd", "openssl", "dnsmasq-base", "busybox-static", "e2fsprogs", "xfsprogs", "btrfs-progs",
 )  # fmt: skip
 # What the first file system needs; all else the kernel loads by itself, with modprobe.
 _BOOT = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import pytest
 
 from runtime.images import Images
 from tests.runtime.lab import Lab, lab_in
-from tests.support import apparmor
+from tests.support import apparmor, disk, nfs
 from tests.support.box import Box
 from tests.support.registry import Server, registry
 
 # A skip would be a failure on a kernel that has it not; `make test-kernels` runs these on one that has.
 collect_ignore = [] if apparmor.enabled() else ["test_apparmor.py"]
+if os.geteuid() == 0:
+    collect_ignore += [] if disk.can_enforce_quotas() else ["test_quotas.py"]
+    collect_ignore += [] if nfs.can_serve() else ["test_nfs.py"]
 
 
 @pytest.fixture

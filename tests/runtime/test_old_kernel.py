@@ -15,6 +15,7 @@ from runtime.spec import LayersMount, RootFs
 from tests.runtime.lab import Lab, shell
 from tests.runtime.test_survival import mounts
 from tests.support.box import Box
+from tests.support.disk import disk, mounted
 
 BUSYBOX = Path("/bin/busybox")
 pytestmark = pytest.mark.kernel
@@ -59,6 +60,13 @@ def test_the_root_is_the_same(old: Lab) -> None:
 
     assert mounts() == before
     assert os.readlink(f"/proc/{old.spawner.pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+
+
+def test_a_disk_that_was_mounted_meanwhile_can_be_let_go_of(old: Lab, tmp_path: Path) -> None:
+    with disk(tmp_path, "ext4") as device, mounted(device, tmp_path / "mounted"):
+        old.ended(old.start(shell("true")))
+
+    assert not list(tmp_path.glob("*.img"))  # nobody had it any more
 
 
 @pytest.mark.skipif(not BUSYBOX.exists(), reason="missing: busybox-static")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime import trash
+from runtime.errors import RuntimeFault
 from runtime.kernel import clone, mount
 from runtime.rootfs import Layers
 from tests.support.box import in_thread
@@ -59,6 +60,12 @@ def test_the_layer_beneath_all_has_places_and_nothing_else(layers: Layers) -> No
     assert found == directories | files
     assert layers.below() == Layers(below.parent).below() == str(below)
     assert layers.containers() == []
+
+
+def test_a_file_system_that_cannot_limit_one_is_named(layers: Layers) -> None:
+    with pytest.raises(RuntimeFault, match=r"cannot be limited in size: the .* enforces no project quotas") as refused:
+        layers.create(ID, size_bytes=1 << 20)
+    assert "mount" in refused.value.hint
 
 
 def test_deleting_is_quick_and_leaves_nothing(layers: Layers, tmp_path: Path) -> None:

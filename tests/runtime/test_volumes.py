@@ -91,6 +91,10 @@ def test_names_that_cannot_be_given(volumes: Volumes, name: str) -> None:
     [
         ({"typo": "x"}, "typo"),
         ({"type": "ext4"}, "type=ext4: device= is missing"),
+        ({"size": "1g"}, "size=1g: the .* enforces no project quotas"),
+        ({"size": "many"}, "size=many: no size"),
+        ({"size": "0"}, "size=0: no size"),
+        ({"size": "1g", "type": "tmpfs"}, "size=1g: a volume with type= has the size of what it is made of"),
         ({"type": "ext4", "device": "/dev/x", "o": "remount"}, "o=remount"),
         ({"type": "none", "device": "/srv"}, "type=none: o=bind and device= are missing"),
         ({"type": "none", "o": "bind", "device": "relative"}, "device=relative"),

@@ -257,6 +257,7 @@ def _host_config(container: Container) -> dict[str, Any]:
         "Binds": [text for mount in config.mounts if (text := mountshapes.short(mount)) is not None] or None,
         **({"Mounts": long} if (long := [one for mount in config.mounts if (one := mountshapes.shape(mount))]) else {}),
         "VolumesFrom": [mountshapes.giver(one) for one in config.volumes_from] or None,
+        "StorageOpt": {"size": str(config.storage_bytes)} if config.storage_bytes else None,
         "NetworkMode": network_mode(container),
         "PortBindings": port_bindings(config.ports, config.publish_all),
         "PublishAllPorts": config.publish_all,

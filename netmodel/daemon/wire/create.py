@@ -13,7 +13,7 @@ from typing import Any
 from netmodel.daemon.wire.decode import Body, address, decode, refuse
 from netmodel.daemon.wire.endpoint import EndpointSettings
 from netmodel.daemon.wire.life import Healthcheck, Living, life
-from netmodel.daemon.wire.mounts import Mount, mounts, volumes_from
+from netmodel.daemon.wire.mounts import Mount, mounts, size, volumes_from
 from netmodel.daemon.wire.ports import PortBinding, bindings, exposed, port_key
 from netmodel.daemon.wire.resources import limits
 from netmodel.daemon.wire.security import confinement
@@ -56,13 +56,13 @@ class HostConfig(Living):
     tmpfs: dict[str, str] | None = None
     mounts: list[Mount] | None = None
     volumes_from: list[str] | None = None
+    storage_opt: dict[str, str] | None = None
     ulimits: list[Ulimit] | None = None
     # What follows is answered with a warning or refused.
     annotations: dict[str, str] | None = None
     cgroup_parent: str | None = None
     links: list[str] | None = None
     runtime: str | None = None
-    storage_opt: dict[str, str] | None = None
     volume_driver: str | None = None
 
 
@@ -126,6 +126,7 @@ def read_create(data: bytes) -> tuple[ContainerConfig, list[str]]:
         cap_drop=tuple(host.cap_drop or ()),
         sysctls=host.sysctls or {},
         ulimits=tuple(UlimitConfig(name=one.name, soft=one.soft, hard=one.hard) for one in host.ulimits or ()),
+        storage_bytes=size(host.storage_opt["size"]) if host.storage_opt else None,
         volumes_from=tuple(map(volumes_from, host.volumes_from or ())),
         mounts=mounts(host.binds or (), host.mounts or (), host.tmpfs or {}, request.volumes or {}),
         shm_bytes=host.shm_size or _DEFAULT_SHM_BYTES,
@@ -150,7 +151,7 @@ def _refuse_unsupported(host: HostConfig) -> None:
         [
             ("HostConfig.CgroupParent", host.cgroup_parent),
             (f"HostConfig.Runtime={host.runtime}", host.runtime not in (None, "", "netmodel")),
-            ("HostConfig.StorageOpt", host.storage_opt),
+            *((f"HostConfig.StorageOpt: {key}", True) for key in host.storage_opt or () if key != "size"),
             (f"HostConfig.VolumeDriver={host.volume_driver}", host.volume_driver not in (None, "", "local")),
         ]
     )

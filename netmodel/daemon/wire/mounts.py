@@ -20,7 +20,7 @@ _MODES = {
     "consistency": ("cached", "delegated", "consistent", "default"),
 }
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 class BindOptions(Body):
@@ -212,11 +212,11 @@ def _modes(options: str, text: str) -> dict[str, str]:
 
 def _tmpfs(declared: Mapping[str, str]) -> Iterator[MountConfig]:
     for target, options in declared.items():
-        size, mode, read_only, others = None, None, False, []
+        most, mode, read_only, others = None, None, False, []
         for option in filter(None, options.split(",")):
             name, _, value = option.partition("=")
             if name == "size":
-                size = _size(value)
+                most = size(value)
             elif name == "mode" and re.fullmatch("[0-7]{1,4}", value):
                 mode = int(value, 8)
             elif option in ("ro", "rw"):
@@ -227,17 +227,22 @@ def _tmpfs(declared: Mapping[str, str]) -> Iterator[MountConfig]:
             type="tmpfs",
             target=target,
             read_only=read_only,
-            tmpfs_size_bytes=size,
+            tmpfs_size_bytes=most,
             tmpfs_mode=mode,
             tmpfs_options=tuple(others),
         )
 
 
-def _size(text: str) -> int:
-    found = re.fullmatch(r"(\d+)([kmg]?)b?", text.lower())
+def size(text: str) -> int:
+    """Bytes, of a number with a unit.
+
+    Raises:
+        Invalid.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)(?:i?b)?", text.lower())
     if not found:
-        raise Invalid(f"size {text!r} is not a number with an optional k, m or g")
-    return int(found[1]) * _UNITS[found[2]]
+        raise Invalid(f"size {text!r} is not a number with an optional k, m, g or t")
+    return int(float(found[1]) * _UNITS[found[2]])
 
 
 def _propagation(text: str | None) -> Propagation | None:

@@ -169,7 +169,19 @@ def test_inspect_tells_all_of_a_volume(daemon: Daemon) -> None:
     daemon.ok("volume", "rm", "told")
 
 
-@pytest.mark.parametrize("option", ["size=1g", "type=nfs"])
+def test_a_size_that_the_file_system_cannot_keep_is_refused_and_nothing_made(daemon: Daemon) -> None:
+    for words in (
+        ("volume", "create", "-o", "size=1g", "never"),
+        ("create", "--storage-opt", "size=1g", "host", "true"),
+    ):
+        refused = daemon.netmodel(*words)
+        assert refused.returncode > 0
+        assert "enforces no project quotas\nhint: " in refused.stderr
+    assert daemon.netmodel("create", "--storage-opt", "size=0", "host", "true").returncode == 2
+    assert daemon.ok("ps", "-aq") == daemon.ok("volume", "ls", "-q", "--filter", "name=never") == ""
+
+
+@pytest.mark.parametrize("option", ["size=lots", "type=nfs"])
 def test_what_the_local_driver_has_not_is_refused(daemon: Daemon, option: str) -> None:
     refused = daemon.netmodel("volume", "create", "-o", option, "never")
 

@@ -228,6 +228,8 @@ def test_short_forms_come_back_as_they_were(text: str) -> None:
         ),
         ({"NanoCpus": 1, "CpuQuota": 5000}, "NanoCpus"),
         ({"RestartPolicy": {"Name": "allways"}}, "allways"),
+        ({"StorageOpt": {"size": "lots"}}, "size 'lots' is not a number"),
+        ({"StorageOpt": {"inodes": "5"}}, "HostConfig.StorageOpt: inodes is not supported"),
         ({"VolumesFrom": [""]}, "no container is named"),
         ({"VolumesFrom": ["x:loud"]}, "'loud' is not known"),
         ({"VolumesFrom": ["x:ro,nocopy"]}, "nocopy stays as it is there"),
