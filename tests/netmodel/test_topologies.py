@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +16,10 @@ import pytest
 from netmodel.project import ServiceContainer
 from netmodel.topology import load
 from tests.support.box import Box
+from tests.support.daemon import NETMODEL, Daemon, daemon
 from tests.support.wait import eventually
+
+__all__ = ["daemon"]
 
 DIRECTORY = Path(__file__).parents[2] / "topologies"
 FILES = sorted(DIRECTORY.glob("*.yaml"))
@@ -30,9 +31,9 @@ pytestmark = pytest.mark.kernel
 
 @dataclass(frozen=True, slots=True)
 class Cli:
-    """The command, with an engine of its own in the test's "host"."""
+    """The command, with an engine in the test's "host"."""
 
-    root: Path
+    environment: dict[str, str]
     projects: set[str] = field(default_factory=set)
 
     def up(self, file: Path) -> str:
@@ -40,14 +41,8 @@ class Cli:
         return self("up", str(file))
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **os.environ,
-            "NETMODEL_ROOT": str(self.root),
-            "NETMODEL_HOST": str(self.root / "engine.sock"),
-        }
-        program = Path(sys.executable).parent / "netmodel"
         return subprocess.run(
-            [str(program), *argv], capture_output=True, text=True, env=environment, timeout=110, check=False
+            [NETMODEL, *argv], capture_output=True, text=True, env=self.environment, timeout=110, check=False
         )
 
     def __call__(self, *argv: str) -> str:
@@ -60,13 +55,20 @@ class Cli:
 
 
 @pytest.fixture
-def netmodel(host: Box, tmp_path: Path) -> Iterator[Cli]:
-    cli = Cli(tmp_path / "root")
-    cli("engine", "start")
+def host(daemon: Daemon) -> Iterator[Box]:
+    """The module's engine's host; the test is inside."""
+    with daemon.box.entered():
+        yield daemon.box
+
+
+@pytest.fixture
+def netmodel(daemon: Daemon, host: Box) -> Iterator[Cli]:
+    cli = Cli(daemon.environment)
     yield cli
     for project in cli.projects:
         cli.run("down", "--volumes", project)
-    cli("engine", "stop")
+    # The loopback and the default bridge.
+    eventually(lambda: len(_links(host)) == 2, what="the end of all other links")
 
 
 def _require_programs(file: Path) -> None:

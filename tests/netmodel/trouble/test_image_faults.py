@@ -42,6 +42,17 @@ def server(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield running_one
 
 
+@pytest.fixture(scope="module")
+def pushed(daemon: Daemon, server: Server, archive: Path) -> str:
+    """The name that the registry has the large image by; the engine has it no more."""
+    name = f"{server.address}/lab/large:1"
+    daemon.ok("load", "-q", "-i", str(archive))
+    daemon.ok("tag", "lab/large:1", name)
+    daemon.ok("push", "-q", name)
+    daemon.ok("rmi", name, "lab/large:1")
+    return name
+
+
 class Store:
     """What lies on the disk under an engine's root, seen from beside it."""
 
@@ -126,26 +137,21 @@ def test_a_load_that_is_killed(empty: Daemon, archive: Path, moment: str, victim
 @needs_registry
 @pytest.mark.parametrize("victim", ["engine", "client"])
 @pytest.mark.parametrize("moment", ["a download comes", "a blob is there", "a layer is unpacked", "a layer is there"])
-def test_a_pull_that_is_killed(empty: Daemon, server: Server, archive: Path, moment: str, victim: str) -> None:
+def test_a_pull_that_is_killed(empty: Daemon, pushed: str, moment: str, victim: str) -> None:
     """And what was whole by then is not fetched again."""
-    name = f"{server.address}/lab/{moment.replace(' ', '-')}-{victim}:1"
-    empty.ok("load", "-q", "-i", str(archive))
-    empty.ok("tag", "lab/large:1", name)
-    empty.ok("push", "-q", name)
-    empty.ok("rmi", name, "lab/large:1")
     store = Store(empty)
     eventually(lambda: not store.whole("blobs/sha256") | store.whole("layers"), what="the blobs' end")
 
-    cut(empty, moment, ("pull", "-q", name), victim)
+    cut(empty, moment, ("pull", "-q", pushed), victim)
     if victim == "engine":
         empty.start()
 
-    check(empty, name, 4)
+    check(empty, pushed, 4)
     whole = store.whole("blobs/sha256")
-    again = empty.netmodel("pull", name)
+    again = empty.netmodel("pull", pushed)
     assert again.returncode == 0, again.stderr
     assert whole <= store.whole("blobs/sha256")
-    assert empty.ok("run", "--rm", name, "/bin/stat", "-c", "%s", "/large2") == str(LARGE)
+    assert empty.ok("run", "--rm", pushed, "/bin/stat", "-c", "%s", "/large2") == str(LARGE)
 
 
 @pytest.mark.parametrize("victim", ["engine", "client"])
