@@ -48,6 +48,18 @@ class Attachments:
 
     # --- links --------------------------------------------------------------------------------
 
+    def claim(self, container: Container) -> list[Endpoint]:
+        """Get the owner of a sandbox all addresses that it is to have; returns its endpoints."""
+        endpoints = []
+        for endpoint in self._core.records.endpoints_of(container.id):
+            with Undo() as undo:
+                claimed = self._endpoints.claim(endpoint, undo)
+                if claimed is not endpoint:
+                    self._core.records.put(claimed)
+                undo.pop_all()
+            endpoints.append(claimed)
+        return endpoints
+
     def join(self, container: Container, netns: Path, fresh: bool, undo: ExitStack) -> None:
         """Attach the owner of a sandbox to all its networks; one that is attached already stays so.
 

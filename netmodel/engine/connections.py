@@ -55,12 +55,14 @@ class Connections:
             [interface] = interface_names([config], [network], [endpoint.interface for endpoint in present])
             with self._ports_on_the_move(container), Undo() as undo:
                 before = self._attachments.publisher(container)
-                endpoint = self._endpoints.reserve(container.id, config, network, interface)
+                endpoint = self._endpoints.reserve(container, config, network, interface)
                 undo.callback(self._endpoints.give_back, endpoint)
                 core.records.put(endpoint)
                 undo.callback(core.records.delete, endpoint)
                 sandbox = self._in_service(container)
                 if sandbox is not None:
+                    endpoint = self._endpoints.claim(endpoint, undo)
+                    core.records.put(endpoint)
                     endpoint = self._attachments.plug(container, endpoint, sandbox, undo)
                     now = [*present, endpoint]
                     undo.callback(self._lifecycle.name_files.follow, container, now, present)

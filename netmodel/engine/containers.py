@@ -188,10 +188,14 @@ class Containers:
         # Addresses that were asked for go first: an automatic one must not take them.
         names = interface_names(wishes, networks)
         for wish, network, interface in zip(wishes, networks, names, strict=True):
-            endpoint = self._endpoints.reserve(container.id, wish, network, interface)
+            endpoint = self._endpoints.reserve(container, wish, network, interface)
             failed.callback(self._endpoints.give_back, endpoint)
             endpoints.append(endpoint)
-        known = not any(network.config.leased for network in networks)
+        # All addresses, but for those that a server lends or that who is replaced still has.
+        known = all(
+            not network.config.leased and len(endpoint.addresses) == len(network.pools)
+            for endpoint, network in zip(endpoints, networks, strict=True)
+        )
         check_routes(container.config.routes, endpoints, whole=known)
         return endpoints
 

@@ -22,6 +22,7 @@ from netmodel.engine.networks import Networks
 from netmodel.engine.undo import Undo, every_step
 from netmodel.errors import Conflict, Invalid
 from netmodel.model import Container, Endpoint, EndpointConfig, IPAddress, IPInterface, Network
+from netmodel.project import NUMBER_LABEL, PROJECT_LABEL, SERVICE_LABEL
 
 PREFIX_OPTION = "com.docker.network.container_iface_prefix"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -38,8 +39,10 @@ class Endpoints:
 
     # --- what is held without a sandbox ---------------------------------------------------------
 
-    def reserve(self, container_id: str, config: EndpointConfig, network: Network, interface: str) -> Endpoint:
+    def reserve(self, container: Container, config: EndpointConfig, network: Network, interface: str) -> Endpoint:
         """Get an attachment its addresses; the caller puts the record into the store.
+
+        An address that was chosen, and that a container still has which this one replaces, is left out: see claim().
 
         Raises:
             IpamError: An address is taken or outside; the pool is full.
@@ -58,11 +61,11 @@ class Endpoints:
                 "leave the MAC address out",
             )
         with Undo() as undo:
-            addresses = self._request_addresses(config, network, undo)
+            addresses = self._request_addresses(config, network, undo, heir=container)
             endpoint = Endpoint(
                 id=new_id(),
                 network_id=network.id,
-                container_id=container_id,
+                container_id=container.id,
                 config=config,
                 mac=mac or (_mac_for(addresses) if own_mac else ""),
                 interface=interface,
@@ -78,16 +81,49 @@ class Endpoints:
         if isinstance(driver, driver_api.Bounded) and self._core.records.count_on(network.id) >= driver.max_endpoints:
             raise NetworkFull(network.name, driver.max_endpoints)
 
-    def _request_addresses(self, config: EndpointConfig, network: Network, undo: ExitStack) -> tuple[IPInterface, ...]:
+    def claim(self, endpoint: Endpoint, undo: ExitStack) -> Endpoint:
+        """Get an attachment that starts what it lacks: who had its address before should be gone by now.
+
+        Raises:
+            Conflict: It is not.
+        """
+        network = self._network(endpoint)
+        if network.config.leased or len(endpoint.addresses) == len(network.pools):
+            return endpoint
+        had = {address.version: address for address in endpoint.addresses}
+        missing = [pool for pool in self._networks.pools(network) if pool.subnet.version not in had]
+        addresses = self._request_addresses(endpoint.config, network, undo, missing)
+        mac = endpoint.mac if endpoint.config.mac_address else _mac_for(addresses)
+        return replace(endpoint, addresses=tuple(sorted((*addresses, *had.values()), key=_family)), mac=mac)
+
+    def _request_addresses(
+        self,
+        config: EndpointConfig,
+        network: Network,
+        undo: ExitStack,
+        pools: Sequence[Pool] | None = None,
+        heir: Container | None = None,
+    ) -> tuple[IPInterface, ...]:
+        """One of each pool.
+
+        Args:
+            pools: All of the network's without.
+            heir: Does without what it is to have, as long as who it replaces has it.
+        """
         ipam = self._core.ipam_driver(network.config.ipam_driver)
         wanted: dict[int, IPAddress | None] = {4: config.ipv4_address, 6: config.ipv6_address}
         addresses: list[IPInterface] = []
         for pool in self._networks.pools(network):
             asked = wanted.pop(pool.subnet.version)
+            if pools is not None and pool not in pools:
+                continue
             try:
                 address = ipam.request_address(pool.id, asked)
             except AddressTaken as error:
-                raise self._named(error, network) from error
+                owner = self._owner(error, network)
+                if heir is not None and owner is not None and _replaces(heir, owner):
+                    continue
+                raise self._named(error, network, owner) from error
             undo.callback(ipam.release_address, pool.id, address.ip)
             addresses.append(address)
         for family, address_left in wanted.items():
@@ -103,15 +139,18 @@ class Endpoints:
                 )
         return tuple(addresses)
 
-    def _named(self, error: AddressTaken, network: Network) -> AddressTaken | Conflict:
-        """Say which container has the address: IPAM knows addresses only."""
+    def _owner(self, error: AddressTaken, network: Network) -> Container | None:
+        """Which container has the address: IPAM knows addresses only."""
         for endpoint in self._core.records.endpoints_on(network.id):
             if error.address in (address.ip for address in endpoint.addresses):
-                container = self._core.records.containers.get(endpoint.container_id)
-                if container is not None:
-                    what = f"address {error.address} of network {network.name} is taken by container {container.name}"
-                    return Conflict(what, error.hint)
-        return error
+                return self._core.records.containers.get(endpoint.container_id)
+        return None
+
+    def _named(self, error: AddressTaken, network: Network, owner: Container | None) -> AddressTaken | Conflict:
+        if owner is None:
+            return error
+        what = f"address {error.address} of network {network.name} is taken by container {owner.name}"
+        return Conflict(what, error.hint)
 
     def renew(self, endpoint: Endpoint, network: Network, undo: ExitStack) -> Endpoint:
         """The attachment on a network whose subnets are other ones now: with its old addresses where they fit.
@@ -215,6 +254,17 @@ def _kept(endpoint: Endpoint, pools: Iterable[Pool]) -> EndpointConfig:
         elif isinstance(old, IPv6Address) and config.ipv6_address is None:
             config = replace(config, ipv6_address=old)
     return config
+
+
+def _replaces(heir: Container, other: Container) -> bool:
+    """Whether it will stand for another one of the same Compose project, which makes it before the other goes."""
+    mine = [heir.config.labels.get(label) for label in (PROJECT_LABEL, SERVICE_LABEL, NUMBER_LABEL)]
+    theirs = [other.config.labels.get(label) for label in (PROJECT_LABEL, SERVICE_LABEL, NUMBER_LABEL)]
+    return all(mine) and mine == theirs and heir.id != other.id
+
+
+def _family(address: IPInterface) -> int:
+    return address.version
 
 
 def as_driver(endpoint: Endpoint) -> driver_api.Endpoint:

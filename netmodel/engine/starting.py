@@ -61,6 +61,8 @@ class Starting:
         with core.locks.sharing(endpoint.network_id for endpoint in endpoints):
             spawner = core.spawner
             try:
+                if owner is container:
+                    endpoints = self._attachments.claim(container)
                 try:
                     self._attempt(container, owner, endpoints)
                 except Exception:

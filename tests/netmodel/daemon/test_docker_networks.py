@@ -142,3 +142,47 @@ def test_the_default_network_says_what_docker_s_does(daemon: Daemon) -> None:
     assert options["com.docker.network.bridge.default_bridge"] == "true"
     assert options["com.docker.network.bridge.enable_icc"] == "true"
     daemon.box.run("ip", "link", "show", options["com.docker.network.bridge.name"])
+
+
+def test_compose_makes_a_container_anew_with_its_fixed_addresses(daemon: Daemon) -> None:
+    """As `docker compose up` does: the new one is created first, under another name, while the old one runs."""
+    client = daemon.client
+    subnets = {"Config": [{"Subnet": "10.62.0.0/24"}, {"Subnet": "fd62::/64"}]}
+    client.post("/networks/create", {"Name": "shop_n", "EnableIPv6": True, "IPAM": subnets})
+    wish = {"IPAMConfig": {"IPv4Address": "10.62.0.9", "IPv6Address": "fd62::9"}}
+
+    def body(number: str, **changed: Any) -> dict[str, Any]:
+        labels = {"project": "shop", "service": "web", "container-number": number}
+        return {
+            "Labels": {f"com.docker.compose.{key}": value for key, value in labels.items()},
+            "HostConfig": {"NetworkMode": "shop_n", "PortBindings": {"80/tcp": [{"HostPort": "8091"}]}},
+            "NetworkingConfig": {"EndpointsConfig": {"shop_n": wish}},
+            **changed,
+        }
+
+    def create(name: str, wanted: dict[str, Any]) -> str:
+        made: str = client.post("/containers/create", {"Image": "host", "Cmd": ["sleep", "9"], **wanted}, name=name)[
+            "Id"
+        ]
+        return made
+
+    old = run(client, "shop-web-1", **body("1"))["Id"]
+    with pytest.raises(ApiError, match=r"10\.62\.0\.9 of network shop_n is taken by container shop-web-1"):
+        create("shop-web-2", body("2"))
+    new = create("tmp_shop-web-1", body("1", Env=["NEW=1"]))
+    with pytest.raises(ApiError, match=r"10\.62\.0\.9 of network shop_n is taken by container shop-web-1"):
+        client.post(f"/containers/{new}/start")
+    client.post(f"/containers/{old}/stop", t=0)
+    client.delete(f"/containers/{old}")
+    client.post(f"/containers/{new}/rename", name="shop-web-1")
+    daemon.stop()
+    daemon.start()
+    client.post(f"/containers/{new}/start")
+
+    assert "10.62.0.9/24" in addresses(daemon, "shop-web-1")
+    assert "fd62::9/64" in addresses(daemon, "shop-web-1")
+    endpoint = client.get(f"/containers/{new}/json")["NetworkSettings"]["Networks"]["shop_n"]
+    assert (endpoint["IPAddress"], endpoint["MacAddress"]) == ("10.62.0.9", "02:42:0a:3e:00:09")
+    usage = client.get("/networks/shop_n")["Status"]["IPAM"]["Subnets"]["10.62.0.0/24"]["IPsInUse"]
+    client.delete(f"/containers/{new}", force=True)
+    assert client.get("/networks/shop_n")["Status"]["IPAM"]["Subnets"]["10.62.0.0/24"]["IPsInUse"] == usage - 1
