@@ -31,9 +31,11 @@ def engine(engine_of_module: tuple[Box, Engine], host: Box) -> Iterator[Engine]:
     for project in opened.projects():
         opened.down(project, volumes=True)
     remove_containers(opened)
-    for network in opened.networks():
-        if network.id not in before:
-            opened.remove_network(network.id)
+    made = [network for network in opened.networks() if network.id not in before]
+    for network in sorted(
+        made, key=lambda one: one.config.config_only
+    ):  # settings after those who take theirs from them
+        opened.remove_network(network.id)
     for volume in opened.volumes():
         opened.remove_volume(volume.name, force=True)
     opened.images.prune({"dangling": ["false"]})

@@ -13,7 +13,10 @@ from netmodel.engine import Engine
 from netmodel.errors import Invalid
 from netmodel.model import ContainerConfig, EndpointConfig, NetworkConfig, PoolConfig
 from tests.netmodel.engine.conftest import SLEEP, Run, output_of
+from tests.netmodel.engine.shared import engine, host
 from tests.support.box import Box
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 

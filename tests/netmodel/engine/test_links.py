@@ -16,8 +16,11 @@ from netmodel.errors import Conflict, Invalid, NotFound
 from netmodel.model import ContainerConfig, EndpointConfig, LinkConfig, NetworkConfig, PortConfig, RestartPolicy
 from tests.drivers.wires import DROPPED_S, ask, serving
 from tests.netmodel.engine.conftest import SLEEP, Run, clean_up, execute, output_of, runner
+from tests.netmodel.engine.shared import engine, host
 from tests.support.box import Box
 from tests.support.wait import eventually
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 Boxes = Callable[[str], Box]

@@ -12,7 +12,10 @@ from netmodel.engine import Engine, Event
 from netmodel.errors import Conflict, Forbidden, Invalid, NetmodelError, NotFound
 from netmodel.model import ContainerConfig, EndpointConfig, Network, NetworkConfig, PoolConfig
 from tests.netmodel.engine.conftest import Run, output_of, runner
+from tests.netmodel.engine.shared import engine, host
 from tests.support.box import Box
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 

@@ -254,7 +254,8 @@ def test_host_is_the_hosts_own_network(engine: Engine, run: Run, host: Box) -> N
     assert output_of(engine, "inside", "cat", "/etc/resolv.conf") == Path("/etc/resolv.conf").read_text()
 
 
-def test_a_shared_network_is_one_sandbox(engine: Engine, run: Run) -> None:
+def test_a_shared_network_is_one_sandbox(engine: Engine, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netmodel.engine.removal._MOMENT_S", 0.1)
     engine.create_network(NetworkConfig(name="lan"))
     owner = run("owner", "lan", hostname="boss")
     sharer = run("sharer", network_mode="container:owner")

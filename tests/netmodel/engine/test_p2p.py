@@ -11,8 +11,11 @@ from netmodel.engine import Engine
 from netmodel.errors import NetmodelError
 from netmodel.model import ContainerConfig, EndpointConfig, NetworkConfig, PoolConfig
 from tests.netmodel.engine.conftest import SLEEP, Run, clean_up, execute, output_of, runner
+from tests.netmodel.engine.shared import engine, host
 from tests.support.box import Box
 from tests.support.wait import eventually
+
+__all__ = ["engine", "host"]
 
 pytestmark = pytest.mark.kernel
 

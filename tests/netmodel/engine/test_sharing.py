@@ -61,7 +61,10 @@ def test_who_is_to_run_always_follows_the_processes_it_shares(engine: Engine, ru
 
 
 @pytest.mark.parametrize("users", ["", "host", "keep-id:uid=1234,gid=1234"])
-def test_memory_is_shared_and_outlives_either_side(engine: Engine, run: Run, users: str) -> None:
+def test_memory_is_shared_and_outlives_either_side(
+    engine: Engine, run: Run, users: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netmodel.engine.removal._MOMENT_S", 0.1)
     run("db", ipc_mode="shareable", userns_mode=users, shm_bytes=1 << 20)
     run("tool", ipc_mode="container:db")
     output_of(engine, "db", "sh", "-c", "echo kept > /dev/shm/mark; ipcmk -M 4096")
