@@ -32,6 +32,7 @@ STP = "netmodel.bridge.stp"
 TX_CHECKSUM = "netmodel.bridge.tx_checksum"
 MAC_CHECK = "netmodel.bridge.mac_check"
 VLAN = "netmodel.bridge.vlan"
+VLAN_TRUNK = "netmodel.bridge.vlan_trunk"
 VRF = "netmodel.bridge.vrf"
 _KNOWN = (
     NAME,
@@ -52,6 +53,7 @@ _KNOWN = (
     TX_CHECKSUM,
     MAC_CHECK,
     VLAN,
+    VLAN_TRUNK,
     VRF,
 )
 # The kernel's own bounds of a bridge's MTU; IPv4 needs 68 (RFC 791).
@@ -85,6 +87,7 @@ class Options:
             it to a card that may never come: for who reads packets off the link.
         mac_check: What an endpoint sends under another MAC address than its own is dropped where it arrives.
         vlan: The network is this VLAN of the bridge, whose ports know nothing of it; 0 is none.
+        vlan_trunk: Beside it the endpoints are in these, from first to last, and tag their frames themselves.
         vrf: The host's routing table for the network is that of this VRF; "" is the main one.
     """
 
@@ -106,6 +109,7 @@ class Options:
     tx_checksum: bool = True
     mac_check: bool = False
     vlan: int = 0
+    vlan_trunk: tuple[tuple[int, int], ...] = ()
     vrf: str = ""
 
     @property
@@ -143,6 +147,7 @@ def parse(driver: str, options: Mapping[str, str]) -> Options:
         tx_checksum=read.flag(options, TX_CHECKSUM, True),
         mac_check=read.flag(options, MAC_CHECK, False),
         vlan=read.number(options, VLAN, 0, 1, 4094),
+        vlan_trunk=read.ranges(options, VLAN_TRUNK, 1, 4094),
         vrf=read.link_name(options, VRF, ""),
     )
     if found.name and len(found.host_link.encode()) > NAME_BYTES:
@@ -150,6 +155,8 @@ def parse(driver: str, options: Mapping[str, str]) -> Options:
             f"option {VLAN}: the host's link in it would be {found.host_link}, longer than a link's name may be",
             hint=f"name a bridge of at most {NAME_BYTES - len(f'.{found.vlan}')} bytes",
         )
+    if found.vlan_trunk and not found.vlan:
+        raise InvalidOption(f"option {VLAN_TRUNK} is of no use without {VLAN}", hint=f"add {VLAN}")
     return found
 
 

@@ -141,7 +141,7 @@ class BridgePorts:
         options = network.options
         checked = options.mac_check
         # A bridge that is this network alone puts new ports into its VLAN by itself.
-        vlan = options.vlan if options.name else 0
+        vlan = options.vlan if options.name or options.vlan_trunk else 0
         settings = [alias(self._tag(endpoint)), port_settings(isolated=not options.icc, locked=checked or None)]
         if self._ipv6:
             settings.append(without_link_local())
@@ -157,7 +157,7 @@ class BridgePorts:
         if (checked or vlan) and not refusals:
             # What can be asked for by the port's number alone, before anything passes.
             port = self._host.index(link)
-            requests = put_into(port, vlan) if vlan else []
+            requests = put_into(port, vlan, options.vlan_trunk) if vlan else []
             requests += [add_station(port, endpoint.mac)] if checked else []
             refusals = self._host.attempt([*requests, set_up(link)])
         if not refusals:

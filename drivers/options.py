@@ -90,6 +90,21 @@ def mask(options: Mapping[str, str], key: str, forbidden: int, limit: int = 0xFF
     return found
 
 
+def ranges(options: Mapping[str, str], key: str, low: int, high: int) -> tuple[tuple[int, int], ...]:
+    """Numbers and ranges of them, like "20,30-40", each as its first and last."""
+    found = []
+    for part in options[key].split(",") if key in options else ():
+        first, dash, last = part.strip().partition("-")
+        numbers = [int(one) if one.isascii() and one.isdigit() else 0 for one in (first, last if dash else first)]
+        if not low <= numbers[0] <= numbers[1] <= high:
+            raise InvalidOption(
+                f"option {key}: {part!r} is neither a number from {low} to {high} nor a range of such",
+                hint="write it like 20,30-40",
+            )
+        found.append((numbers[0], numbers[1]))
+    return tuple(found)
+
+
 def link_names(options: Mapping[str, str], key: str, separator: str) -> tuple[str, ...]:
     """Names of links in one text."""
     text = options.get(key, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drivers.kernel import wire
@@ -53,16 +54,21 @@ def filter_settings(default: int) -> tuple[bytes, bytes]:
     return wire.u8(IFLA_BR_VLAN_FILTERING, 1), wire.u16(IFLA_BR_VLAN_DEFAULT_PVID, default)
 
 
-def put_into(port: int, vlan: int) -> list[Request]:
-    """Make a port one of this VLAN and of no other; frames come and leave without a tag.
+def put_into(port: int, vlan: int, tagged: Sequence[tuple[int, int]] = ()) -> list[Request]:
+    """Make a port one of this VLAN, in which frames come and leave without a tag, and of no other but the tagged ones.
 
     Like: bridge vlan del dev PORT vid 1-4094; bridge vlan add dev PORT vid VLAN pvid untagged
+
+    Args:
+        tagged: Each from its first to its last; where the VLAN itself is among them it stays untagged.
     """
-    every = [_info(RANGE_BEGIN, FIRST), _info(RANGE_END, LAST)]
-    return [
-        _change(RTM_DELLINK, f"take bridge port {port} out of its VLANs", port, every),
-        _change(RTM_SETLINK, f"put bridge port {port} into VLAN {vlan}", port, [_info(PVID | UNTAGGED, vlan)]),
-    ]
+    out = f"take bridge port {port} out of its VLANs"
+    requests = [_change(RTM_DELLINK, out, port, _infos(FIRST, LAST))]
+    for first, last in tagged:
+        asked = f"put bridge port {port} into VLANs {first} to {last}"
+        requests.append(_change(RTM_SETLINK, asked, port, _infos(first, last)))
+    own = [_info(PVID | UNTAGGED, vlan)]
+    return [*requests, _change(RTM_SETLINK, f"put bridge port {port} into VLAN {vlan}", port, own)]
 
 
 def enter(bridge: int, vlan: int) -> Request:
@@ -99,6 +105,10 @@ def filters_vlans(kind: int, payload: memoryview) -> bool | None:
     info = wire.attributes(wire.attributes(payload, IFINFOMSG_BYTES).get(IFLA_LINKINFO, b""))
     told = wire.attributes(info.get(IFLA_INFO_DATA, b"")).get(IFLA_BR_VLAN_FILTERING)
     return None if told is None else bool(told[0])
+
+
+def _infos(first: int, last: int) -> list[bytes]:
+    return [_info(0, first)] if first == last else [_info(RANGE_BEGIN, first), _info(RANGE_END, last)]
 
 
 def _info(flags: int, vlan: int) -> bytes:

@@ -64,6 +64,8 @@ def test_our_own_options_for_labs() -> None:
     assert bridge().parse({OURS + "publish_to_host": "1"}) == Options(publish_to_host=True)
     assert bridge().parse({OURS + "mac_check": "true"}) == Options(mac_check=True)
     assert bridge().parse({OURS + "vlan": "4094", OURS + "vrf": "blue"}) == Options(vlan=4094, vrf="blue")
+    trunk = bridge().parse({OURS + "vlan": "10", OURS + "vlan_trunk": "20, 30-40"}).vlan_trunk
+    assert trunk == ((20, 20), (30, 40))
 
 
 def test_the_hosts_link_to_a_vlan_needs_a_name_that_fits() -> None:
@@ -93,6 +95,10 @@ def test_the_default_binding_may_be_an_ipv6_address() -> None:
         (OURS + "mac_check", "strict", "'strict' is neither true nor false"),
         (OURS + "vlan", "4095", "'4095' is not a number from 1 to 4094"),
         (OURS + "vlan", "0", "'0' is not a number from 1 to 4094"),
+        (OURS + "vlan_trunk", "20,", "'' is neither a number from 1 to 4094 nor a range of such"),
+        (OURS + "vlan_trunk", "40-30", "'40-30' is neither a number"),
+        (OURS + "vlan_trunk", "4000-5000", "'4000-5000' is neither a number"),
+        (OURS + "vlan_trunk", "20", "is of no use without netmodel.bridge.vlan"),
         (OURS + "vrf", "blue:red", "'blue:red' is no name for a link"),
         (BRIDGE + "name", "a-name-of-16-byte", "is no name for a link"),
         (BRIDGE + "name", "a/b", "is no name for a link"),

@@ -32,8 +32,9 @@ def customer(host: Box, box: Boxes, blue: str) -> Box:
     """Who is behind the VRF's own link: at 192.0.3.2 and 2001:db8:3::2; it knows the way to containers."""
     made = box("customer")
     wire(host, made, 3)
-    host.run("ip", "link", "set", "wan3", "master", "blue")
-    host.run("ip", "address", "add", "2001:db8:3::1/64", "dev", "wan3", "nodad")  # went with the move
+    # Its IPv6 address goes with the move.
+    lines = "link set wan3 master blue\naddress add 2001:db8:3::1/64 dev wan3 nodad\n"
+    host.run("ip", "-batch", "-", text=lines)
     route(made, "10.0.0.0/8", "192.0.3.1")
     route(made, "fd00::/8", "2001:db8:3::1")
     return made
@@ -99,8 +100,8 @@ def test_containers_that_are_kept_apart_reach_what_they_are_linked_to(stack: Sta
 
 
 def test_what_cannot_be_is_refused_in_plain_words(stack: Stack, host: Box, blue: str, box: Boxes) -> None:
-    for line in ("br0 type bridge", "br1 master blue type bridge", "red type veth peer name x"):
-        host.run("ip", "link", "add", *line.split())
+    lines = ("br0 type bridge", "br1 master blue type bridge", "red type veth peer name x")
+    host.run("ip", "-batch", "-", text="".join(f"link add {line}\n" for line in lines))
     links = stack.links()
 
     def refused(match: str, kind: type[DriverError], **options: Any) -> DriverError:
