@@ -14,10 +14,11 @@ from netmodel.daemon.wire import container as shapes
 from netmodel.daemon.wire.create import read_create
 from netmodel.daemon.wire.update import read_update
 from netmodel.engine import Engine
-from netmodel.engine.confinement import apparmor_label
+from netmodel.engine.apparmor import label_of
 from netmodel.engine.engine import WaitCondition
 from netmodel.errors import Invalid, NetmodelError, NotFound, StartRefused
 from netmodel.model import Container, ContainerConfig, Endpoint
+from runtime.images.errors import ImageNotFound
 
 
 def _ref(request: web.Request) -> str:
@@ -90,7 +91,7 @@ def see(engine: Engine, ref: str) -> shapes.Seen:
         execs=engine.running_execs(container.id),
         log=engine.log_path(container.id) if container.config.log.driver == "json-file" else None,
         volume_paths={name: engine.volume_path(name) for name in names},
-        apparmor=apparmor_label(container.state.pid) if container.state.running else "",
+        apparmor=label_of(container.state.pid) if container.state.running else "",
         links=engine.links(container.id),
     )
 
@@ -100,7 +101,13 @@ async def create(request: web.Request) -> web.Response:
     platform = request.query.get("platform", "")
     if platform and not platform.startswith("linux"):
         raise Invalid(f"platform {platform!r} is not supported", "leave it out")
-    made, advice = await call(request, _create, request.app[ENGINE], config, request.query.get("name", ""))
+    try:
+        made, advice = await call(request, _create, request.app[ENGINE], config, request.query.get("name", ""))
+    except NetmodelError as error:
+        if error.kind == "not_found" and not isinstance(error.__cause__, ImageNotFound):
+            # To Docker's command line "not found" is the image, which it would pull, and tell of that instead.
+            raise Invalid(error.message, error.hint) from error
+        raise
     return to_json({"Id": made.id, "Warnings": [*warnings, *advice]}, 201)
 
 

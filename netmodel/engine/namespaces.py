@@ -30,6 +30,9 @@ def check_namespaces(config: ContainerConfig) -> None:
     for mode, known, what in ((config.ipc_mode, _IPC, "IPC"), (config.pid_mode, _PID, "PID")):
         if mode not in known and not mode.startswith("container:"):
             raise Invalid(f"no such {what} mode: {mode}", f"one of {', '.join(filter(None, known))}, container:NAME")
+    for mode, what in ((config.uts_mode, "UTS"), (config.cgroupns_mode, "cgroup namespace")):
+        if mode not in ("", "private", "host"):
+            raise Invalid(f"no such {what} mode: {mode}", "private or host")
     if config.pid_mode == "host" and not (config.privileged or config.userns_mode == "host"):
         raise Conflict(
             "the host's processes cannot be shared by a container with a user namespace of its own",

@@ -14,9 +14,10 @@ from runtime.kernel import syscall
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
 _UINT_MAX = 0xFFFFFFFF
-# proc, sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, bpf, devpts, mqueue
+# Source: linux/magic.h. With proc: sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, bpf, devpts, mqueue.
+_PROC = 0x9FA0
 _KERNELS_OWN = frozenset(
-    (0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0xCAFE4A11, 0x1CD1, 0x19800202)
+    (_PROC, 0x62656572, 0x27E0EB, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0xCAFE4A11, 0x1CD1, 0x19800202)
 )
 
 
@@ -35,17 +36,24 @@ def opened(directory: str | os.PathLike[str]) -> Iterator[int]:
 
 
 def of_the_kernel(path: str) -> bool:
-    """Whether a file lies on one of the kernel's own file systems, which show its state: proc, sysfs and their like.
-
-    Source: statfs(2), whose first word is the type on every 64-bit machine; linux/magic.h.
-    """
+    """Whether a file lies on one of the kernel's own file systems, which show its state: proc, sysfs and their like."""
     place = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
-    found = (ctypes.c_long * 32)()
     try:
-        syscall.libc("fstatfs", place, found)
+        return _type_of(place) in _KERNELS_OWN
     finally:
         os.close(place)
-    return found[0] in _KERNELS_OWN
+
+
+def on_proc(descriptor: int) -> bool:
+    """Whether a file or directory shows what the kernel tells of processes."""
+    return _type_of(descriptor) == _PROC
+
+
+def _type_of(descriptor: int) -> int:
+    """Source: statfs(2), whose first word is the type on every 64-bit machine."""
+    found = (ctypes.c_long * 32)()
+    syscall.libc("fstatfs", descriptor, found)
+    return found[0]
 
 
 def open_in(root: int, path: str, flags: int = os.O_PATH) -> int:

@@ -108,7 +108,7 @@ def _run(birth: Birth, control: Control, cgroups: Sequence[str]) -> NoReturn:
     os.close(root)
     stdio = birth.stdio
     if stdio is not None and stdio[0] < 0:
-        stdio = (os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), *stdio[1:])
+        stdio = (filesystems.open_null(), *stdio[1:])
     ready = program.prepare(spec.process, control, stdio)
     if not late:
         control.expect(GO)
@@ -175,4 +175,4 @@ def _build_mounts(spec: ContainerSpec, root: int, fds: list[int]) -> None:
         fd = filesystems.new_tmpfs(wanted) if isinstance(wanted, TmpfsMount) else fds.pop(0)
         if isinstance(wanted, LayersMount) and wanted.subpath:
             fd = filesystems.part_of(fd, wanted.subpath)
-        filesystems.attach_at(root, wanted.target, fd)
+        filesystems.attach_wanted(root, wanted.target, fd)

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from runtime.errors import InvalidSpec, KernelRefused
 from runtime.kernel import mount
 from runtime.kernel.mount import NODEV, NOEXEC, NOSUID, RDONLY
-from runtime.kernel.path import make_in, open_in
+from runtime.kernel.path import make_in, on_proc, open_in
 from runtime.spec import ContainerSpec, TmpfsMount
 
 _OPPOSITES = ("rw", "suid", "dev", "exec")
+_NULL = os.makedev(1, 3)
+_HARMLESS_PROC_FILES = ("cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime")
 _HARMLESS = NOSUID | NODEV | NOEXEC
 _TTY = 5  # the group of terminals, so that write(1) and wall(1) work; the same wherever there is one
 
@@ -146,7 +150,7 @@ def mask(root: int, paths: Sequence[str]) -> None:
             else:
                 _attach_and_close(mount.clone_tree("", dir_fd=empty), target)
         else:
-            null = open_in(root, "/dev/null")
+            null = _null(open_in(root, "/dev/null"))
             _attach_and_close(mount.clone_tree("", dir_fd=null), target)
             os.close(null)
         os.close(target)
@@ -175,6 +179,54 @@ def attach_at(root: int, path: str, fd: int) -> None:
     finally:
         os.close(target)
         os.close(fd)
+
+
+def attach_wanted(root: int, path: str, fd: int) -> None:
+    """Attach what its owner wants mounted, but not over /proc, wherever links lead: there we look and write ourselves.
+
+    Source: runc's checkProcMount() (libcontainer/rootfs_linux.go), CVE-2019-16884 and CVE-2025-52881.
+    """
+    target = make_in(root, path, stat.S_ISDIR(os.fstat(fd).st_mode))
+    try:
+        if on_proc(target) and not on_proc(fd) and not _is_harmless(root, target):
+            raise InvalidSpec(
+                f"nothing may be mounted over {path}, in which the kernel shows processes",
+                f"but for the files {', '.join(_HARMLESS_PROC_FILES)} of /proc",
+            )
+        mount.attach(fd, target)
+    finally:
+        os.close(target)
+        os.close(fd)
+
+
+def _is_harmless(root: int, target: int) -> bool:
+    """Whether it is one of the files that nobody trusts, and that LXCFS and its like stand in for."""
+    for name in _HARMLESS_PROC_FILES:
+        with suppress(OSError):
+            file = open_in(root, f"/proc/{name}")
+            found = os.path.sameopenfile(file, target)
+            os.close(file)
+            if found:
+                return True
+    return False
+
+
+def open_null() -> int:
+    """Open the container's own /dev/null for reading and writing."""
+    place = _null(os.open("/dev/null", os.O_PATH | os.O_CLOEXEC))
+    try:
+        return os.open(f"/proc/self/fd/{place}", os.O_RDWR | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+
+
+def _null(place: int) -> int:
+    """The same, once it is seen to be the null device and nothing that a volume put there (CVE-2025-31133)."""
+    found = os.fstat(place)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != _NULL:
+        os.close(place)
+        raise InvalidSpec("the container's /dev/null is not the null device", "mount nothing over /dev or /dev/null")
+    return place
 
 
 def _attach_and_close(fd: int, target: int) -> None:

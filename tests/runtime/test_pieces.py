@@ -102,6 +102,30 @@ def test_numbers_need_no_files() -> None:
         resolve("alice", (), "/no/passwd", "/no/group")
 
 
+@pytest.mark.parametrize("user", ["4294967295", "4294967296", "2147483648", "0:2147483648", "evil", "max:0", "9" * 30])
+def test_ids_that_are_none(tmp_path: Path, user: str) -> None:
+    """-1 means "as it is" to the kernel: the user it was to become would have been root."""
+    passwd, group = tmp_path / "passwd", tmp_path / "group"
+    passwd.write_text("evil:x:4294967295:0::/:\nmax:x:99999999999:0::/:\n")
+    group.write_text("")
+
+    with pytest.raises(StartFailed):
+        resolve(user, (), str(passwd), str(group))
+    with pytest.raises(StartFailed):
+        resolve("5", ("4294967295",), str(passwd), str(group))
+
+
+def test_a_crafted_file_of_users_is_no_mistake_of_ours(tmp_path: Path) -> None:
+    passwd, group = tmp_path / "passwd", tmp_path / "group"
+    passwd.write_text("a:x:²:0::/:\nb:x:1:x::/:\nc:x:-1:0::/:\nd\n" + "e:" * 50 + "\nfine:x:7:8::/f:\x00")
+    group.write_text("a:x:²:fine\nb:x:" + "9" * 5000 + ":fine\n")
+
+    assert resolve("fine", (), str(passwd), str(group)) == User(7, 8, (8,), "/f")
+    for name in "abcde":
+        with pytest.raises(StartFailed, match="is not in"):
+            resolve(name, (), str(passwd), str(group))
+
+
 def test_mounts_go_from_the_root_downwards() -> None:
     spec = replace(
         SPEC,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,72 @@ def test_volume_is_filled_from_the_image_and_nowhere_else(engine: Engine, image:
         engine.start(container.id)
 
     assert list(engine.volume_path("filled").iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["/proc", "/proc/sys", "/proc/self/attr", "/proc/version", "/link/sys", "/link"])
+@pytest.mark.parametrize("kind", ["bind", "tmpfs"])
+def test_nothing_is_mounted_over_proc(run: Run, tmp_path: Path, target: str, kind: str) -> None:
+    """CVE-2019-16884, CVE-2025-52881: what we write to sysctls and labels would go where the mount says."""
+    root, source = tmp_path / "image", tmp_path / "source"
+    root.mkdir()
+    (root / "link").symlink_to("/proc")
+    source.touch() if target == "/proc/version" else source.mkdir()
+    wanted = MountConfig(type=kind, target=target, source=str(source) if kind == "bind" else "")  # type: ignore[arg-type]
+
+    with pytest.raises(NetmodelError, match=r"mounted over|which is a file"):
+        run("victim", image=str(root), command=("/none",), mounts=(wanted,), network_mode="none")
+
+
+def test_files_of_proc_that_nobody_trusts_may_be_stood_in_for(run: Run, attempt: Attempt, tmp_path: Path) -> None:
+    """As LXCFS does. So that the refusal above is not for all."""
+    (tmp_path / "uptime").write_text("1.00 1.00\n")
+    mount = MountConfig(type="bind", target="/proc/uptime", source=str(tmp_path / "uptime"), read_only=True)
+
+    assert attempt(run("counted", mounts=(mount,)), "cat /proc/uptime")[1] == "1.00 1.00\n"
+
+
+@pytest.mark.parametrize("config", [{}, {"userns_mode": "host"}], ids=["own user namespace", "the host's"])
+@pytest.mark.parametrize("null", ["link", "fifo", "file"])
+def test_masks_and_input_take_nothing_but_the_null_device(
+    run: Run, tmp_path: Path, null: str, config: dict[str, str]
+) -> None:
+    """CVE-2025-31133: what a volume has as /dev/null would show itself in place of /proc/kcore, and be opened by us."""
+    place = tmp_path / "dev" / "null"
+    place.parent.mkdir()
+    if null == "fifo":
+        os.mkfifo(place)
+    elif null == "link":
+        place.symlink_to("/proc/sys/kernel/core_pattern")
+    else:
+        place.touch()
+
+    with pytest.raises(NetmodelError, match="not the null device"):
+        run("victim", mounts=(MountConfig(type="bind", target="/dev", source=str(place.parent)),), **config)
+
+
+def test_mount_targets_that_change_while_they_are_looked_up(run: Run, attempt: Attempt, tmp_path: Path) -> None:
+    """CVE-2021-30465: another container swaps a directory of a shared volume for a link to the host's, all the time."""
+    outside, source = tmp_path / "outside", tmp_path / "source"
+    (outside / "place").mkdir(parents=True)
+    source.mkdir()
+    share = MountConfig(type="volume", target="/share", source="share")
+    racer = run("racer", mounts=(share,))
+    # renameat2(2), RENAME_EXCHANGE: at no moment is there nothing.
+    swap = "import ctypes\nwhile True: ctypes.CDLL(None).renameat2(-100, b'/share/door', -100, b'/share/link', 2)"
+    made = attempt(racer, f"mkdir -p /share/door/place; ln -s {outside} /share/link; ls -l /share >&2")
+    assert made[0] == 0
+    attempt(racer, f'python3 -c "{swap}" >/dev/null 2>&1 &')
+    wanted = (share, MountConfig(type="bind", target="/share/door/place", source=str(source)))
+
+    landed = 0
+    for number in range(12):
+        with suppress(NetmodelError):  # the link leads to what is not in the container
+            victim = run(f"victim{number}", mounts=wanted)
+            landed += f" {source} " in Path(f"/proc/{victim.state.pid}/mountinfo").read_text()
+
+    assert landed > 0
+    assert str(outside) not in Path("/proc/self/mountinfo").read_text()
+    assert [entry.name for entry in outside.rglob("*")] == ["place"]
 
 
 def test_link_in_a_volume_means_the_containers_file(engine: Engine, run: Run, attempt: Attempt, tmp_path: Path) -> None:
@@ -196,6 +263,22 @@ def test_working_directory_is_no_descriptor_of_the_hosts(run: Run, number: int) 
     """CVE-2024-21626: one that is left open on the way would be a directory of the host's."""
     with pytest.raises(NetmodelError, match="working directory"):
         run("victim", working_dir=f"/proc/self/fd/{number}")
+
+
+def test_no_link_to_a_descriptor_is_a_working_directory(engine: Engine, run: Run, attempt: Attempt) -> None:
+    """The same by way of a link that the image or the container made, and for programs that join."""
+    container = run("victim")
+    links = "; ".join(f"ln -s /proc/self/fd/{number} /door{number}" for number in range(3, 12))
+    assert attempt(container, f"{links}; ln -s /proc/self/cwd /here")[0] == 0
+
+    for door in (
+        *(f"/door{number}" for number in range(3, 12)),
+        *(f"/proc/self/fd/{number}" for number in range(3, 12)),
+    ):
+        with pytest.raises(NetmodelError, match="working directory"):
+            execute(engine, container.id, "ls", working_dir=door)
+    code, listed = execute(engine, container.id, "sh", "-c", "ls -d door3 ../../../door3", working_dir="/here")
+    assert (code, sorted(listed.split())) == (0, ["../../../door3", "door3"])
 
 
 def test_other_processes_of_the_host_are_not_there(run: Run, attempt: Attempt) -> None:

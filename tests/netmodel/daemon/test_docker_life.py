@@ -77,6 +77,16 @@ def test_top(daemon: Daemon) -> None:
     docker(daemon, "rm", "-f", "busy")
 
 
+def test_what_is_missing_is_named_and_no_image_fetched(daemon: Daemon) -> None:
+    for option, missing in (("--network", "nonet"), ("--pid", "container:nobody"), ("--ipc", "container:nobody")):
+        done = daemon.run("docker", "run", "--rm", option, missing, "host", "true")
+
+        assert done.returncode == 125
+        assert missing.removeprefix("container:") in done.stderr
+        assert "Unable to find image" not in done.stderr
+    assert "Unable to find image" in daemon.run("docker", "run", "--rm", "127.0.0.1:1/none", "true").stderr
+
+
 def test_our_own_words(daemon: Daemon, tmp_path: Path) -> None:
     """cp, top, diff and the options of run, by our command line."""
     daemon.ok(

@@ -41,6 +41,12 @@ def test_a_namespace_is_the_hosts_when_asked_for(engine: Engine, run: Run, kind:
     assert all(namespace(engine, "box", other) != str(Path(f"/proc/self/ns/{other}").readlink()) for other in others)
 
 
+@pytest.mark.parametrize("mode", ["uts_mode", "ipc_mode", "pid_mode", "cgroupns_mode"])
+def test_a_mode_that_is_none(run: Run, mode: str) -> None:
+    with pytest.raises(Invalid, match=r"no such \w+( namespace)? mode: hots"):
+        run("mistaken", **{mode: "hots"})
+
+
 def test_the_hosts_shared_memory(engine: Engine, run: Run, tmp_path: Path) -> None:
     mark = Path("/dev/shm") / f"netmodel-{os.getpid()}-{tmp_path.name}"
     mark.write_text("here")
