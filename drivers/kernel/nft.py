@@ -80,7 +80,8 @@ class NftWorker:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "drivers.kernel.nft_worker", str(theirs.fileno())],
+                # Without site: where its libraries are, our own path tells it.
+                [sys.executable, "-S", "-P", "-m", "drivers.kernel.nft_worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
