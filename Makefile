@@ -5,8 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Debian's own kernel is unpacked here, not installed: nothing of the machine's boot is touched.
 KERNEL := $(VENV)/.debian-kernel
-# Two workers on two cores; more only where there are more.
-WORKERS ?= $(shell nproc)
+# Three workers on two cores: half of their time tests wait, most of it for the kernel to take links away.
+WORKERS ?= $(shell expr $$(nproc) \* 3 / 2)
 # Hundreds of engines start in the tests: each would compile itself anew where the environment says to keep no bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -41,6 +41,8 @@ def box() -> Iterator[Callable[[str], Box]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The longest first: nobody is to wait at the end for the one who has begun with one of them last.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         for mark in item.iter_markers("not_on"):
             if _excused(mark):
