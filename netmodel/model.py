@@ -341,7 +341,7 @@ class ContainerConfig:
         pids_limit: -1 is no limit.
         storage_bytes: How much it may write into its root; None is no limit.
         seccomp: "" is the default policy, "unconfined" none, all else a profile in Docker's JSON form.
-        apparmor: "" is the default profile where the machine has AppArmor, "unconfined" none, else a profile's name.
+        apparmor: "" is the engine's own profile where the machine runs AppArmor, "unconfined" none, else a profile.
         masked_paths, readonly_paths: None is the usual ones.
         cdi_devices: As their vendors call them, "vendor.com/class=name".
         device_rules: As the devices controller has them, "c 42:* rmw".

@@ -15,7 +15,7 @@ from netmodel.cli.units import moment
 @click.option("-f", "--follow", is_flag=True, help="Go on until it ends")
 @click.option("-n", "--tail", default="all", help="The last N lines [all]")
 @click.option("-t", "--timestamps", is_flag=True, help="Say when each line was printed")
-@click.option("--details", is_flag=True, help="Show the labels and variables that its log options name")
+@click.option("--details", is_flag=True, help="Show the labels, variables and tag that its log options name")
 @click.option("--since", help="From this time on: RFC 3339, or a duration ago (5m)")
 @click.option("--until", help="Before this time")
 @click.argument("container", type=CONTAINER)

@@ -109,7 +109,12 @@ async def info(request: web.Request) -> web.Response:
             "LiveRestoreEnabled": True,
             "Isolation": "",
             "InitBinary": "",
-            "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns", "name=userns"],
+            "SecurityOptions": [
+                *(["name=apparmor"] if known.apparmor else []),
+                "name=seccomp,profile=builtin",
+                "name=cgroupns",
+                "name=userns",
+            ],
             "DefaultAddressPools": [
                 {"Base": pool["base"], "Size": pool["size"]} for pool in known.settings.get("default-address-pools", ())
             ],

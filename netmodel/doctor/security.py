@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from netmodel.doctor.finding import Finding
-from netmodel.engine.confinement import apparmor_enabled, apparmor_profiles
+from netmodel.engine import apparmor
 from runtime.images.host import NAME, PLACES, off_root
 from runtime.seccomp import SeccompUnavailable, profile_of
 from runtime.seccomp.compile import compile_filter
@@ -15,15 +15,7 @@ from runtime.seccomp.compile import compile_filter
 def confinement(root: Path) -> Iterator[Finding]:
     """Filters of system calls, AppArmor, and what image host shows of the machine."""
     yield _seccomp()
-    enabled = apparmor_enabled()
-    loaded = "docker-default" in apparmor_profiles()
-    yield Finding(
-        area="security",
-        feature="AppArmor",
-        ok=enabled and loaded,
-        detail=_apparmor(enabled, loaded),
-        cost="" if enabled and loaded else "containers run without an AppArmor profile; all else confines them still",
-    )
+    yield _apparmor()
     place = next((place for place in (f"{root}/veil", *PLACES) if off_root(str(Path(place).parent))), None)
     yield Finding(
         area="security",
@@ -49,7 +41,17 @@ def _seccomp() -> Finding:
     return Finding(area="security", feature="default filter", ok=kernel, detail=detail, cost=cost, needed=True)
 
 
-def _apparmor(enabled: bool, loaded: bool) -> str:
+def _apparmor() -> Finding:
+    """Not whether the engine's profiles are loaded: they are when a container needs one."""
+    enabled = apparmor.enabled()
+    ok = enabled and (apparmor.parser() is not None or apparmor.DOCKERS in apparmor.profiles())
     if not enabled:
-        return "not running on this machine"
-    return "profile docker-default is loaded" if loaded else "running, but the profile docker-default is not loaded"
+        detail = "not running on this machine"
+    elif apparmor.parser() is None:
+        detail = f"{apparmor.PARSER} is missing" + (f", but {apparmor.DOCKERS} is loaded" if ok else "")
+    else:
+        detail = f"{apparmor.PARSER} loads the profile of containers that name none"
+    cost = "containers run without an AppArmor profile; all else confines them still"
+    if enabled and not ok:
+        cost += f": apt install apparmor, for its {apparmor.PARSER}"
+    return Finding(area="security", feature="AppArmor", ok=ok, detail=detail, cost="" if ok else cost)

@@ -27,6 +27,7 @@ from ipam.subnets import DEFAULT_V4, ula_pool
 from netmodel.cdi import Registry as CdiRegistry
 from netmodel.dns import DnsServer, Zone
 from netmodel.engine.announcer import Announcer
+from netmodel.engine.apparmor import DefaultProfiles
 from netmodel.engine.attach import Attachments
 from netmodel.engine.committing import Committing
 from netmodel.engine.confinement import Confinement
@@ -233,7 +234,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
         cgroups=cgroups,
         images=Images(root.images, root.path, settings.storage_driver or ""),
         layers=Layers(root.layers),
-        confinement=Confinement(root.filters, cgroups),
+        confinement=Confinement(root.filters, cgroups, DefaultProfiles(f"netmodel_{root.id}")),
         cdi=CdiRegistry(settings.cdi_directories),
         volumes={Volumes.name: Volumes(root.volumes)},
         zone=zone,

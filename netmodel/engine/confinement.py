@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from netmodel.engine import apparmor
+from netmodel.engine.apparmor import DefaultProfiles
 from netmodel.errors import Invalid, MissingFeature
 from netmodel.model import Container, ContainerConfig
 from runtime.cgroups import Cgroups
@@ -14,22 +16,21 @@ from runtime.defaults import DEFAULT_PIDS
 from runtime.seccomp import UNCONFINED, Filters, Profile, profile_of
 from runtime.spec import Process
 
-_LABEL = "docker-default"
 _REMEMBERED = 64
-_APPARMOR_ENABLED = Path("/sys/module/apparmor/parameters/enabled")
-_APPARMOR_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
 
 
 class Confinement:
     """Args:
     filters: The directory for the filters of this root.
+    default_profiles: AppArmor's, of containers that name none.
 
     Attributes:
         default_pids: How many tasks a container may have that says nothing about it.
     """
 
-    def __init__(self, filters: Path, cgroups: Cgroups) -> None:
+    def __init__(self, filters: Path, cgroups: Cgroups, default_profiles: DefaultProfiles) -> None:
         self._filters = Filters(filters)
+        self.default_profiles = default_profiles
         self.default_pids = DEFAULT_PIDS if cgroups.supports("pids") else None
         self._devices_ruled = cgroups.supports("devices")
         self._known: dict[tuple[str, tuple[str, ...]], str] = {}  # so that a start need not look at the whole policy
@@ -51,8 +52,15 @@ class Confinement:
             capabilities=capabilities,
             # Of the container's capabilities, also where this process has more or fewer.
             seccomp=self._filter(config, capabilities),
-            apparmor=_label(config),
+            apparmor=self._label(config, own_users=container.idmap_base is not None),
         )
+
+    def _label(self, config: ContainerConfig, *, own_users: bool) -> str:
+        if not apparmor.enabled():
+            return ""  # nobody is confined, and there is no file to ask for that
+        if config.apparmor:
+            return config.apparmor
+        return "" if config.privileged else self.default_profiles.label(own_users)
 
     def _filter(self, config: ContainerConfig, capabilities: tuple[str, ...]) -> str:
         if config.privileged and not config.seccomp:
@@ -82,46 +90,10 @@ def check_confinement(config: ContainerConfig) -> None:
     _profile(config.seccomp)
     if config.apparmor in ("", UNCONFINED):
         return
-    if not apparmor_enabled():
+    if not apparmor.enabled():
         raise MissingFeature(
             f"AppArmor profile {config.apparmor!r} cannot be applied: this machine does not run AppArmor",
             "leave the option out",
         )
-    if config.apparmor not in apparmor_profiles():
+    if config.apparmor not in apparmor.profiles():
         raise Invalid(f"no such AppArmor profile is loaded: {config.apparmor}", "aa-status lists those that are")
-
-
-def apparmor_enabled() -> bool:
-    """Whether the kernel enforces AppArmor profiles."""
-    try:
-        return _APPARMOR_ENABLED.read_text().startswith("Y")
-    except OSError:
-        return False
-
-
-def apparmor_profiles() -> frozenset[str]:
-    """The names of those that are loaded: "docker-default (enforce)" in the kernel's list."""
-    try:
-        return frozenset(line.rpartition(" (")[0] for line in _APPARMOR_PROFILES.read_text().splitlines())
-    except OSError:
-        return frozenset()
-
-
-def apparmor_label(pid: int) -> str:
-    """The label that the kernel confines a process by, "unconfined" for none; "" where it does not run AppArmor."""
-    try:
-        # "docker-default (enforce)"
-        return Path(f"/proc/{pid}/attr/apparmor/current").read_text().strip("\0\n").partition(" (")[0]
-    except OSError:
-        return ""
-
-
-def _label(config: ContainerConfig) -> str:
-    if not apparmor_enabled():
-        return ""  # nobody is confined, and there is no file to ask for that
-    if config.apparmor:
-        return config.apparmor
-    if config.privileged:
-        return ""
-    # Docker's own, which is loaded where Docker is installed; netmodel brings no profile of its own.
-    return _LABEL if _LABEL in apparmor_profiles() else ""

@@ -37,6 +37,8 @@ def pack_up(core: Core, networks: Networks) -> None:
                 group.kill()
                 group.delete()
             core.cgroups.remove_root()
+        with step:
+            core.confinement.default_profiles.unload()
 
 
 def leave(core: Core) -> None:

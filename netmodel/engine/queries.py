@@ -12,6 +12,7 @@ from typing import get_args
 from drivers.bridge import Bridge
 from drivers.kernel.sysctl import read_sysctl
 from netmodel import __version__
+from netmodel.engine import apparmor
 from netmodel.engine.core import Core
 from netmodel.engine.filters import Filters, apply, has_label, matches, moment, one_of, truth
 from netmodel.engine.lifecycle import Lifecycle
@@ -195,11 +196,13 @@ def info(core: Core, warnings: list[str]) -> Info:
         settings=said(core.settings),
         forwards=read_sysctl(_FORWARDING) == "1",
         storage_driver=core.images.layers.driver.name,
+        apparmor=apparmor.enabled(),
         cdi_directories=core.cdi.directories,
         cdi_devices=tuple(core.cdi.names()),
         warnings=(
             *warnings,
             *core.cdi.problems(),
+            *_no_profile(core),
             *_changed_settings(core),
             *_left_off(core),
             *_other_storage(core),
@@ -222,6 +225,11 @@ def _other_storage(core: Core) -> list[str]:
     if wanted in (None, there):
         return []
     return [f"storage-driver={wanted} waits for an empty store: images are kept by {there} as long as there are layers"]
+
+
+def _no_profile(core: Core) -> list[str]:
+    problem = core.confinement.default_profiles.problem
+    return [f"containers have no AppArmor profile of ours: {problem}"] if problem else []
 
 
 def _no_realtime(core: Core) -> list[str]:

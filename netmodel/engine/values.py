@@ -183,6 +183,7 @@ class Info:
     settings: Mapping[str, Any]  # by their keys in engine.json, those that somebody said
     forwards: bool  # IPv4 packets between links of the host
     storage_driver: str
+    apparmor: bool  # the machine confines by it
     cdi_directories: tuple[str, ...]
     cdi_devices: tuple[str, ...]
     warnings: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netmodel.engine import Engine
-from netmodel.engine.confinement import apparmor_label
+from netmodel.engine.apparmor import label_of
 from netmodel.errors import Invalid, NetmodelError
 from netmodel.model import BlkioConfig
 from runtime.cgroups.hugepages import page_sizes
@@ -167,4 +167,4 @@ def test_apparmor_profile_is_refused_by_name_without_apparmor(engine: Engine, ru
 def test_unconfined_may_be_said_with_apparmor_and_without(engine: Engine, run: Run) -> None:
     container = run("web", apparmor="unconfined")
 
-    assert apparmor_label(container.state.pid) == ("unconfined" if apparmor.enabled() else "")
+    assert label_of(container.state.pid) == ("unconfined" if apparmor.enabled() else "")
