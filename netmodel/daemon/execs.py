@@ -31,7 +31,7 @@ async def create(request: web.Request) -> web.Response:
 
 async def inspect(request: web.Request) -> web.Response:
     exec_id = request.match_info["id"]
-    answer = shapes.shape(await call(request, request.app[ENGINE].exec_inspect, exec_id))
+    answer = shapes.shape(request.app[ENGINE].exec_inspect(exec_id))
     if exec_id in request.app[REFUSED]:
         answer.update({"Running": False, "ExitCode": request.app[REFUSED][exec_id]})
     return to_json(answer)
@@ -39,7 +39,7 @@ async def inspect(request: web.Request) -> web.Response:
 
 async def start(request: web.Request) -> web.StreamResponse:
     wanted, exec_id, engine = shapes.read_start(await request.read()), request.match_info["id"], request.app[ENGINE]
-    state = await call(request, engine.exec_inspect, exec_id)
+    state = engine.exec_inspect(exec_id)
     kind = RAW if state.config.tty else MULTIPLEXED
     try:
         handle = await call(request, engine.exec_start, exec_id)
