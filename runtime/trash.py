@@ -6,6 +6,7 @@ crash leaves in the trash goes at the next start.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import errno
 import itertools
@@ -28,8 +29,8 @@ class Trash:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._changed = threading.Condition()
+        self._working = False
         self._more = False
         self._failures: list[OSError] = []
 
@@ -55,30 +56,31 @@ class Trash:
         Raises:
             ExceptionGroup: Some of it could not be, each with its reason; the next sweep tries again.
         """
-        while (thread := self._thread) is not None:
-            thread.join()
-        with self._lock:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._working)
             failures, self._failures = self._failures, []
         if failures:
             raise ExceptionGroup(f"{self._directory} could not be emptied", failures)
 
     def _wake(self) -> None:
-        with self._lock:
+        with self._changed:
             self._more = True
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="trash", daemon=True)
-                self._thread.start()
+            if not self._working:
+                # Not threading.Thread, whose start() would wait until the thread has had its turn.
+                _thread.start_new_thread(self._work, ())
+                self._working = True
 
     def _work(self) -> None:
         """Empty the trash until nothing new came meanwhile; the thread lives no longer than its work."""
         while True:
-            with self._lock:
+            with self._changed:
                 if not self._more:
-                    self._thread = None
+                    self._working = False
+                    self._changed.notify_all()
                     return
                 self._more = False
             failures = empty(self._directory)
-            with self._lock:
+            with self._changed:
                 self._failures = failures
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import errno
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -68,16 +68,20 @@ def new_namespace() -> int:
 def _in_thread(work: Callable[[], T]) -> T:
     result: list[T] = []
     failure: list[BaseException] = []
+    done = _thread.allocate_lock()
+    done.acquire()
 
     def body() -> None:
         try:
             result.append(work())
         except BaseException as error:
             failure.append(error)
+        finally:
+            done.release()
 
-    thread = threading.Thread(target=body, name="in-namespace")
-    thread.start()
-    thread.join()
+    # Not threading.Thread, whose start() waits until the thread has had its turn, before we wait for its end.
+    _thread.start_new_thread(body, ())
+    done.acquire()
     if failure:
         raise failure[0]
     return result[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
 import threading
@@ -39,7 +40,8 @@ async def call_long(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=body, name=f"long:{function.__name__}", daemon=True).start()
+    # Not threading.Thread, whose start() would hold up the loop until the thread has had its turn.
+    _thread.start_new_thread(body, ())
     return await asyncio.wrap_future(future)
 
 
