@@ -272,6 +272,10 @@ class Spawner:
         """
         self._ask("forget", id=id_)
 
+    def forget_ended(self, id_: str) -> None:
+        """Drop the record of a container whose end was told. Nobody waits for it."""
+        self._post("forget", id=id_)
+
     def exec(self, id_: str, process: Process, stdio: ExecFds | None = None) -> ExecHandle:
         """Run a further process in a container; returns when its program has taken over.
 
@@ -365,23 +369,38 @@ class Spawner:
 
     def _ask(self, verb: str, fds: Sequence[int] = (), **request: Any) -> tuple[dict[str, Any], list[int]]:
         future: Future[tuple[dict[str, Any], list[int]]] = Future()
-        with self._lock:
-            if self._gone:
-                raise _lost()
-            self._next += 1
-            number = self._next
-            self._replies[number] = future
-        try:
-            with self._sending:
-                wire.send(self._socket, {"id_": number, "verb": verb, **request}, fds)
-        except OSError:
-            with self._lock:
-                self._replies.pop(number, None)
-            raise _lost() from None
+        self._send(verb, fds, request, future)
         reply, passed = future.result()
         if "error" in reply:
             raise recover(reply["error"])
         return reply, passed
+
+    def _post(self, verb: str, **request: Any) -> None:
+        """Ask for what is never refused, without an answer: what is asked later is done later."""
+        self._send(verb, (), request, None)
+
+    def _send(
+        self,
+        verb: str,
+        fds: Sequence[int],
+        request: dict[str, Any],
+        future: Future[tuple[dict[str, Any], list[int]]] | None,
+    ) -> None:
+        with self._lock:
+            if self._gone:
+                raise _lost()
+            number = None
+            if future is not None:
+                self._next = number = self._next + 1
+                self._replies[number] = future
+        try:
+            with self._sending:
+                wire.send(self._socket, {"id_": number, "verb": verb, **request}, fds)
+        except OSError:
+            if number is not None:
+                with self._lock:
+                    self._replies.pop(number, None)
+            raise _lost() from None
 
     def _read(self) -> None:
         while True:

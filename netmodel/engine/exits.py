@@ -164,7 +164,7 @@ class Exits:
                 with step:
                     run.cgroup.delete()
             with step:
-                core.spawner.forget(container.id)
+                core.spawner.forget_ended(container.id)
             with step:
                 self._volumes.unmount(container)
             state = replace(

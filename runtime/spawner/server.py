@@ -91,11 +91,11 @@ class Server:
             close_all(fds)
 
     def _answer(self, connection: socket.socket, request: dict[str, Any], fds: list[int]) -> None:
-        number = request["id_"]
+        number = request["id_"]  # None: nobody waits for an answer
 
         def reply(result: dict[str, Any]) -> None:
             passed = result.pop("fds", ())
-            if self._engine is connection:
+            if self._engine is connection and number is not None:
                 self._send({"reply": number, **result}, passed)
             else:
                 close_all(passed)
