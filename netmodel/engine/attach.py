@@ -48,14 +48,27 @@ class Attachments:
 
     # --- links --------------------------------------------------------------------------------
 
-    def claim(self, container: Container) -> list[Endpoint]:
-        """Get the owner of a sandbox all addresses that it is to have; returns its endpoints."""
+    def predecessors(self, container: Container) -> list[str]:
+        """The containers that it may have to take an address from when it starts."""
+        mine = self._core.records.endpoints_of(container.id)
+        lacking = (endpoint for endpoint in mine if not self._endpoints.is_whole(endpoint))
+        return [one.container_id for endpoint in lacking for one in self._endpoints.predecessors(endpoint)]
+
+    def claim(self, container: Container, inherit: bool) -> list[Endpoint]:
+        """Get the owner of a sandbox all addresses that it is to have; returns its endpoints.
+
+        Args:
+            inherit: Also from predecessors(), whose locks the caller holds.
+        """
         endpoints = []
         for endpoint in self._core.records.endpoints_of(container.id):
+            if self._endpoints.is_whole(endpoint):
+                endpoints.append(endpoint)
+                continue
             with Undo() as undo:
-                claimed = self._endpoints.claim(endpoint, undo)
-                if claimed is not endpoint:
-                    self._core.records.put(claimed)
+                former = self._endpoints.predecessors(endpoint) if inherit else ()
+                claimed = self._endpoints.claim(endpoint, undo, former)
+                self._core.records.put(claimed)
                 undo.pop_all()
             endpoints.append(claimed)
         return endpoints

@@ -81,20 +81,57 @@ class Endpoints:
         if isinstance(driver, driver_api.Bounded) and self._core.records.count_on(network.id) >= driver.max_endpoints:
             raise NetworkFull(network.name, driver.max_endpoints)
 
-    def claim(self, endpoint: Endpoint, undo: ExitStack) -> Endpoint:
+    def is_whole(self, endpoint: Endpoint) -> bool:
+        """False while it lacks an address that who it replaces still has."""
+        network = self._network(endpoint)
+        return network.config.leased or len(endpoint.addresses) == len(network.pools)
+
+    def claim(self, endpoint: Endpoint, undo: ExitStack, former: Iterable[Endpoint] = ()) -> Endpoint:
         """Get an attachment that starts what it lacks: who had its address before should be gone by now.
 
+        Args:
+            former: From these it may be taken unless they run: the caller holds the locks of their containers, too.
+
         Raises:
-            Conflict: It is not.
+            Conflict: Somebody else has it.
         """
-        network = self._network(endpoint)
-        if network.config.leased or len(endpoint.addresses) == len(network.pools):
+        if self.is_whole(endpoint):
             return endpoint
+        network = self._network(endpoint)
         had = {address.version: address for address in endpoint.addresses}
         missing = [pool for pool in self._networks.pools(network) if pool.subnet.version not in had]
+        for one in former:
+            self._take_from(one, endpoint.config, missing, undo)
         addresses = self._request_addresses(endpoint.config, network, undo, missing)
         mac = endpoint.mac if endpoint.config.mac_address else _mac_for(addresses)
         return replace(endpoint, addresses=tuple(sorted((*addresses, *had.values()), key=_family)), mac=mac)
+
+    def predecessors(self, endpoint: Endpoint) -> list[Endpoint]:
+        """The endpoints there of those that its container replaces."""
+        records = self._core.records
+        heir = records.containers.get(endpoint.container_id)
+        found = []
+        for other in records.endpoints_on(endpoint.network_id):
+            container = records.containers.get(other.container_id)
+            if heir and container and _replaces(heir, container):
+                found.append(other)
+        return found
+
+    def _take_from(self, former: Endpoint, wish: EndpointConfig, missing: Iterable[Pool], undo: ExitStack) -> None:
+        """Release what it has of what its heir is to have, unless it runs."""
+        container = self._core.records.containers.get(former.container_id)
+        if container is None or container.state.running:
+            return
+        ipam = self._core.ipam_driver(self._network(former).config.ipam_driver)
+        for pool in missing:
+            given = [one for one in former.addresses if one.ip in (wish.ipv4_address, wish.ipv6_address)]
+            address = next((one for one in given if one.version == pool.subnet.version), None)
+            if address is not None:
+                undo.callback(self._core.records.put, former)
+                undo.callback(ipam.request_address, pool.id, address.ip)
+                ipam.release_address(pool.id, address.ip)
+                former = replace(former, addresses=tuple(one for one in former.addresses if one != address))
+                self._core.records.put(former)
 
     def _request_addresses(
         self,

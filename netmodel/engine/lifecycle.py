@@ -83,12 +83,12 @@ class Lifecycle:
 
     def start(self, ref: str) -> None:
         container = self._containers.find(ref)
-        with self._core.locks.containers(_with_owner(container)):
+        with self._core.locks.containers([*_with_owner(container), *self._attachments.predecessors(container)]):
             container = self._containers.find(container.id)
             if container.state.running:
                 raise NotModified(f"container {container.name} is running already")
             self.restarts.cancel(container.id)
-            self.starting.launch(replace(container, restart_count=0))
+            self.starting.launch(replace(container, restart_count=0), inherit=True)
         self._tell_start(container)
 
     def _tell_start(self, container: Container) -> None:

@@ -53,8 +53,12 @@ class Starting:
         self._runs = runs
         self._health = health
 
-    def launch(self, container: Container) -> None:
-        """Run it, or leave everything as it was and the reason in its record."""
+    def launch(self, container: Container, *, inherit: bool = False) -> None:
+        """Run it, or leave everything as it was and the reason in its record.
+
+        Args:
+            inherit: It may take addresses from those that it replaces; their locks are held, too.
+        """
         core = self._core
         owner = self.check(container)
         endpoints = core.records.endpoints_of(owner.id)
@@ -62,7 +66,7 @@ class Starting:
             spawner = core.spawner
             try:
                 if owner is container:
-                    endpoints = self._attachments.claim(container)
+                    endpoints = self._attachments.claim(container, inherit)
                 try:
                     self._attempt(container, owner, endpoints)
                 except Exception:

@@ -38,6 +38,7 @@ def line(details: Details, containers: int = -1, shared: int = -1) -> dict[str, 
 def inspect(details: Details) -> dict[str, Any]:
     """What `GET /images/{name}/json` tells."""
     image, config = details.image, details.config
+    settings = config.get("config") or _config(image)
     return {
         "Id": image.id,
         "RepoTags": _tags(image),
@@ -53,7 +54,8 @@ def inspect(details: Details) -> dict[str, Any]:
         "Size": image.size_bytes,
         "GraphDriver": {"Name": "overlayfs", "Data": None},
         "RootFS": {"Type": "layers", "Layers": [layer.diff_id for layer, _ in details.layers]},
-        "Config": config.get("config") or _config(image),
+        "Config": settings,
+        "ContainerConfig": settings,  # Docker before its API 1.45, and docker-compose 1 fails without
         "Metadata": {"LastTagTime": moment(details.added_at) if details.added_at else ZERO_TIME},
     }
 

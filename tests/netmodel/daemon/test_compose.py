@@ -17,7 +17,7 @@ services:
     image: host
     command: python3 -m http.server 80
     ports: ["8085:80"]
-    networks: {front: {aliases: [www]}, back: {}}
+    networks: {front: {aliases: [www], ipv4_address: 10.64.0.9}, back: {}}
     depends_on: [db]
     healthcheck: {test: ["CMD", "true"], interval: 1s}
   db:
@@ -26,7 +26,7 @@ services:
     stop_grace_period: 0s
     networks: [back]
     volumes: ["data:/data"]
-networks: {front: {}, back: {internal: true}}
+networks: {front: {ipam: {config: [{subnet: 10.64.0.0/24}]}}, back: {internal: true}}
 volumes: {data: {}}
 """
 
@@ -47,6 +47,11 @@ def test_a_project_s_life(daemon: Daemon, tmp_path: Path) -> None:
     assert "up-to-date" in compose("up", "-d")
     compose("up", "-d", "--scale", "db=3")
     assert len(compose("ps", "-q", "db").split()) == 3
+    file.write_text(FILE.replace("server 80", "server --bind 0.0.0.0 80"))  # made anew, with its address and port
+    assert "Recreating" in compose("up", "-d", "--no-deps", "web")
+    assert "10.64.0.9" in compose("exec", "-T", "web", "hostname", "-I")
+    assert compose("port", "web", "80").strip() == "0.0.0.0:8085"
+    file.write_text(FILE)
     compose("pause")
     compose("unpause")
     compose("restart", "-t", "0")

@@ -186,3 +186,31 @@ def test_compose_makes_a_container_anew_with_its_fixed_addresses(daemon: Daemon)
     usage = client.get("/networks/shop_n")["Status"]["IPAM"]["Subnets"]["10.62.0.0/24"]["IPsInUse"]
     client.delete(f"/containers/{new}", force=True)
     assert client.get("/networks/shop_n")["Status"]["IPAM"]["Subnets"]["10.62.0.0/24"]["IPsInUse"] == usage - 1
+
+
+def test_an_older_compose_starts_the_new_one_while_the_old_one_is_there(daemon: Daemon) -> None:
+    """It has stopped it; whoever starts that one again hears who has its address now."""
+    client = daemon.client
+    client.post("/networks/create", {"Name": "inn_n", "IPAM": {"Config": [{"Subnet": "10.63.0.0/24"}]}})
+    labels = {"project": "inn", "service": "bar", "container-number": "1"}
+    body = {
+        "Image": "host",
+        "Cmd": ["sleep", "infinity"],
+        "Labels": {f"com.docker.compose.{key}": value for key, value in labels.items()},
+        "HostConfig": {"NetworkMode": "inn_n"},
+        "NetworkingConfig": {"EndpointsConfig": {"inn_n": {"IPAMConfig": {"IPv4Address": "10.63.0.9"}}}},
+    }
+    old = run(client, "inn_bar_1", **body)["Id"]
+    client.post(f"/containers/{old}/stop", t=0)
+    client.post(f"/containers/{old}/rename", name="old_inn_bar_1")
+
+    new = run(client, "inn_bar_1", **body)["Id"]
+
+    assert "10.63.0.9/24" in addresses(daemon, "inn_bar_1")
+    with pytest.raises(ApiError, match=r"10\.63\.0\.9 of network inn_n is taken by container inn_bar_1"):
+        client.post(f"/containers/{old}/start")
+    client.delete(f"/containers/{old}")
+    with pytest.raises(ApiError, match="is taken by container inn_bar_1"):
+        run(client, "thief", **{**body, "Labels": {}})
+    client.delete(f"/containers/{new}", force=True)
+    client.delete("/networks/inn_n")
