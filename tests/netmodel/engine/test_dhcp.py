@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -24,10 +25,13 @@ from netmodel.model import ContainerConfig, Endpoint, EndpointConfig, NetworkCon
 from netmodel.topology import load
 from tests.drivers.parents import stand_outside
 from tests.netmodel.engine.conftest import SLEEP, Run, clean_up, execute, output_of, runner
-from tests.netmodel.engine.test_crash import run_child, steps_of
+from tests.netmodel.engine.engine_process import Zygote
+from tests.netmodel.engine.test_crash import is_killed, zygote
 from tests.support.box import Box
 from tests.support.dhcp import Dnsmasq, Seekers, Udhcpd, serving
 from tests.support.wait import eventually
+
+__all__ = ["zygote"]
 
 pytestmark = pytest.mark.kernel
 
@@ -540,17 +544,15 @@ def test_a_lease_ends_though_no_engine_is_there(outside: Box, tmp_path: Path, ho
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["up", "down"])
-def test_killed_on_the_way(server: Dnsmasq, host: Box, tmp_path: Path, verb: str) -> None:
+def test_killed_on_the_way(server: Dnsmasq, host: Box, tmp_path: Path, zygote: Zygote, verb: str) -> None:
     """The next engine makes it whole or undoes it; no link is left, and nothing that is recorded is wrong."""
     file = tmp_path / "office.yaml"
     file.write_text(TOPOLOGY)
     project = load(file, {}).project
     before = host.run("ip", "-o", "link").stdout
-    total = steps_of(verb, tmp_path / "whole", file)
-    for at in range(2, total + 1, 7):
-        died = run_child(tmp_path / f"root{at}", file, verb, at)
-        assert died.returncode == -9 or int(died.stdout) < at, died.stderr
-
+    for at in itertools.count(2, 7):
+        if not is_killed(zygote, host, tmp_path / f"root{at}", file, verb, at):
+            break
         with Engine(tmp_path / f"root{at}") as engine:
             engine.up(project)
             addresses = {address_of(engine, container.name) for container in engine.containers()}
@@ -561,3 +563,4 @@ def test_killed_on_the_way(server: Dnsmasq, host: Box, tmp_path: Path, verb: str
             assert engine._warnings == []
         eventually(lambda: host.run("ip", "-o", "link").stdout == before, what="the host's links")
         eventually(lambda gone=addresses: not gone & set(server.leases()), what="the leases")
+    assert at > 15
