@@ -1,9 +1,10 @@
-"""engine: run, start, stop, status."""
+"""engine: run, start, stop, status, df."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -106,6 +107,39 @@ def status(session: Session, as_json: bool) -> int:
         for name, value in found.items():
             print(f"{name.replace('_', ' '):<12} {_shown(value)}")
     return 0
+
+
+@engine.command(cls=Verb)
+@json_option
+@click.pass_obj
+def df(session: Session, as_json: bool) -> None:
+    """Show what images, containers and volumes take on the disk, and what of it nobody uses."""
+    from netmodel.cli.table import show
+    from netmodel.cli.units import size
+
+    found = session.client.get("/system/df")
+    if as_json:
+        show_json(found)
+        return
+    images, containers, volumes = found["Images"] or (), found["Containers"] or (), found["Volumes"] or ()
+    idle = [one for one in containers if one["State"] not in ("running", "paused", "restarting")]
+    unused = [one for one in volumes if not one["UsageData"]["RefCount"]]
+    sizes = [max(one["UsageData"]["Size"], 0) for one in volumes]
+    free = sum(max(one["UsageData"]["Size"], 0) for one in unused)
+    used = sum(one["Containers"] > 0 for one in images)
+    rows = (
+        ("images", len(images), used, found["LayersSize"], found["Netmodel"]["Reclaimable"]),
+        ("containers", len(containers), len(containers) - len(idle), _sum(containers), _sum(idle)),
+        ("volumes", len(volumes), len(volumes) - len(unused), sum(sizes), free),
+    )
+    show(
+        ("WHAT", "TOTAL", "IN USE", "SIZE", "RECLAIMABLE"),
+        [(what, str(total), str(active), size(whole), size(idle_)) for what, total, active, whole, idle_ in rows],
+    )
+
+
+def _sum(containers: Iterable[dict[str, Any]]) -> int:
+    return sum(one.get("SizeRw") or 0 for one in containers)
 
 
 def _shown(value: Any) -> str:

@@ -42,14 +42,17 @@ def inspect(session: Session, names: tuple[str, ...], template: str | None, as_j
 
 @image.command(cls=Verb)
 @click.option("-a", "--all", "every", is_flag=True, help="Those with a name that no container uses, too")
+@click.option("--filter", "filters", multiple=True, help="Only those with NAME=VALUE: until, label, label!")
 @click.option("-f", "--force", is_flag=True, hidden=True, help="Docker asks without it; we do not")
 @click.pass_obj
-def prune(session: Session, every: bool, force: bool) -> None:
+def prune(session: Session, every: bool, filters: tuple[str, ...], force: bool) -> None:
     """Remove images that have no name and no container; prints what went."""
+    from netmodel.cli.filters import filters as parsed
     from netmodel.cli.images import show_removed
     from netmodel.cli.session import note
     from netmodel.cli.units import size
 
-    done = session.client.post("/images/prune", filters={"dangling": ["false" if every else "true"]})
+    dangling = {"dangling": ["false" if every else "true"]}
+    done = session.client.post("/images/prune", filters={**parsed(filters), **dangling})
     show_removed(done["ImagesDeleted"] or ())
     note(f"freed: {size(done['SpaceReclaimed'])}")

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import click
 
+from netmodel.cli.listing import listing_options, print_list
 from netmodel.cli.names import CONTAINER, IMAGE
 from netmodel.cli.session import Session, Verb, each, json_option, note, show_json
 from netmodel.client import Client, ClientError
@@ -21,36 +22,50 @@ _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress")
 
 @click.command(cls=Verb)
 @click.option("-a", "--all", "every", is_flag=True, hidden=True, help="Always so")
-@click.option("-q", "--quiet", is_flag=True, help="Ids alone")
+@click.option("--digests", is_flag=True, help="The digests that registries know them by, too")
 @click.option(
     "-f", "--filter", "filters", multiple=True, help="Only those with NAME=VALUE: dangling, label, reference..."
 )
-@json_option
+@listing_options
 @click.argument("name", default="")
 @click.pass_obj
-def images(session: Session, name: str, every: bool, quiet: bool, filters: tuple[str, ...], as_json: bool) -> None:
+def images(session: Session, /, name: str, every: bool, digests: bool, filters: tuple[str, ...], **o: Any) -> None:
     """List images; a directory or a tar archive is one by its path, too."""
     from netmodel.cli.filters import filters as parsed
-    from netmodel.cli.table import show
-    from netmodel.cli.units import size
 
     wanted = parsed(filters)
     if name:
         wanted.setdefault("reference", []).append(name)
     found = session.client.get("/images/json", filters=wanted)
-    if as_json:
+    if o["as_json"] or o["template"] == "json":
         show_json(found)
-        return
-    if quiet:
+    elif o["quiet"]:
         for one in found:
-            print(_short(one["Id"]))
-        return
-    rows = [
-        (name, _short(one["Id"]), _age(one["Created"]), size(one["Size"]) if one["Size"] else "-")
-        for one in found
-        for name in one["RepoTags"] or ["<none>"]
-    ]
-    show(("IMAGE", "ID", "CREATED", "SIZE"), rows)
+            print(one["Id"] if o["no_trunc"] else _short(one["Id"]))
+    else:
+        named = [{**one, "Name": tag} for one in found for tag in one["RepoTags"] or ["<none>"]]
+        columns = ("Name", *(("Digest",) if digests else ()), "ID", "CreatedSince", "Size")
+        header = ("IMAGE", *(("DIGEST",) if digests else ()), "ID", "CREATED", "SIZE")
+        print_list(named, o, header, lambda one, whole: [_fields(one, whole)[name] for name in columns], _fields)
+
+
+def _fields(one: dict[str, Any], whole: bool) -> dict[str, Any]:
+    """What a template sees of an image under one of its names."""
+    from netmodel.cli.units import size
+
+    repository, _, tag = one["Name"].rpartition(":")
+    known = [digest.partition("@")[2] for digest in one["RepoDigests"] or () if digest.partition("@")[0] == repository]
+    return {
+        "Name": one["Name"],
+        "Repository": repository or "<none>",
+        "Tag": tag if repository else "<none>",
+        "Digest": known[0] if known else "<none>",
+        "ID": one["Id"] if whole else _short(one["Id"]),
+        "CreatedSince": _age(one["Created"]),
+        "CreatedAt": one["Created"],
+        "Size": size(one["Size"]) if one["Size"] else "-",
+        "Labels": ",".join(f"{name}={value}" for name, value in (one["Labels"] or {}).items()),
+    }
 
 
 @click.command(cls=Verb)

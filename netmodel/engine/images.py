@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -172,6 +172,9 @@ class EngineImages:
                 "until": lambda one, wanted: one.image.created_at < moment(wanted),
             },
         )
+        patterns = (filters or {}).get("reference", ())
+        if patterns:  # as Docker, who asks for names is told those alone
+            kept = [_with_names(one, lambda name: any(_matches(name, wanted) for wanted in patterns)) for one in kept]
         return tuple(
             sorted(kept, key=lambda one: (one.image.names != (host.NAME,), one.image.created_at), reverse=True)
         )
@@ -311,3 +314,7 @@ def _and_close(pieces: Iterator[bytes], descriptor: int) -> Iterator[bytes]:
         yield from pieces
     finally:
         os.close(descriptor)
+
+
+def _with_names(details: Details, wanted: Callable[[str], bool]) -> Details:
+    return replace(details, image=replace(details.image, names=tuple(filter(wanted, details.image.names))))

@@ -60,6 +60,8 @@ class Reference:
             raise InvalidImageName(text, "it has characters or a form that names do not have")
         if re.fullmatch(r"[0-9a-f]{64}", rest):
             raise InvalidImageName(text, "it would be taken for an id")
+        if rest == "sha256":
+            raise InvalidImageName(text, "it would be taken for a digest")
         return cls(domain, path, tag or ("" if digest else "latest"), digest)
 
     @property

@@ -60,6 +60,41 @@ def test_load_shows_and_runs(daemon: Daemon, archive: Path) -> None:
     assert daemon.ok("image", "inspect", "-f", "{{.Os}}", "lab/app:1") == "linux"
 
 
+def test_listing_says_what_is_asked_for_alone(daemon: Daemon, archive: Path) -> None:
+    daemon.ok("load", "-i", str(archive))
+    daemon.ok("tag", "lab/app:1", "lab/other:2")
+
+    form = ("--format", "{{.Repository}} {{.Tag}} {{.Digest}}")
+    assert daemon.ok("images", *form, "lab/other") == "lab/other 2 <none>"
+    assert daemon.ok("images", *form, "--filter", "reference=lab/*:1") == "lab/app 1 <none>"
+    (whole,) = daemon.ok("images", "-q", "--no-trunc", "lab/other").splitlines()
+    assert daemon.ok("images", "--digests", "lab/other").splitlines()[1].split()[:3] == [
+        "lab/other:2",
+        "<none>",
+        whole[7:19],
+    ]
+    refused = daemon.netmodel("tag", "lab/app:1", "sha256:abc")
+    assert (refused.returncode, "taken for a digest" in refused.stderr) == (2, True)
+    daemon.ok("rmi", "lab/other:2")
+
+
+def test_what_is_on_the_disk(daemon: Daemon, archive: Path) -> None:
+    daemon.ok("load", "-i", str(archive))
+    daemon.ok("create", "--name", "user", "-v", "held:/x", "lab/app:1")
+
+    table = {line.split()[0]: line.split()[1:] for line in daemon.ok("engine", "df").splitlines()}
+
+    usage = json.loads(daemon.ok("engine", "df", "--json"))
+    assert table["images"][:2] == [str(len(usage["Images"])), "1"]
+    assert table["containers"][:2] == ["1", "0"]
+    assert table["volumes"][:2] == ["1", "1"]
+    assert daemon.ok("image", "prune", "-a", "--filter", "until=24h") == ""
+    assert "lab/app:1" in daemon.ok("images")
+    assert daemon.netmodel("image", "prune", "--filter", "nope=1").returncode == 2
+    daemon.ok("rm", "user")
+    daemon.ok("volume", "rm", "held")
+
+
 def test_save_and_load_by_pipe_and_by_file(daemon: Daemon, archive: Path, tmp_path: Path) -> None:
     daemon.ok("load", "-i", str(archive))
     target = tmp_path / "saved.tar"
