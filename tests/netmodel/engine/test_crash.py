@@ -140,8 +140,8 @@ def check_all_or_nothing(host: Box, root: Path, topology: Path) -> None:
 @pytest.mark.parametrize("share", [0, 1, 3, 4])
 @pytest.mark.parametrize("verb", ["up", "down"])
 def test_killed_at_every_step(host: Box, tmp_path: Path, zygote: Zygote, topology: Path, verb: str, share: int) -> None:
+    root = tmp_path / "root"
     for at in itertools.count(1 + share, SHARES):
-        root = tmp_path / f"root{at}"
         if not is_killed(zygote, host, root, topology, verb, at):
             break
 

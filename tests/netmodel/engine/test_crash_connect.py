@@ -63,8 +63,8 @@ def check_agreement(engine: Engine) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["connect", "disconnect"])
 def test_killed_at_every_step(host: Box, tmp_path: Path, zygote: Zygote, topology: Path, verb: str) -> None:
+    root = tmp_path / "root"
     for at in itertools.count(1):
-        root = tmp_path / f"root{at}"
         if not is_killed(zygote, host, root, topology, verb, at):
             break
 
