@@ -10,6 +10,7 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NUMBERS = ("BYTES", "MICROSECONDS")
+_LISTS = ("host-gateway-ips", "cdi-spec-dirs", "dns", "dns-search", "dns-opts")
 # Key in engine.json, option where it is called otherwise, kind of value, help.
 _SETTINGS: tuple[tuple[str, str, str, str], ...] = (
     ("bridge", "", "NAME", "Existing bridge of the default network, or none to have no such network"),
@@ -34,6 +35,9 @@ _SETTINGS: tuple[tuple[str, str, str, str], ...] = (
         "DRIVER",
         "How new layers lie on the disk: overlay or copy [what the disk allows]",
     ),
+    ("dns", "", "ADDRESS", "Name server for what we do not know, instead of the host's; three at most"),
+    ("dns-search", "", "DOMAIN", "Search list of containers, instead of the host's"),
+    ("dns-opts", "dns-opt", "OPTION", "Options of containers' resolvers, instead of the host's"),
     ("cpu-rt-runtime", "", "MICROSECONDS", "Microseconds of each period that containers share for real-time tasks"),
     ("cpu-rt-period", "", "MICROSECONDS", "That period [1000000]"),
     ("cdi-spec-dirs", "cdi-spec-dir", "DIRECTORY", "Where devices are described [/etc/cdi, /var/run/cdi]"),
@@ -54,7 +58,7 @@ def setting_options(function: F) -> F:
         elif kind in _NUMBERS:
             made = click.option(option, value, type=int, default=None, metavar=kind, help=text)
         else:
-            made = click.option(option, value, multiple=key.endswith("s"), default=None, metavar=kind, help=text)
+            made = click.option(option, value, multiple=key in _LISTS, default=None, metavar=kind, help=text)
         function = made(function)
     return function
 

@@ -38,11 +38,14 @@ class DnsServer:
     Args:
         zone: Names and addresses of all networks.
         host_resolv_conf: Names the servers that know the rest, for sandboxes without their own.
+        servers: Those instead, if there are any.
     """
 
-    def __init__(self, zone: Zone, host_resolv_conf: Path = Path("/etc/resolv.conf")) -> None:
+    def __init__(
+        self, zone: Zone, host_resolv_conf: Path = Path("/etc/resolv.conf"), servers: Sequence[str] = ()
+    ) -> None:
         self._zone = zone
-        self._host = Forwarder(ResolvConf(host_resolv_conf).servers)
+        self._host = Forwarder((lambda: servers) if servers else ResolvConf(host_resolv_conf).servers)
         self._served: dict[str, Served] = {}
         self._lock = threading.Lock()
         self._tasks = 0

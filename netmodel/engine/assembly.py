@@ -214,7 +214,7 @@ def _core(path: Path, events: EventBus, settings: Settings | None, opened: ExitS
     pools = DefaultIpam(settings.pools_of(4, DEFAULT_V4), settings.pools_of(6, (ula_pool(seed + root.id),)))
     ipam: dict[str, IpamDriver] = {driver.name: driver for driver in (pools, NullIpam(), DhcpIpam())}
     zone = Zone()
-    dns = DnsServer(zone)
+    dns = DnsServer(zone, servers=[str(server) for server in settings.resolver.servers])
     opened.callback(dns.stop)
     dns.start()
     core = Core(

@@ -94,7 +94,7 @@ class NameFiles:
 
     def _connected_resolv(self, container: Container, endpoints: Sequence[Endpoint]) -> str:
         search = dict.fromkeys(name for one in endpoints if one.lease is not None for name in one.lease.search)
-        return resolv_text(container.config, read_text(Path("/etc/resolv.conf")), tuple(search))
+        return resolv_text(container.config, self._core.settings.resolver.text(), tuple(search))
 
     def _gateways(self, endpoints: Sequence[Endpoint]) -> Sequence[IPAddress]:
         """The host as the container reaches it: at most one address of each family."""

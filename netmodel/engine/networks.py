@@ -8,14 +8,12 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import drivers.api as driver_api
 from drivers.bridge_options import NAME as BRIDGE_NAME
 from drivers.bridge_options import VLAN
 from ipam.api import Pool, PoolRequest, Taken, Usage
-from netmodel.dns.upstream import ResolvConf
 from netmodel.engine.core import Core
 from netmodel.engine.hostroutes import HostRoutes
 from netmodel.engine.names import check_name, new_id
@@ -158,7 +156,8 @@ class Networks:
         taken = [route for route in self._routes.taken(own) if route.prefix.version not in beside]
         # Who would answer the containers' questions then? One who chooses such a subnet may know better.
         automatic = {family for family, wish in wishes if wish.subnet is None}
-        taken += [server for server in _name_servers() if server.prefix.version in automatic]
+        servers = _name_servers(self._core.settings.resolver.asked())
+        taken += [server for server in servers if server.prefix.version in automatic]
         # Automatic pools of one IPAM driver avoid each other inside it.
         ours = [
             Taken(prefix=pool.subnet, by=f"network {other.name}")
@@ -295,9 +294,9 @@ class Networks:
         self._core.events.publish("network", action, network.id, attributes)
 
 
-def _name_servers() -> Iterable[Taken]:
-    """The host's, which may be far behind its default route."""
-    for text in ResolvConf(Path("/etc/resolv.conf")).servers():
+def _name_servers(servers: Iterable[str]) -> Iterable[Taken]:
+    """They may be far behind the host's default route."""
+    for text in servers:
         with suppress(ValueError):  # a name, or an address with a scope
             yield Taken(prefix=ip_network(text), by="a name server of the host")
 

@@ -32,7 +32,7 @@ from drivers.kernel.wire import Request
 from netmodel.dns import Alias
 from netmodel.dns.upstream import OpenSocket
 from netmodel.engine.core import Core
-from netmodel.engine.files import DNS_ADDRESS, ndots_of, read_text, resolver_options
+from netmodel.engine.files import DNS_ADDRESS, ndots_of, resolver_options
 from netmodel.engine.link_options import sysctls
 from netmodel.engine.networks import BRIDGE
 from netmodel.engine.routing import EVERYTHING, Joined, declared_default, gateway_endpoint
@@ -146,7 +146,7 @@ class Sandboxes:
             self._networks(sandbox),
             self._forwards(sandbox),
             *self._upstreams(sandbox),
-            forward_single_labels=not ndots_of(resolver_options(config, read_text(Path("/etc/resolv.conf")))),
+            forward_single_labels=not ndots_of(resolver_options(config, self._core.settings.resolver.text())),
             links=_lookups(sandbox),
         )
         if sandbox.redirected:

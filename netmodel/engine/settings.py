@@ -17,6 +17,7 @@ from drivers.firewall import Mark
 from ipam import DefaultPool
 from netmodel.engine import settings_values as read
 from netmodel.engine.realtime import check_realtime
+from netmodel.engine.resolver import Resolver
 from netmodel.engine.settings_as_it_is import AS_IT_IS, check_as_it_is
 from netmodel.engine.settings_values import Reader
 from netmodel.errors import Invalid
@@ -63,6 +64,7 @@ class Settings:
     relays: Carry what the kernel does not translate of published ports.
     direct_routing: Published ports are reached from everywhere at the containers' own addresses, too.
     accepted_mark: Packets with it reach every port of every bridge network that is not internal.
+    resolver: Name servers, search list and options instead of those of the host's resolv.conf.
     host_gateways: What "host-gateway" stands for in extra hosts, instead of each container's own gateway.
     storage_driver: How layers of images lie on the disk, unless there are some already: "overlay" or "copy".
     rt_runtime_us, rt_period_us: What containers share for real-time tasks, instead of what they need together.
@@ -72,6 +74,7 @@ class Settings:
     default_address_pools: tuple[DefaultPool, ...] = ()
     default_network_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     default_bridge: BridgeSettings = BridgeSettings()
+    resolver: Resolver = field(default_factory=Resolver)
     ip_forward: bool | None = None
     relays: bool | None = None
     direct_routing: bool | None = None
@@ -104,14 +107,14 @@ def _overridden(one: S, other: S) -> S:
     changes = {}
     for each in fields(one):  # type: ignore[arg-type]
         mine, theirs = getattr(one, each.name), getattr(other, each.name)
-        if isinstance(theirs, BridgeSettings):
+        if isinstance(theirs, BridgeSettings | Resolver):
             changes[each.name] = _overridden(mine, theirs)
         elif theirs not in (None, (), {}):
             changes[each.name] = theirs
     return replace(one, **changes)  # type: ignore[type-var]
 
 
-# Of the default network alone; then of the whole engine. Each with the field it becomes.
+# Of the default network alone; of name service; of the whole engine. Each with the field it becomes.
 _BRIDGE_KEYS: dict[str, tuple[str, Reader]] = {
     "bridge": ("bridge", read.link_name),
     "bip": ("bip", read.interface(4)),
@@ -125,6 +128,11 @@ _BRIDGE_KEYS: dict[str, tuple[str, Reader]] = {
     "ip-masq": ("ip_masq", read.flag),
     "ipv6": ("ipv6", read.flag),
     "mtu": ("mtu", read.mtu),
+}
+_RESOLVER_KEYS: dict[str, tuple[str, Reader]] = {
+    "dns": ("servers", read.name_servers),
+    "dns-search": ("search", read.domains),
+    "dns-opts": ("options", read.resolver_options),
 }
 _KEYS: dict[str, tuple[str, Reader]] = {
     "default-address-pools": ("default_address_pools", read.pools),
@@ -169,25 +177,30 @@ def settings_of(said: Mapping[str, Any], where: str) -> Settings:
     """
     values: dict[str, Any] = {}
     of_bridge: dict[str, Any] = {}
+    of_resolver: dict[str, Any] = {}
     for key, value in said.items():
         if key in AS_IT_IS:
             check_as_it_is(where, key, value)
         elif key in _BRIDGE_KEYS:
             name, reader = _BRIDGE_KEYS[key]
             of_bridge[name] = reader(f"{where}{key}", value)
+        elif key in _RESOLVER_KEYS:
+            name, reader = _RESOLVER_KEYS[key]
+            of_resolver[name] = reader(f"{where}{key}", value)
         elif key in _KEYS:
             name, reader = _KEYS[key]
             values[name] = reader(f"{where}{key}", value)
         else:
-            near = get_close_matches(key, [*_KEYS, *_BRIDGE_KEYS, *AS_IT_IS], 1)
+            near = get_close_matches(key, [*_KEYS, *_BRIDGE_KEYS, *_RESOLVER_KEYS, *AS_IT_IS], 1)
             raise Invalid(f"{where}{key}: no such setting", f"did you mean {near[0]}?" if near else "remove it")
-    return Settings(**values, default_bridge=BridgeSettings(**of_bridge))
+    return Settings(**values, default_bridge=BridgeSettings(**of_bridge), resolver=Resolver(**of_resolver))
 
 
 def said(settings: Settings) -> dict[str, Any]:
     """What somebody said, as engine.json has it."""
     found: dict[str, Any] = {}
-    for keys, values in ((_BRIDGE_KEYS, settings.default_bridge), (_KEYS, settings)):
+    parts = ((_BRIDGE_KEYS, settings.default_bridge), (_RESOLVER_KEYS, settings.resolver), (_KEYS, settings))
+    for keys, values in parts:
         for key, (name, _) in keys.items():
             value = getattr(values, name)
             if value not in (None, (), {}):

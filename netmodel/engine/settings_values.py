@@ -134,6 +134,31 @@ def directories(where: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def name_servers(where: str, value: Any) -> tuple[IPAddress, ...]:
+    found = tuple(address(0)(where, one) for one in _texts(where, value, '["192.0.2.53"]'))
+    if len(found) > 3:
+        raise Invalid(f"{where}: {len(found)} servers", "name three at most: no more are asked")
+    return found
+
+
+def domains(where: str, value: Any) -> tuple[str, ...]:
+    return _texts(where, value, '["example.org"]')
+
+
+def resolver_options(where: str, value: Any) -> tuple[str, ...]:
+    return _texts(where, value, '["ndots:1", "timeout:2"]')
+
+
+def _texts(where: str, value: Any, example: str) -> tuple[str, ...]:
+    """A list of words."""
+    if not isinstance(value, list):
+        raise Invalid(f"{where}: not a list", f"write it as {example}")
+    for one in value:
+        if len(_text(where, one).split()) != 1:
+            raise Invalid(f"{where}: {one!r} is not one word", f"write it as {example}")
+    return tuple(value)
+
+
 def network_options(where: str, value: Any) -> Mapping[str, Mapping[str, str]]:
     if not _is_options(value):
         raise Invalid(

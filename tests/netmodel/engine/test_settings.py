@@ -10,11 +10,13 @@ import pytest
 
 from ipam import DefaultPool
 from netmodel.engine import Engine
+from netmodel.engine.resolver import Resolver
 from netmodel.engine.settings import Settings, read_settings, said, settings_of
 from netmodel.errors import Invalid, NetmodelError
 from netmodel.model import NetworkConfig, PoolConfig
 from runtime.images.progress import Silent
-from tests.netmodel.engine.conftest import clean_up
+from tests.netmodel.dns.nameserver import NameServer
+from tests.netmodel.engine.conftest import clean_up, execute, output_of, runner
 from tests.support.box import Box
 from tests.support.tars import directory, docker_archive, layer
 
@@ -47,6 +49,11 @@ def test_without_a_file_all_is_as_usual(tmp_path: Path) -> None:
         ('{"live-restore": false}', "live-restore: false: containers run on", "netmodel stop"),
         ('{"userland-proxi": false}', "userland-proxi: no such setting", "did you mean userland-proxy"),
         ('{"userland-proxy": "no"}', 'userland-proxy: "no" is neither true nor false', "without quotes"),
+        ('{"dns": "192.0.2.1"}', "dns: not a list", "192.0.2.53"),
+        ('{"dns": ["ns"]}', "dns: 'ns' is not an IP address", ""),
+        ('{"dns": ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]}', "dns: 4 servers", "three at most"),
+        ('{"dns-search": ["a b"]}', "dns-search: 'a b' is not one word", "example.org"),
+        ('{"dns-opts": [1]}', "dns-opts: 1 is no text", "in quotes"),
         ('{"mtu": 67}', "mtu: 67 is not a number of bytes from 68 to 65535", "default route"),
         ('{"mtu": true}', "mtu: true is not a number of bytes", "default route"),
         ('{"bridge": "a/b"}', "bridge: 'a/b' is no name for a link", "15 bytes"),
@@ -147,6 +154,35 @@ def test_automatic_subnets_hide_no_name_server_of_the_host(host: Box, tmp_path: 
         engine.create_network(NetworkConfig(name="c"))
     engine.create_network(NetworkConfig(name="c", pools=(PoolConfig(subnet=hidden),)))
     clean_up(engine)
+
+
+@pytest.mark.kernel
+def test_name_servers_search_list_and_options_instead_of_the_hosts(host: Box, tmp_path: Path) -> None:
+    """Asked from the host, so a server on its loopback does; what a container says itself goes before."""
+    root = tmp_path / "root"
+    root.mkdir()
+    told = {"dns": ["127.0.0.153"], "dns-search": ["example"], "dns-opts": ["ndots:0", "timeout:3"]}
+    (root / "engine.json").write_text(json.dumps(told))
+    server = NameServer(host, "127.0.0.153", records={"world.example.": ["192.0.2.1"]})
+    try:
+        with Engine(root, Settings(resolver=Resolver(options=("ndots:1",)))) as engine:
+            assert engine.info().settings == {**told, "dns-opts": ["ndots:1"]}
+            engine.create_network(NetworkConfig(name="lan"))
+            engine.create_network(NetworkConfig(name="inner", internal=True))
+            run = runner(engine)
+            run("usual", "lan")
+            run("other", "lan", dns_search=("elsewhere",), dns_options=("ndots:0",))
+            run("shut", "inner")
+
+            assert "search example\noptions ndots:1\n" in output_of(engine, "usual", "cat", "/etc/resolv.conf")
+            assert "search elsewhere\noptions ndots:0\n" in output_of(engine, "other", "cat", "/etc/resolv.conf")
+            assert "192.0.2.1" in output_of(engine, "usual", "getent", "ahostsv4", "world")
+            assert "192.0.2.1" in output_of(engine, "other", "getent", "ahostsv4", "world.example")
+            assert execute(engine, "shut", "getent", "ahostsv4", "world.example")[0] == 2
+            for name in ("usual", "other", "shut"):
+                engine.remove(name, force=True)
+    finally:
+        server.close()
 
 
 @pytest.mark.kernel
