@@ -34,7 +34,7 @@ _ROOM_BYTES = 256 * 1024
 # More do not help: the work is Python's, under one lock, and the kernel's, under another.
 _STARTERS = 2
 _LEASING = 16  # that wait for a DHCP server, most of their time
-_STOPPERS = 4
+_STOPPERS = 8  # they wait for processes and the kernel most of their time
 
 
 class Projects:
