@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from ipaddress import IPv4Address
 
 from drivers.elements import Opening, Port, Publication
 from drivers.kernel.conntrack import PROTOCOLS, Connection, Conntrack
@@ -22,7 +23,7 @@ Early = tuple[int, int, int]  # IP version, protocol, host port
 
 
 class Forgetter:
-    """Goes through the kernel's connections in a thread of its own.
+    """Has the kernel forget connections; where it has to be told which, they are looked for in a thread of their own.
 
     One look costs 5 ms however little it finds, so nobody waits for it, and what is asked for in
     the meantime is one look together: removing a thousand containers is a handful of looks.
@@ -30,6 +31,7 @@ class Forgetter:
 
     def __init__(self) -> None:
         self._conntrack = Conntrack()
+        self._at_once = Conntrack()  # who uses it waits for no look
         self._wake = threading.Condition()
         self._withdrawn: set[Port] = set()
         self._early: set[Early] = set()
@@ -37,11 +39,18 @@ class Forgetter:
         self._thread = threading.Thread(target=self._work, name="forgetter", daemon=True)
         self._thread.start()
 
-    def withdraw(self, ports: Iterable[Port]) -> None:
-        """Forget soon what goes through these ports; their rules are gone already."""
+    def withdraw(self, ports: Sequence[Port], last: bool = False) -> None:
+        """Forget soon what goes through these ports; their rules are gone already.
+
+        Args:
+            last: Nothing that is published leads to their targets any more.
+        """
+        if last:
+            ports = self._not_forgotten(ports)
         with self._wake:
-            self._withdrawn.update(ports)
-            self._wake.notify_all()
+            if ports:
+                self._withdrawn.update(ports)
+                self._wake.notify_all()
 
     def published(self, ports: Sequence[Port]) -> None:
         """Forget soon what was sent to these ports before; their rules are in place.
@@ -73,6 +82,13 @@ class Forgetter:
             self._wake.notify_all()
         self._thread.join()
         self._conntrack.close()
+        self._at_once.close()
+
+    def _not_forgotten(self, ports: Sequence[Port]) -> list[Port]:
+        """Forget now all that goes to the targets, where the kernel can; returns the ports for which it could not."""
+        targets = {one.target for one in ports if isinstance(one, Publication)}
+        done = {one for one in targets if isinstance(one, IPv4Address) and self._at_once.forget_translated(one)}
+        return [one for one in ports if not (isinstance(one, Publication) and one.target in done)]
 
     def _work(self) -> None:
         while True:

@@ -41,6 +41,7 @@ class HeldPorts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[Key, tuple[str, socket.socket | None]] = {}
+        self._owned: dict[str, set[Key]] = {}
 
     def hold(
         self, owner: str, bindings: Iterable[PortBinding], undo: ExitStack | None = None
@@ -73,10 +74,20 @@ class HeldPorts:
     def release(self, owner: str, bindings: Iterable[PortBinding]) -> None:
         """Give ports back; one that the owner does not hold is no error."""
         with self._lock:
-            released = [self._held.pop(_key(binding)) for binding in bindings if self._owner(binding) == owner]
+            owned = self._owned.get(owner, set())
+            keys = owned.intersection(map(_key, bindings))
+            released = [self._held.pop(key) for key in keys]
+            owned -= keys
+            if not owned:
+                self._owned.pop(owner, None)
         for _, held in released:
             if held is not None:
                 held.close()
+
+    def holds(self, owner: str) -> bool:
+        """Whether it has any port."""
+        with self._lock:
+            return owner in self._owned
 
     def sockets_of(self, owner: str, bindings: Iterable[PortBinding]) -> list[socket.socket | None]:
         """What holds each of the ports for this owner; None if nothing does, or no socket."""
@@ -88,9 +99,14 @@ class HeldPorts:
         """Give all of them back."""
         with self._lock:
             held, self._held = self._held, {}
+            self._owned.clear()
         for _, one in held.values():
             if one is not None:
                 one.close()
+
+    def _keep(self, owner: str, binding: PortBinding, held: socket.socket | None) -> None:
+        self._held[_key(binding)] = owner, held
+        self._owned.setdefault(owner, set()).add(_key(binding))
 
     def _owner(self, binding: PortBinding) -> str:
         return self._held.get(_key(binding), ("", None))[0]
@@ -122,7 +138,7 @@ class HeldPorts:
             if port == 0:
                 wanted = replace(wanted, host_port=held.getsockname()[1])
             with self._lock:
-                self._held[_key(wanted)] = owner, held
+                self._keep(owner, wanted, held)
             return wanted
         raise AssertionError("a range has at least one port")
 
@@ -137,7 +153,7 @@ class HeldPorts:
             for port in choices:
                 wanted = replace(binding, host_port=port, host_port_end=0)
                 if not any(_overlap(_key(wanted), key) for key in self._held):
-                    self._held[_key(wanted)] = owner, None
+                    self._keep(owner, wanted, None)
                     return wanted
         refused = replace(binding, host_port=last, host_port_end=0)
         raise self._refusal(binding, refused, OSError(errno.EADDRINUSE, ""))

@@ -67,7 +67,7 @@ class Publisher:
         held = [way.held for way in ways if way.held is not None]
         self._relay.end(filter(None, self._ports.sockets_of(endpoint.id, held)))
         self._ports.release(endpoint.id, held)
-        self._forgetter.withdraw(ports)
+        self._forgetter.withdraw(ports, last=not self._ports.holds(endpoint.id))
 
     def shut(self, ports: Sequence[Port]) -> None:
         """Close what was only opened, at the endpoint's own addresses."""

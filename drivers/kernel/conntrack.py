@@ -74,16 +74,26 @@ class Conntrack:
 
         To read one that the kernel gives us takes 20 µs, and a busy host has tens of thousands.
         """
-        wanted = wire.be32(_CTA_STATUS, _IPS_DST_NAT) + wire.be32(_CTA_STATUS_MASK, _IPS_DST_NAT)
         # Addresses of IPv6 the kernel compares the wrong way round, and gives us all but those that are asked for.
         # Source: Linux net/netfilter/nf_conntrack_netlink.c, ctnetlink_filter_match_tuple().
-        if target is not None and target.version == 4:
-            source = wire.attribute(_CTA_IP_V4_SRC, target.packed)
-            wanted += wire.nested(_CTA_TUPLE_REPLY, wire.nested(_CTA_TUPLE_IP, source))
-            wanted += wire.nested(_CTA_FILTER, wire.u32(_CTA_FILTER_REPLY_FLAGS, _CTA_FILTER_F_IP_SRC))
+        wanted = _translated_to(target) if isinstance(target, IPv4Address) else _TRANSLATED
         # A kernel that knows no such filters (of addresses before 5.8, of status before 5.15) gives us all of them.
         found = self._netlink.get(_dump(target.version if target else 0, wanted), _read)
         return [one for one in found if one.translated and target in (None, one.reply.source)]
+
+    def forget_translated(self, target: IPv4Address) -> bool:
+        """Forget at once all whose destination is rewritten to this address, by whosever rule; False if the kernel
+        cannot (before 6.10).
+
+        It passes over empty buckets without a lock then: 0.2 ms where a look takes 5.
+        """
+        # Older kernels take it for a single connection's address, and miss half of that.
+        body = _NFGENMSG.pack(_AF_INET, 0, 0) + _translated_to(target)
+        try:
+            self._netlink.apply([Request(_CT_DELETE, f"forget all connections to {target}", 0, body)])
+        except KernelError:
+            return False
+        return True
 
     def untranslated(self, protocol: int, family: int = 4) -> list[Connection]:
         """Those of one protocol that go where they were sent."""
@@ -108,6 +118,15 @@ class Conntrack:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+_TRANSLATED = wire.be32(_CTA_STATUS, _IPS_DST_NAT) + wire.be32(_CTA_STATUS_MASK, _IPS_DST_NAT)
+
+
+def _translated_to(target: IPv4Address) -> bytes:
+    answering = wire.nested(_CTA_TUPLE_IP, wire.attribute(_CTA_IP_V4_SRC, target.packed))
+    compared = wire.u32(_CTA_FILTER_REPLY_FLAGS, _CTA_FILTER_F_IP_SRC)
+    return _TRANSLATED + wire.nested(_CTA_TUPLE_REPLY, answering) + wire.nested(_CTA_FILTER, compared)
 
 
 def _dump(family: int, wanted: bytes = b"") -> Request:

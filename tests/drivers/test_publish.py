@@ -174,6 +174,24 @@ def test_withdrawing_a_port_ends_the_conversations_through_it(
     stack.bridge.unpublish(network, endpoint, other)
 
 
+@pytest.mark.not_on("it has to be told each connection that it shall forget", "debian")
+def test_the_last_conversations_have_ended_when_the_ports_are_withdrawn(
+    stack: Stack, remote: Box, published: Published
+) -> None:
+    """Nobody settles anything here. Linux 6.10 or later forgets in one step what leads to an address."""
+    network, endpoint, a = published
+    some, rest = [anywhere(8080, protocol="udp")], [anywhere(9090, protocol="udp"), anywhere(8080)]
+    stack.bridge.publish(network, endpoint, [*some, *rest])
+    with serving(a), Conntrack() as table:
+        for port in (8080, 9090):
+            assert ask(remote, "192.0.2.1", port, udp=True) == "a heard 192.0.2.2"
+
+        stack.bridge.unpublish(network, endpoint, some)
+        assert 9090 in {one.original.destination_port for one in table.translated()}
+        stack.bridge.unpublish(network, endpoint, rest)
+        assert table.translated() == []
+
+
 def test_conversations_of_many_containers_end_together(stack: Stack, remote: Box, box: Boxes) -> None:
     network = stack.network("n", "10.1.0.0/24", "fd01::/64")
     boxes = {}
