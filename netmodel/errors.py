@@ -112,6 +112,9 @@ class StartRefused(NetmodelError):
         self.code = code
 
 
+WRITABLE_AGAIN = "dmesg tells why it is; repair it, and make it writable: mount -o remount,rw"
+
+
 def http_status(kind: str) -> int:
     """The HTTP status of a kind; 500 for one that is unknown."""
     return _HTTP_STATUS.get(kind, 500)
@@ -142,6 +145,9 @@ def translate(error: BaseException) -> NetmodelError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f": cannot write {error.filename}" if error.filename else ""
         return Unavailable(f"the disk is full{where}", "make room on the file system of the engine's root")
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        where = f": cannot write {error.filename}" if error.filename else ""
+        return Unavailable(f"the file system is read-only{where}", WRITABLE_AGAIN)
     if isinstance(error, OSError) and error.errno == errno.EMFILE:
         return Unavailable("the engine is out of file descriptors", "raise its limit of open files (ulimit -n)")
     return NetmodelError(f"{type(error).__name__}: {error}", hint)

@@ -387,10 +387,10 @@ class ContainerConfig:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     ulimits: tuple[UlimitConfig, ...] = ()
     mounts: tuple[MountConfig, ...] = ()
-    shm_bytes: int = 64 * 1024 * 1024
-    memory_bytes: int | None = None
     volumes_from: tuple[VolumesFrom, ...] = ()
     storage_bytes: int | None = None
+    shm_bytes: int = 64 * 1024 * 1024
+    memory_bytes: int | None = None
     memory_swap_bytes: int | None = None
     cpus: float | None = None
     cpu_shares: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -42,6 +43,11 @@ def _only_one_starter(root: str) -> Iterator[None]:
         os.makedirs(root, mode=0o711, exist_ok=True)
         lock = os.open(os.path.join(root, "start.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        if error.errno == errno.EROFS:
+            raise EngineUnavailable(
+                f"the state root {root} is on a read-only file system",
+                "dmesg tells why it is; repair it, and make it writable: mount -o remount,rw",
+            ) from error
         is_file = isinstance(error, FileExistsError | NotADirectoryError)
         why = "it is no directory" if is_file else error.strerror
         raise EngineUnavailable(f"cannot use {root} as the state root: {why}", "choose another --root") from error

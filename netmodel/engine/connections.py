@@ -86,6 +86,7 @@ class Connections:
             endpoint = next((one for one in present if one.network_id == network.id), None)
             if endpoint is None:
                 raise NotFound(f"container {container.name} is not connected to network {network.name}")
+            core.records.expect_writable()
             before = self._attachments.publisher(container)
             sandbox = self._in_service(container)
             told = f"cannot disconnect {container.name} from {network.name} cleanly"

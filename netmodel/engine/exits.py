@@ -164,8 +164,6 @@ class Exits:
                 with step:
                     run.cgroup.delete()
             with step:
-                core.spawner.forget_ended(container.id)
-            with step:
                 self._volumes.unmount(container)
             state = replace(
                 container.state,
@@ -179,7 +177,9 @@ class Exits:
             container = replace(container, state=state, ports=container.ports if keep else (), restarting=False)
             if wait_s is not None:
                 container = replace(container, restart_count=container.restart_count + 1)
-            core.records.put(container)
+            if core.records.note(container):  # else the spawner keeps it in mind for the next engine
+                with step:
+                    core.spawner.forget_ended(container.id)
             self._runs.end(container.id)
             self._health.end(container.id, final=not keep)
             if not keep and not (run is not None and run.doomed):
@@ -206,7 +206,7 @@ class Exits:
         with every_step(f"cannot clean up after container {container.name}") as step:
             with step:
                 self._attachments.unpublish(container)
-            self._core.records.put(replace(container, ports=()))
+            self._core.records.note(replace(container, ports=()))
             with step:
                 self.retire_sandbox(container)
 

@@ -162,7 +162,7 @@ class HealthChecks:
             status = _after(check, result, before)
             if status == before:
                 return
-            self._core.records.put(replace(container, state=replace(container.state, health=status)))
+            self._core.records.note(replace(container, state=replace(container.state, health=status)))
         self._containers.event(f"health_status: {status}", container)
         if status != "starting":
             self._tell(container_id, status)

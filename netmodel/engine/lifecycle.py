@@ -28,6 +28,7 @@ from netmodel.engine.sandbox import Sandboxes
 from netmodel.engine.shortage import Shortage
 from netmodel.engine.starting import Starting
 from netmodel.engine.stopping import KILL_S, Stopping
+from netmodel.engine.undo import Undo
 from netmodel.engine.volumes import EngineVolumes
 from netmodel.errors import Conflict, NotModified
 from netmodel.model import Container
@@ -125,7 +126,7 @@ class Lifecycle:
                 raise NotModified(f"container {container.name} does not run")
             container = replace(container, stopped=True)
             # The intent: should we die now, the next engine must not start it again.
-            self._core.records.put(container)
+            self._core.records.note(container)
             self.stopping.end(container, timeout_s)
         self._containers.event("stop", container)
 
@@ -196,8 +197,12 @@ class Lifecycle:
             container = self._running(container.id)
             if container.state.status == "paused":
                 raise Conflict(f"container {container.name} is paused already")
-            self.runs.of(container).cgroup.freeze()
-            self._core.records.put(replace(container, state=replace(container.state, status="paused")))
+            cgroup = self.runs.of(container).cgroup
+            with Undo() as undo:
+                undo.callback(cgroup.thaw)
+                cgroup.freeze()
+                self._core.records.put(replace(container, state=replace(container.state, status="paused")))
+                undo.pop_all()
         self._containers.event("pause", container)
 
     def unpause(self, ref: str) -> None:
@@ -207,7 +212,7 @@ class Lifecycle:
             if container.state.status != "paused":
                 raise Conflict(f"container {container.name} is not paused")
             self.runs.of(container).cgroup.thaw()
-            self._core.records.put(replace(container, state=replace(container.state, status="running")))
+            self._core.records.note(replace(container, state=replace(container.state, status="running")))
         self._containers.event("unpause", container)
 
     def remove(self, ref: str, force: bool, volumes: bool) -> None:

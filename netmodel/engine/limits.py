@@ -53,12 +53,14 @@ class Limits:
                 default_pids = self._core.confinement.default_pids
                 try:
                     run.cgroup.update(resources_of(changed.config, default_pids))
+                    self._core.records.put(changed)
                 except Exception:
                     with suppress(Exception):  # the first refusal is what the caller is to hear
                         run.cgroup.update(resources_of(container.config, default_pids))
                     raise
                 self._lifecycle.shortage.begin(changed, run.cgroup)
-            self._core.records.put(changed)
+            else:
+                self._core.records.put(changed)
         self._containers.event("update", changed)
         return changed
 

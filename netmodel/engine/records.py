@@ -1,6 +1,7 @@
 """All records in memory, indexed for every question the engine asks; each change goes to the store first.
 
-The engine is the store's only writer, so this is never behind it. Values are immutable: a reader
+The engine is the store's only writer, so this is never behind it; it is ahead where the kernel has done
+something that the disk does not take. Values are immutable: a reader
 without a lock sees a record as it was or as it is, never half of each.
 """
 
@@ -11,11 +12,13 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from netmodel.errors import Conflict, Invalid, NotFound
+from netmodel.errors import Conflict, Invalid, NotFound, Unavailable
 from netmodel.model import Container, Endpoint, Network, Volume
 from netmodel.store import Record, Store
+from netmodel.store.api import key_of
 
 T = TypeVar("T", Network, Container)
+_PROBE = "probe"  # of the store's meta: written to see whether it can be
 
 
 class Index(Generic[T]):
@@ -120,6 +123,8 @@ class Records:
         for volume in store.list(Volume):
             self._add(volume)
         self._meta = store.meta()
+        self._owed: dict[tuple[type, str], Record] = {}  # to the store, which did not take them yet
+        self._probes = 0
 
     # --- changes ------------------------------------------------------------------------------
 
@@ -133,12 +138,15 @@ class Records:
         """
         put, delete = tuple(put), tuple(delete)
         with self._lock:
+            changed = {_key(record) for record in (*put, *delete)}
+            owed = [record for key, record in self._owed.items() if key not in changed]
             for record in put:
                 if isinstance(record, Network):
                     self.networks.check_free(record)
                 elif isinstance(record, Container):
                     self.containers.check_free(record)
-            self._store.write(put, delete, meta)
+            self._store.write((*owed, *put), delete, meta)
+            self._owed.clear()
             for record in put:
                 self._add(record)
             for record in delete:
@@ -154,6 +162,31 @@ class Records:
 
     def delete(self, *records: Record) -> None:
         self.write(delete=records)
+
+    def note(self, *records: Record) -> bool:
+        """Remember what has come true, whether or not it can be written: it is, with the next write that succeeds.
+
+        Returns:
+            Whether it is written. Else the next engine has to find it out, should we die before.
+        """
+        try:
+            self.put(*records)
+        except Unavailable:
+            with self._lock:
+                for record in records:
+                    self._add(record)
+                    self._owed[_key(record)] = record
+            return False
+        return True
+
+    def expect_writable(self) -> None:
+        """Refuse, before anything is taken away, what could not be written down afterwards.
+
+        Raises:
+            Unavailable.
+        """
+        self._probes += 1
+        self.write(meta={_PROBE: str(self._probes)})
 
     def _add(self, record: Record) -> None:
         match record:
@@ -226,3 +259,7 @@ class Records:
     def meta(self, prefix: str) -> dict[str, str]:
         with self._lock:
             return {key: value for key, value in self._meta.items() if key.startswith(prefix)}
+
+
+def _key(record: Record) -> tuple[type, str]:
+    return type(record), key_of(record)

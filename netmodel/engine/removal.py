@@ -31,6 +31,7 @@ class Removal:
         """Remove one that does not run. The caller holds its lock."""
         if self._core.records.containers.get(container.id) is None:
             return  # auto_remove was quicker
+        self._core.records.expect_writable()
         with every_step(f"cannot remove all of container {container.name}") as step:
             if container.sandbox == container.id:
                 with step:

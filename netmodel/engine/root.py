@@ -8,7 +8,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from netmodel.errors import Conflict, Forbidden, Invalid, Unavailable
+from netmodel.errors import WRITABLE_AGAIN, Conflict, Forbidden, Invalid, Unavailable
 
 
 class Root:
@@ -85,6 +85,10 @@ class Root:
                 f"cannot use {self.path} as the state root: it is no directory", "choose another --root"
             ) from error
         except OSError as error:
+            if error.errno == errno.EROFS:
+                raise Unavailable(
+                    f"the state root {self.path} is on a read-only file system", WRITABLE_AGAIN
+                ) from error
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise Invalid(

@@ -107,4 +107,4 @@ class Shortage:
         with self._core.locks.containers([container_id]):
             container = self._core.records.containers.get(container_id)
             if container is not None and container.state.running and not container.state.oom_killed:
-                self._core.records.put(replace(container, state=replace(container.state, oom_killed=True)))
+                self._core.records.note(replace(container, state=replace(container.state, oom_killed=True)))

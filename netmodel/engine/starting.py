@@ -220,7 +220,7 @@ class Starting:
         if container.state.running or container.state.status == "restarting":
             state = replace(state, status="exited")
         with suppress(Exception):  # the disk may be full; the caller hears the first error
-            self._core.records.put(replace(container, state=state, ports=()))
+            self._core.records.note(replace(container, state=state, ports=()))
 
 
 def _has_died(spawner: Spawner) -> bool:

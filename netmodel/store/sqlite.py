@@ -9,6 +9,7 @@ the log first. A reserve beside the file holds them.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -17,12 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from netmodel import codec
-from netmodel.errors import Conflict, NetmodelError, Unavailable
+from netmodel.errors import WRITABLE_AGAIN, Conflict, NetmodelError, Unavailable
 from netmodel.model import Container, Endpoint, Network, Volume
 from netmodel.store.api import R, Record, key_of
 
 FORMAT = 1  # of the tables and of what is in them
 _RESERVE_BYTES = 256 * 1024  # a removal takes some ten pages of 4 KiB
+_UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 Statement = tuple[str, tuple[object, ...]]
 
@@ -34,7 +36,7 @@ class SqliteStore:
 
     Raises:
         Conflict: The file was written by an engine of another version, or is no database.
-        Unavailable: The disk is full; whoever writes meets it, too.
+        Unavailable: The disk is full, or read-only; whoever writes meets it, too.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +90,7 @@ class SqliteStore:
                 self._run(statements)
             except sqlite3.OperationalError as error:
                 if not _is_full(error):
-                    raise
+                    raise self._named(error) from error
                 if any(self._is_new(record) for record in put):
                     raise self._named(error) from error
                 self._run_on_reserve(statements)
@@ -136,9 +138,20 @@ class SqliteStore:
             return Unavailable(
                 f"the disk is full: cannot write {self._path}", f"make room on the file system of {self._path.parent}"
             )
+        if error.sqlite_errorcode & 0xFF in _UNWRITABLE and (reason := self._why_unwritable()):
+            what = "the file system is read-only" if reason == errno.EROFS else "the disk fails"
+            return Unavailable(f"{what}: cannot write {self._path}", WRITABLE_AGAIN)
         if error.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return Conflict(f"{self._path} is damaged: {error}", "put a copy back, or choose another --root")
         return NetmodelError(f"cannot use {self._path}: {error}")
+
+    def _why_unwritable(self) -> int:
+        """What the kernel says to a write on this file system; 0 if it takes it. SQLite only says that it failed."""
+        try:
+            os.pwrite(self._reserve, b"\0", 0)
+        except OSError as error:
+            return error.errno or 0
+        return 0
 
     def list(self, kind: type[R]) -> list[R]:
         with self._lock:
