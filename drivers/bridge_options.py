@@ -34,7 +34,7 @@ MAC_CHECK = "netmodel.bridge.mac_check"
 VLAN = "netmodel.bridge.vlan"
 VLAN_TRUNK = "netmodel.bridge.vlan_trunk"
 VRF = "netmodel.bridge.vrf"
-_KNOWN = (
+KNOWN = (
     NAME,
     ICC,
     MASQUERADE,
@@ -127,7 +127,7 @@ def parse(driver: str, options: Mapping[str, str]) -> Options:
     Raises:
         InvalidOption: Unknown, or its value does not fit.
     """
-    read.refuse_unknown(driver, options, _KNOWN)
+    read.refuse_unknown(driver, options, KNOWN)
     found = Options(
         name=read.link_name(options, NAME, ""),
         icc=read.flag(options, ICC, True),

@@ -14,7 +14,7 @@ from drivers.kernel.wire import Request
 from drivers.sublinks import INTERFACE_PREFIX, MTU, PARENT, Place, SubLinks
 
 _MODE, _FLAG = "ipvlan_mode", "ipvlan_flag"
-_KNOWN = (PARENT, _MODE, _FLAG, MTU, INTERFACE_PREFIX)
+KNOWN = (PARENT, _MODE, _FLAG, MTU, INTERFACE_PREFIX)
 _EVERYTHING: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 
 
@@ -43,7 +43,7 @@ class Ipvlan(SubLinks[Options]):
     _option = "CONFIG_IPVLAN"
 
     def parse(self, options: Mapping[str, str]) -> Options:
-        read.refuse_unknown(self.name, options, _KNOWN)
+        read.refuse_unknown(self.name, options, KNOWN)
         return Options(
             parent=read.link_name(options, PARENT, ""),
             mode=read.choice(options, _MODE, "l2", IPVLAN_MODES),

@@ -13,7 +13,7 @@ from drivers.kernel.wire import Request
 from drivers.sublinks import INTERFACE_PREFIX, MTU, PARENT, Place, SubLinks
 
 _MODE = "macvlan_mode"
-_KNOWN = (PARENT, _MODE, MTU, INTERFACE_PREFIX)
+KNOWN = (PARENT, _MODE, MTU, INTERFACE_PREFIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Macvlan(SubLinks[Options]):
     _option = "CONFIG_MACVLAN"
 
     def parse(self, options: Mapping[str, str]) -> Options:
-        read.refuse_unknown(self.name, options, _KNOWN)
+        read.refuse_unknown(self.name, options, KNOWN)
         return Options(
             parent=read.link_name(options, PARENT, ""),
             mode=read.choice(options, _MODE, "bridge", MACVLAN_MODES),

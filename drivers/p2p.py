@@ -30,7 +30,7 @@ from drivers.kernel.sublink import move_link
 CABLE = "cable"  # the kind in the tag of both ends; the id is the network's
 _MTU = "com.docker.network.driver.mtu"
 _INTERFACE_PREFIX = "com.docker.network.container_iface_prefix"
-_KNOWN = (_MTU, _INTERFACE_PREFIX)
+KNOWN = (_MTU, _INTERFACE_PREFIX)
 _CARRIER_S = 0.5  # no error when it passes: the other may have set its end down
 
 
@@ -66,7 +66,7 @@ class P2p:
         os.close(self._host_fd)
 
     def parse(self, options: Mapping[str, str]) -> Options:
-        read.refuse_unknown(self.name, options, _KNOWN)
+        read.refuse_unknown(self.name, options, KNOWN)
         return Options(
             mtu=read.number(options, _MTU, 0, 68, 65535),
             interface_prefix=read.link_name(options, _INTERFACE_PREFIX, "eth", limit=10),

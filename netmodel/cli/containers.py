@@ -10,6 +10,7 @@ import click
 from netmodel.cli.attach import attach_options, join
 from netmodel.cli.names import CONTAINER
 from netmodel.cli.session import Session, Verb, each, json_option, note, show_json
+from netmodel.cli.words import PUBLISHED
 from netmodel.client import ApiError
 
 _names = click.argument("containers", nargs=-1, required=True, type=CONTAINER)
@@ -151,7 +152,7 @@ def rm(session: Session, containers: tuple[str, ...], force: bool, volumes: bool
 
 @click.command(cls=Verb)
 @click.argument("container", type=CONTAINER)
-@click.argument("port", required=False)
+@click.argument("port", required=False, type=PUBLISHED)
 @json_option
 @click.pass_obj
 def port(session: Session, container: str, port: str | None, as_json: bool) -> None:

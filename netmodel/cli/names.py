@@ -49,6 +49,13 @@ def _networks(client: Client) -> Iterator[tuple[str, str]]:
         yield one["Name"], one["Driver"]
 
 
+def _settings(client: Client) -> Iterator[tuple[str, str]]:
+    """Networks that are settings alone."""
+    for one in client.get("/networks"):
+        if one["ConfigOnly"]:
+            yield one["Name"], "settings"
+
+
 def _volumes(client: Client) -> Iterator[tuple[str, str]]:
     for one in client.get("/volumes")["Volumes"] or ():
         yield one["Name"], one["Driver"]
@@ -72,6 +79,7 @@ def _things(client: Client) -> Iterator[tuple[str, str]]:
 
 
 CONTAINER, NETWORK, VOLUME = Name("container", _containers), Name("network", _networks), Name("volume", _volumes)
+SETTINGS = Name("network", _settings)
 IMAGE = Name("image", _images)
 DEVICE = Name("device", _devices, paths=True)
 ANYTHING = Name("name", _things)

@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from netmodel.cli.filters import filter_option, filters
+from netmodel.cli.filters import filters
 from netmodel.cli.listing import listing_options, print_list
-from netmodel.cli.names import CONTAINER, NETWORK
+from netmodel.cli.names import CONTAINER, NETWORK, SETTINGS
 from netmodel.cli.session import Session, Verb, each, note
+from netmodel.cli.words import DRIVER, ENDPOINT_OPTION, IPAM_DRIVER, NETWORK_FILTER, NETWORK_OPTION
 
 _HEADER = ("NETWORK ID", "NAME", "DRIVER", "SUBNETS", "")
 
@@ -20,7 +21,7 @@ def network() -> None:
 
 
 @network.command(cls=Verb)
-@filter_option
+@click.option("-f", "--filter", "filters", multiple=True, type=NETWORK_FILTER, help="Only those with NAME=VALUE")
 @listing_options
 @click.pass_obj
 def ls(session: Session, /, **o: Any) -> None:
@@ -54,7 +55,7 @@ def _subnets(one: dict[str, Any]) -> str:
 
 
 @network.command(cls=Verb)
-@click.option("-d", "--driver", default="bridge", help="Driver [bridge]")
+@click.option("-d", "--driver", default="bridge", type=DRIVER, is_eager=True, help="Driver [bridge]")
 @click.option("--subnet", "subnets", multiple=True, help="Subnet in CIDR notation, or its size alone: /24")
 @click.option("--gateway", "gateways", multiple=True, help="Gateway of a subnet")
 @click.option("--ip-range", "ranges", multiple=True, help="Part of a subnet that addresses are given out of")
@@ -64,12 +65,13 @@ def _subnets(one: dict[str, Any]) -> str:
 @click.option("--internal", is_flag=True, help="Nothing outside is reachable, nor reaches in")
 @click.option("--attachable", is_flag=True, help="As Docker's; on one host every network is")
 @click.option("--config-only", is_flag=True, help="Only keep the settings, for other networks to take")
-@click.option("--config-from", default="", help="Take the settings of a network made with --config-only")
-@click.option("-o", "--opt", "options", multiple=True, help="Option of the driver: NAME=VALUE")
+@click.option("--config-from", default="", type=SETTINGS, help="Take the settings of a network made with --config-only")
+@click.option("-o", "--opt", "options", multiple=True, type=NETWORK_OPTION, help="Option of the driver: NAME=VALUE")
 @click.option("--label", "labels", multiple=True, help="Label: NAME=VALUE")
 @click.option(
     "--ipam-driver",
     default="default",
+    type=IPAM_DRIVER,
     help="IPAM driver; dhcp asks a server on the segment [default]",
 )
 @click.option("--ipam-opt", "ipam_options", multiple=True, help="Option of the IPAM driver: NAME=VALUE")
@@ -123,8 +125,10 @@ def inspect(session: Session, networks: tuple[str, ...], template: str | None, a
 @click.option("--mac-address", default="", help="MAC address")
 @click.option("--interface", default="", help="The link's name in the container")
 @click.option("--gw-priority", type=int, default=0, help="The highest one's gateway is the default route")
-@click.option("--driver-opt", "options", multiple=True, help="Option of the driver: NAME=VALUE")
-@click.option("--link", "links", multiple=True, help="Another name for another container there: NAME[:ALIAS]")
+@click.option("--driver-opt", "options", multiple=True, type=ENDPOINT_OPTION, help="Option of the driver: NAME=VALUE")
+@click.option(
+    "--link", "links", multiple=True, type=CONTAINER, help="Another name for another container there: NAME[:ALIAS]"
+)
 @click.argument("network", type=NETWORK)
 @click.argument("container", type=CONTAINER)
 @click.pass_obj
@@ -178,7 +182,7 @@ def rm(session: Session, networks: tuple[str, ...], force: bool) -> int:
 
 @network.command(cls=Verb)
 @click.option("-f", "--force", is_flag=True, hidden=True, help="Docker asks without it; we do not")
-@click.option("--filter", "wanted", multiple=True, help="Only those with NAME=VALUE")
+@click.option("--filter", "wanted", multiple=True, type=NETWORK_FILTER, help="Only those with NAME=VALUE")
 @click.pass_obj
 def prune(session: Session, force: bool, wanted: tuple[str, ...]) -> None:
     """Remove networks that no container is on; prints their names."""

@@ -158,3 +158,16 @@ def test_the_shell_completes_names(daemon: Daemon) -> None:
     assert complete("netmodel", "rm", "compl") == ["complete-me"]
     assert complete("netmodel", "network", "rm", "compl") == ["completed"]
     assert "network" in complete("netmodel", "net")
+    create = ("netmodel", "network", "create")
+    assert complete(*create, "-d", "ma") == ["macvlan"]
+    assert complete(*create, "--ipam-driver", "dh") == ["dhcp"]
+    assert complete(*create, "-o", "com.docker.network.bridge.enable_ic") == ["com.docker.network.bridge.enable_icc="]
+    assert "parent=" in complete(*create, "-d", "macvlan", "-o", "")
+    assert "parent=" not in complete(*create, "-o", "")
+    assert complete("netmodel", "network", "ls", "--filter", "dangling=") == ["dangling=false", "dangling=true"]
+    daemon.ok("network", "create", "--config-only", "keep-it")
+    assert complete(*create, "--config-from", "") == ["keep-it"]
+    daemon.ok("run", "-d", "--name", "open", "-p", "80", "-p", "81/udp", "host", "sleep", "infinity")
+    assert complete("netmodel", "port", "open", "") == ["80/tcp", "81/udp"]
+    daemon.ok("rm", "-f", "open")
+    daemon.ok("network", "rm", "keep-it")
