@@ -126,7 +126,6 @@ def test_rules_of_others_that_are_in_the_way_are_named(
     assert ("in part" in found["published ports"].detail) is in_part
 
 
-@pytest.mark.not_on("it is slower than the doctor promises to be", "uml")
 @pytest.mark.parametrize(
     ("text", "ok", "detail", "cost"),
     [
@@ -149,6 +148,7 @@ def test_mistakes_in_the_settings_are_told(tmp_path: Path, text: str | None, ok:
     assert cost in found.cost
 
 
+@pytest.mark.not_on("it is slower than the doctor promises to be", "uml")
 def test_it_changes_nothing_and_is_quick(host: Box, tmp_path: Path) -> None:
     mountinfo = Path("/proc/self/mountinfo")
     rules = NftWorker()  # here, where the test is
