@@ -55,6 +55,7 @@ def start(
 
 
 def _with_time_limit(function: Callable[..., Any]) -> Callable[..., Any]:
+    function = click.option("-s", "--signal", "signal_", default="", help="Instead of its own stop signal")(function)
     return click.option(
         "-t", "--time", "--timeout", "seconds", type=int, help="Seconds before it is killed; -1 waits for ever"
     )(function)
@@ -68,18 +69,18 @@ def _limit(seconds: int | None) -> str | None:
 @_with_time_limit
 @_names
 @click.pass_obj
-def stop(session: Session, containers: tuple[str, ...], seconds: int | None) -> int:
+def stop(session: Session, containers: tuple[str, ...], seconds: int | None, signal_: str) -> int:
     """Stop containers: ask first, then kill."""
-    return _post_each(session, containers, "stop", t=_limit(seconds))
+    return _post_each(session, containers, "stop", t=_limit(seconds), signal=signal_ or None)
 
 
 @click.command(cls=Verb)
 @_with_time_limit
 @_names
 @click.pass_obj
-def restart(session: Session, containers: tuple[str, ...], seconds: int | None) -> int:
+def restart(session: Session, containers: tuple[str, ...], seconds: int | None, signal_: str) -> int:
     """Restart containers; links, addresses and MACs stay as they are."""
-    return _post_each(session, containers, "restart", t=_limit(seconds))
+    return _post_each(session, containers, "restart", t=_limit(seconds), signal=signal_ or None)
 
 
 @click.command(cls=Verb)

@@ -20,7 +20,7 @@ _RATES = (
 
 _LIMITS = (
     click.option("-m", "--memory", type=Size(), default=0, help="Memory limit"),
-    click.option("--memory-swap", default="", help="Limit of memory and swap together; -1 is none"),
+    click.option("--memory-swap", default="", help="Limit of memory and swap together; -1 is none [twice the memory]"),
     click.option("--memory-reservation", type=Size(), default=0, help="Memory it keeps when memory is short"),
     click.option("--cpus", type=click.FloatRange(min=0), default=0.0, help="Number of processors it may use"),
     click.option("--cpu-period", type=int, default=0, help="Microseconds in which --cpu-quota counts [100000]"),

@@ -135,12 +135,13 @@ def _start(engine: Engine, ref: str) -> None:
 
 async def stop(request: web.Request) -> web.Response:
     # It may wait for as long as the program takes.
-    await call_long(request.app[ENGINE].stop, _ref(request), number(request, "t"))
+    await call_long(request.app[ENGINE].stop, _ref(request), number(request, "t"), request.query.get("signal", ""))
     return nothing()
 
 
 async def restart(request: web.Request) -> web.Response:
-    await call_long(request.app[ENGINE].restart, _ref(request), number(request, "t"))
+    signal = request.query.get("signal", "")
+    await call_long(request.app[ENGINE].restart, _ref(request), number(request, "t"), signal)
     return nothing()
 
 

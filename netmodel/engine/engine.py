@@ -178,14 +178,19 @@ class Engine:
         self._parts.lifecycle.start(ref)
 
     @translated
-    def stop(self, ref: str, timeout_s: float | None = None) -> None:
-        """Ask it to end, then kill it. timeout_s: None is the container's own, negative waits for ever."""
-        self._parts.lifecycle.stop(ref, timeout_s)
+    def stop(self, ref: str, timeout_s: float | None = None, signal: str = "") -> None:
+        """Ask it to end, then kill it.
+
+        Args:
+            timeout_s: None is the container's own, negative waits for ever.
+            signal: Instead of the container's own stop signal.
+        """
+        self._parts.lifecycle.stop(ref, timeout_s, signal)
 
     @translated
-    def restart(self, ref: str, timeout_s: float | None = None) -> None:
-        """Stop and start; its sandbox, links and addresses stay as they are."""
-        self._parts.lifecycle.restart(ref, timeout_s)
+    def restart(self, ref: str, timeout_s: float | None = None, signal: str = "") -> None:
+        """Stop as stop() does and start; its sandbox, links and addresses stay as they are."""
+        self._parts.lifecycle.restart(ref, timeout_s, signal)
 
     @translated
     def kill(self, ref: str, signal: str = "SIGKILL") -> None:

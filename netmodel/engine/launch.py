@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from netmodel.engine.mounts import tmpfs_mounts
 from netmodel.errors import Invalid
 from netmodel.model import Container, ContainerConfig
 from netmodel.userns import kept_ids, maps_of, size_of
+from runtime.cgroups.api import Feature
 from runtime.defaults import DEFAULT_CAPABILITIES, DEFAULT_READONLY_PATHS, default_masked_paths
 from runtime.images import Image
 from runtime.images.host import ID as HOST
@@ -212,11 +213,12 @@ def _chosen(config: ContainerConfig, wanted: tuple[str, ...] | None, usual: tupl
     return () if config.privileged else usual
 
 
-def resources_of(config: ContainerConfig, default_pids: int | None = None) -> Resources:
+def resources_of(config: ContainerConfig, default_pids: int | None, counts: Callable[[Feature], bool]) -> Resources:
     """The limits of its control group.
 
     Args:
         default_pids: How many tasks one may have that says nothing about it and is not privileged.
+        counts: Whether control groups of this machine have a feature.
     """
     pids = config.pids_limit
     if pids is None and not config.privileged:
@@ -227,7 +229,7 @@ def resources_of(config: ContainerConfig, default_pids: int | None = None) -> Re
         quota = round(config.cpus * period)
     return Resources(
         memory_bytes=config.memory_bytes,
-        memory_swap_bytes=config.memory_swap_bytes,
+        memory_swap_bytes=_swap_limit(config, counts),
         memory_reservation_bytes=config.memory_reservation_bytes,
         memory_swappiness=config.memory_swappiness,
         oom_kill_disable=config.oom_kill_disable or None,
@@ -243,6 +245,14 @@ def resources_of(config: ContainerConfig, default_pids: int | None = None) -> Re
         hugetlb_bytes=tuple(config.hugetlb_bytes.items()),
         io_limits=tuple(IoLimit(kind=one.kind, device=one.device, value=one.value) for one in config.blkio),
     )
+
+
+def _swap_limit(config: ContainerConfig, counts: Callable[[Feature], bool]) -> int | None:
+    """As in Docker: who is limited to some memory, and says nothing of swap, has as much of that."""
+    memory = config.memory_bytes
+    if config.memory_swap_bytes is not None or memory is None or not counts("swap"):
+        return config.memory_swap_bytes
+    return 2 * memory
 
 
 def _host_ipc(config: ContainerConfig) -> tuple[BindMount, ...]:

@@ -118,7 +118,8 @@ class Lifecycle:
                 raise
         self._tell_start(container)
 
-    def stop(self, ref: str, timeout_s: float | None = None) -> None:
+    def stop(self, ref: str, timeout_s: float | None = None, signal_: str = "") -> None:
+        signal_number(signal_ or "SIGTERM")
         container = self._containers.find(ref)
         with self._core.locks.containers([container.id]):
             container = self._containers.find(container.id)
@@ -127,17 +128,18 @@ class Lifecycle:
             container = replace(container, stopped=True)
             # The intent: should we die now, the next engine must not start it again.
             self._core.records.note(container)
-            self.stopping.end(container, timeout_s)
+            self.stopping.end(container, timeout_s, signal_)
         self._containers.event("stop", container)
 
-    def restart(self, ref: str, timeout_s: float | None = None) -> None:
+    def restart(self, ref: str, timeout_s: float | None = None, signal_: str = "") -> None:
+        signal_number(signal_ or "SIGTERM")
         container = self._containers.find(ref)
         with self._core.locks.containers(_with_owner(container)):
             container = self._containers.find(container.id)
             self.starting.check(container)  # before it is ended in vain
             self.restarts.cancel(container.id)
             if container.state.running and container.state.status != "restarting":
-                self._end_for_restart(container, timeout_s)
+                self._end_for_restart(container, timeout_s, signal_)
                 container = self._containers.find(container.id)
             try:
                 self.starting.launch(container)
@@ -147,12 +149,12 @@ class Lifecycle:
         self._tell_start(container)
         self._containers.event("restart", container)
 
-    def _end_for_restart(self, container: Container, timeout_s: float | None) -> None:
+    def _end_for_restart(self, container: Container, timeout_s: float | None, signal_: str) -> None:
         run = self.runs.of(container)
         run.keep = True
         self._core.records.put(replace(container, restarting=True))  # should we die now, the next engine starts it
         try:
-            self.stopping.end(container, timeout_s)
+            self.stopping.end(container, timeout_s, signal_)
         except BaseException:  # it runs on
             run.keep = False
             self._core.records.put(container)

@@ -50,13 +50,13 @@ class Limits:
             check_container(changed.config)
             run = self._lifecycle.runs.get(container.id) if container.state.running else None
             if run is not None:
-                default_pids = self._core.confinement.default_pids
+                default_pids, counts = self._core.confinement.default_pids, self._core.cgroups.supports
                 try:
-                    run.cgroup.update(resources_of(changed.config, default_pids))
+                    run.cgroup.update(resources_of(changed.config, default_pids, counts))
                     self._core.records.put(changed)
                 except Exception:
                     with suppress(Exception):  # the first refusal is what the caller is to hear
-                        run.cgroup.update(resources_of(container.config, default_pids))
+                        run.cgroup.update(resources_of(container.config, default_pids, counts))
                     raise
                 self._lifecycle.shortage.begin(changed, run.cgroup)
             else:

@@ -94,7 +94,7 @@ class Starting:
         described = core.cdi.edits(container.config.cdi_devices, container.config.user)
         cgroup = core.cgroups.create(
             container.id,
-            resources_of(container.config, core.confinement.default_pids),
+            resources_of(container.config, core.confinement.default_pids, core.cgroups.supports),
             privileged=container.config.privileged,
             devices=(*device_rules_of(container.config), *described.rules),
         )

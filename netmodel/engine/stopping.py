@@ -30,13 +30,17 @@ class Stopping:
         self._runs = runs
         self._exits = exits
 
-    def end(self, container: Container, timeout_s: float | None) -> None:
-        """Signal, wait, kill, settle. The caller holds the container's lock."""
+    def end(self, container: Container, timeout_s: float | None, signal_: str = "") -> None:
+        """Signal, wait, kill, settle. The caller holds the container's lock.
+
+        Args:
+            signal_: Instead of the container's own stop signal.
+        """
         if container.state.status == "restarting":
             self._exits.stay_down(container)
             return
         run = self._runs.of(container)
-        wanted = signal_number(container.config.stop_signal)
+        wanted = signal_number(signal_ or container.config.stop_signal)
         grace = container.config.stop_timeout_s if timeout_s is None else timeout_s
         if container.state.status == "paused":
             run.cgroup.thaw()

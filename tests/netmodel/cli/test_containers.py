@@ -73,6 +73,13 @@ def test_the_life_of_a_container(daemon: Daemon) -> None:
     daemon.ok("rename", "life", "second")
     daemon.ok("stop", "second")
     assert daemon.ok("wait", "second") == "4"
+    daemon.ok("start", "second")
+    for verb in ("stop", "restart"):
+        assert daemon.netmodel(verb, "-s", "NONE", "second").returncode == 2
+    assert daemon.ok("ps", "-q", "--filter", "name=second") == made[:12]
+    daemon.ok("exec", "second", "true")
+    daemon.ok("stop", "--signal", "KILL", "-t", "60", "second")
+    assert daemon.ok("wait", "second") == "137"
     daemon.ok("rm", "second")
     assert daemon.netmodel("inspect", "second").returncode == 1
 

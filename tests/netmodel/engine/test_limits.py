@@ -9,7 +9,7 @@ import pytest
 from netmodel.engine import Engine
 from netmodel.engine.apparmor import label_of
 from netmodel.errors import Invalid, NetmodelError
-from netmodel.model import BlkioConfig
+from netmodel.model import BlkioConfig, Container
 from runtime.cgroups.hugepages import page_sizes
 from tests.netmodel.engine.conftest import Run, execute
 from tests.netmodel.engine.shared import engine, host
@@ -32,6 +32,35 @@ def test_new_limits_bite_at_once_and_after_a_restart(engine: Engine, run: Run) -
     used = engine.stats(container.id)
     assert (used.memory_limit_bytes, used.pids_limit) == (128 * MIB, 30)
     assert engine.container("web").config.cpus == 0.5
+
+
+def test_who_says_nothing_of_swap_has_as_much_as_memory(engine: Engine, run: Run) -> None:
+    """As in Docker; else a limit of the memory alone would only move it to the disk."""
+    if not engine._core.cgroups.supports("swap"):
+        pytest.skip("missing: control groups that count swap")
+    container = run("web", memory_bytes=64 * MIB)
+
+    assert _swap(container) == 64 * MIB
+    engine.update("web", {"memory_bytes": 96 * MIB})
+    assert _swap(container) == 96 * MIB
+    engine.update("web", {"memory_bytes": 32 * MIB})
+    assert _swap(container) == 32 * MIB
+    engine.update("web", {"memory_swap_bytes": -1})
+    assert _swap(container) > 1 << 50
+
+
+def _swap(container: Container) -> int:
+    """How much swap its control group allows beside the memory."""
+    found = [line.split(":", 2) for line in Path(f"/proc/{container.state.pid}/cgroup").read_text().splitlines()]
+    place = next(path for _, kinds, path in found if "memory" in kinds.split(",") or not kinds)
+    for directory in (Path("/sys/fs/cgroup/memory" + place), Path("/sys/fs/cgroup" + place)):
+        if (directory / "memory.memsw.limit_in_bytes").exists():
+            both = int((directory / "memory.memsw.limit_in_bytes").read_text())
+            return both - int((directory / "memory.limit_in_bytes").read_text())
+        if (directory / "memory.swap.max").exists():
+            text = (directory / "memory.swap.max").read_text().strip()
+            return 1 << 60 if text == "max" else int(text)
+    raise AssertionError(f"no limits are to be read at {place}")
 
 
 def test_one_that_is_refused_changes_none(engine: Engine, run: Run) -> None:

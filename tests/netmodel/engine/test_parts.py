@@ -105,7 +105,7 @@ def test_signals_and_limits() -> None:
     assert signal_number("SIGRTMIN+3") == 37
     with pytest.raises(Invalid):
         signal_number("SIGNOPE")
-    limits = resources_of(ContainerConfig(image="x", cpus=0.5))
+    limits = resources_of(ContainerConfig(image="x", cpus=0.5), None, lambda _: True)
     assert (limits.cpu_quota_us, limits.cpu_period_us) == (50_000, 100_000)
 
 
