@@ -68,9 +68,10 @@ def serve(listener: socket.socket, ready: int) -> None:
     gc.freeze()
     gc.disable()
     # A clone of ours then has all its signals at their defaults (CLONE_CLEAR_SIGHAND) but for those that
-    # are ignored, as Python does with these two.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, lambda *_: None)
+    # are ignored, as Python does with two of them, and nohup and shells with others.
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
     prctl.reset_reserved_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     loop = Loop()

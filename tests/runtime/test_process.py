@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from runtime.defaults import DEFAULT_CAPABILITIES
 from runtime.kernel.prctl import CAPABILITIES
 from runtime.kernel.probe import missing_capabilities
 from runtime.spec import Ulimit
-from tests.runtime.lab import PATH, Lab, process, shell
+from tests.runtime.lab import PATH, Lab, lab_in, process, shell
 from tests.runtime.shared import host, lab
+from tests.support.box import Box
 from tests.support.wait import eventually
 
 __all__ = ["host", "lab"]
@@ -145,6 +147,17 @@ def test_signals_are_as_by_default(lab: Lab) -> None:
     text = run(lab, "grep -E '^Sig(Blk|Ign)' /proc/self/status")
 
     assert text.splitlines() == [f"SigBlk:\t{mask()}", f"SigIgn:\t{mask()}"]
+
+
+def test_what_the_spawner_was_started_with_is_not_passed_on(host: Box, tmp_path: Path) -> None:
+    """`nohup netmodel run` ignores SIGHUP, and a shell's background jobs SIGINT: not so its containers."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGINT)}
+    try:
+        with lab_in(tmp_path) as lab:
+            assert run(lab, "grep ^SigIgn /proc/self/status") == f"SigIgn:\t{mask()}\n"
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
