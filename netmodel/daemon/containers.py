@@ -113,7 +113,7 @@ async def create(request: web.Request) -> web.Response:
 
 def _create(engine: Engine, config: ContainerConfig, name: str) -> tuple[Container, list[str]]:
     made = engine.create_container(config, name)
-    return made, engine.unpublished(made)
+    return made, engine.remarks(made)
 
 
 async def start(request: web.Request) -> web.Response:

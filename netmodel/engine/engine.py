@@ -22,6 +22,7 @@ from netmodel.engine.filters import Filters
 from netmodel.engine.images import EngineImages
 from netmodel.engine.links import linked, linking
 from netmodel.engine.processes import Processes, processes
+from netmodel.engine.remarks import remarks
 from netmodel.engine.settings import Settings, said
 from netmodel.engine.values import ExecConfig, ExecState, Health, Info, PortExposure, Progress, ProjectView
 from netmodel.errors import Unavailable, translated
@@ -354,9 +355,9 @@ class Engine:
         return self._parts.exposures.published(container)
 
     @translated
-    def unpublished(self, container: Container) -> list[str]:
-        """Why none of the ports that it was to publish will be; nothing where they will be."""
-        return self._parts.exposures.missing(container)
+    def remarks(self, container: Container) -> list[str]:
+        """What will not be as one may think of a container that was just created; a sentence each."""
+        return remarks(self._core, self._parts.exposures, container)
 
     @translated
     def hostname_of(self, container: Container) -> str:

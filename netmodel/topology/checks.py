@@ -31,8 +31,9 @@ def check(project: str, services: Services, networks: Networks, volumes: Mapping
     _replicas(services)
     _ports(services)
     claims: Claims = {}
+    macs: dict[tuple[str, str], Value] = {}
     for service in services.values():
-        _attachments(service, networks, claims)
+        _attachments(service, networks, claims, macs)
         _routes(service, networks)
         _mode(service, services)
         _unpublished(service, networks)
@@ -187,7 +188,7 @@ def _subnets(networks: Networks) -> None:
             farthest = subnet
 
 
-def _attachments(service: Service, networks: Networks, claims: Claims) -> None:
+def _attachments(service: Service, networks: Networks, claims: Claims, macs: dict[tuple[str, str], Value]) -> None:
     interfaces: dict[str, Value] = {}
     for attachment in service.attachments:
         network = networks.get(attachment.key)
@@ -198,12 +199,24 @@ def _attachments(service: Service, networks: Networks, claims: Claims) -> None:
             )
             continue
         _addresses(attachment, network, claims.setdefault(network.key, {}))
+        _mac(attachment, network, macs)
         name = attachment.config.interface_name
         if name is not None:
             value = attachment.fields["interface_name"]
             if name in interfaces:
                 value.error(f'the interface "{name}" is in {interfaces[name].place} already')
             interfaces[name] = value
+
+
+def _mac(attachment: Attachment, network: Network, seen: dict[tuple[str, str], Value]) -> None:
+    """Warn of two of the same: frames reach one of them alone."""
+    mac = attachment.config.mac_address
+    if mac is None or "mac_address" not in attachment.fields:
+        return
+    value = attachment.fields["mac_address"]
+    other = seen.setdefault((network.key, mac.lower()), value)
+    if other is not value:
+        value.warn(f"{mac} is another one's there ({other.place}): frames reach one of the two")
 
 
 def _addresses(attachment: Attachment, network: Network, claimed: dict[IPAddress, Value]) -> None:

@@ -283,6 +283,20 @@ def test_ports_that_nobody_will_reach_are_warned_of(daemon: Daemon) -> None:
         daemon.ok("network", "rm", name)
 
 
+def test_a_mac_address_that_another_has_there_is_warned_of(daemon: Daemon) -> None:
+    mac = "02:00:00:00:00:99"
+    for name in ("twins", "apart"):
+        daemon.ok("network", "create", name)
+    first = daemon.netmodel("create", "--name", "one", "--network", f"name=twins,mac-address={mac}", "host", "true")
+    second = daemon.netmodel("create", "--name", "two", "--network", f"name=twins,mac-address={mac}", "host", "true")
+    third = daemon.netmodel("create", "--name", "three", "--network", f"name=apart,mac-address={mac}", "host", "true")
+
+    assert (first.stderr, third.stderr) == ("", "")
+    assert f"one has the MAC address {mac} on network twins, too" in second.stderr
+    daemon.ok("rm", "one", "two", "three")
+    daemon.ok("network", "rm", "twins", "apart")
+
+
 def test_a_range_of_ports_is_shown_as_one(daemon: Daemon) -> None:
     publish = (
         "-p",

@@ -443,6 +443,21 @@ def test_ports_that_nobody_will_reach_are_warned_of(tmp_path: Path) -> None:
     )
 
 
+def test_two_of_the_same_mac_address_are_warned_of(tmp_path: Path) -> None:
+    loaded = load_text(
+        tmp_path,
+        """
+        services:
+          a: {image: host, networks: {lan: {mac_address: 02:00:00:00:00:0A}, other: {mac_address: 02:00:00:00:00:0a}}}
+          b: {image: host, networks: {lan: {mac_address: 02:00:00:00:00:0a}}}
+        networks: {lan: {}, other: {}}
+        """,
+    )
+
+    [warning] = loaded.warnings
+    assert "services.b.networks.lan.mac_address: 02:00:00:00:00:0a is another one's there (line 3)" in str(warning)
+
+
 def test_an_unset_variable_is_told_once(tmp_path: Path) -> None:
     loaded = load_text(tmp_path, "services: {a: {image: host, command: 'x $NO $NO', environment: {A: $NO}}}")
 
