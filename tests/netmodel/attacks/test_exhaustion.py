@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from netmodel.engine import Engine
-from netmodel.model import NetworkConfig
+from netmodel.model import LogConfig, NetworkConfig
 from tests.netmodel.attacks.conftest import Attempt
 from tests.netmodel.engine.conftest import Run, execute
 from tests.support.wait import eventually
@@ -77,6 +78,37 @@ def test_log_flood_does_not_hold_up_others(engine: Engine, run: Run, attempt: At
 
     assert took_s < 5
     assert _resident_kb(spawner) - before < 8 * 1024
+
+
+@pytest.mark.parametrize("driver", ["json-file", "none"])
+def test_log_flood_takes_no_more_disk_than_is_said(engine: Engine, run: Run, driver: str) -> None:
+    options = {"max-size": "64k", "max-file": "2"} if driver == "json-file" else {}
+    container = run("flood", command=("yes", "x" * 1000), log=LogConfig(driver=driver, options=options))
+
+    def written() -> bool:
+        counts = dict(line.split(": ") for line in Path(f"/proc/{container.state.pid}/io").read_text().splitlines())
+        return int(counts["wchar"]) > 3_000_000
+
+    eventually(written, what="3 MB of output")
+    log = engine.log_path(container.id)
+    kept = sum(path.stat().st_size for path in log.parent.glob(f"{log.name}*"))
+
+    assert kept <= 2 * 64 * 1024
+    assert (kept > 0) == (driver == "json-file")
+
+
+def test_flood_towards_who_does_not_read_takes_no_memory(engine: Engine, run: Run, attempt: Attempt) -> None:
+    """A client that is attached and stopped holds up its own container alone."""
+    spawner = engine.info().spawner_pid
+    flood, calm = run("flood", command=("sh", "-c", "yes & sleep infinity")), run("calm")
+    descriptor, _ = engine.attach(flood.id, ["stdout", "stderr"], framed=True)
+    before = _resident_kb(spawner)
+
+    for _ in range(5):
+        assert attempt(calm, "echo fine") == (0, "fine\n")
+
+    assert _resident_kb(spawner) - before < 4 * 1024
+    os.close(descriptor)
 
 
 def _resident_kb(pid: int) -> int:
