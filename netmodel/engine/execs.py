@@ -11,7 +11,7 @@ from typing import Any
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.files import hostname_of
-from netmodel.engine.launch import capabilities_of, process_of
+from netmodel.engine.launch import capabilities_of, process_with
 from netmodel.engine.names import new_id
 from netmodel.engine.values import ExecConfig, ExecState
 from netmodel.errors import Conflict, Invalid, NotFound
@@ -114,11 +114,8 @@ class Execs:
 def process_in(core: Core, containers: Containers, container: Container, wanted: ExecConfig) -> Process:
     """A further process as its container would have it: with its environment, rights, user and place."""
     config = container.config
-    base = process_of(
-        replace(config, command=wanted.command, entrypoint=(), tty=wanted.tty),
-        containers.image_of(container),
-        config.hostname or hostname_of(container),
-    )
+    hostname = config.hostname or hostname_of(container)
+    base = process_with(wanted.command, wanted.tty, config, containers.image_of(container), hostname)
     base = core.confinement.of(base, container)
     environment = dict(base.environment)
     environment.update(wanted.environment)

@@ -140,24 +140,29 @@ def process_of(config: ContainerConfig, image: Image, hostname: str) -> Process:
     argv = (*entrypoint, *command)
     if not argv:
         raise Invalid(f"no command is given, and image {config.image} has none", "say what to run")
+    return process_with(argv, config.tty, config, image, hostname)
+
+
+def process_with(argv: tuple[str, ...], tty: bool, config: ContainerConfig, image: Image, hostname: str) -> Process:
+    """Any process of a container."""
     return Process(
         argv=argv,
-        environment=environment_of(config, image, hostname),
+        environment=_environment(tty, config, image, hostname),
         working_dir=config.working_dir or image.config.working_dir or "/",
         user=config.user or image.config.user,
         groups=config.group_add,
         capabilities=capabilities_of(config),
         no_new_privileges=config.no_new_privileges,
         ulimits=tuple(Ulimit(name=limit.name, soft=limit.soft, hard=limit.hard) for limit in config.ulimits),
-        terminal=config.tty,
+        terminal=tty,
         oom_score_adj=config.oom_score_adj,
     )
 
 
-def environment_of(config: ContainerConfig, image: Image, hostname: str) -> tuple[tuple[str, str], ...]:
+def _environment(tty: bool, config: ContainerConfig, image: Image, hostname: str) -> tuple[tuple[str, str], ...]:
     """Docker's few, then the image's, then the container's."""
     environment = {"PATH": _PATH, "HOSTNAME": hostname}
-    if config.tty:
+    if tty:
         environment["TERM"] = "xterm"
     environment.update(image.config.env)
     environment.update(config.environment)
