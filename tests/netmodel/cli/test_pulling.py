@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from runtime.images import Images
 from tests.netmodel.engine.test_images import BASE, needs_busybox
+from tests.runtime.registry_lab import pushed
 from tests.support.daemon import Daemon
 from tests.support.registry import Server, in_between, needs_registry, registry
 from tests.support.tars import docker_archive, layer, member
@@ -29,7 +31,7 @@ class Lab:
     def __init__(self, daemon: Daemon, server: Server, directory: Path) -> None:
         self.daemon, self.directory = daemon, directory
         self.asked: list[str] = []
-        self._server = server
+        self._server, self._publisher = server, Images(directory / "publisher")
         self.name = f"lab/{directory.name.replace('_', '')[-24:]}"
 
     def handle(self, asked: BaseHTTPRequestHandler) -> bool:
@@ -38,15 +40,11 @@ class Lab:
         return False
 
     def publish(self, content: str, name: str = "") -> None:
-        """Have another version in the registry; here it is gone."""
-        archive = self.directory / "app.tar"
+        """Have another version in the registry, which somebody else has made."""
         layers = [layer(*BASE), layer(member("srv/version", content=content.encode()))]
-        archive.write_bytes(docker_archive(layers, ["lab/publish:1"], Cmd=["/bin/sleep", "100"]).getvalue())
-        self.daemon.ok("load", "-q", "-i", str(archive))
-        target = f"{self._server.address}/{name or self.name}:1"
-        self.daemon.ok("tag", "lab/publish:1", target)
-        self.daemon.ok("push", "-q", target)
-        self.daemon.ok("rmi", target, "lab/publish:1")
+        archive = docker_archive(layers, ["lab/publish:1"], Cmd=["/bin/sleep", "100"])
+        with self.daemon.box.entered():
+            pushed(self._publisher, self._server, archive, f"{name or self.name}:1")
 
     def file(self, address: str, policy: str = "", mount: str = "") -> str:
         service = {"image": f"{address}/{self.name}:1", **({"pull_policy": policy} if policy else {})}
