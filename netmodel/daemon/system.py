@@ -67,7 +67,7 @@ async def info(request: web.Request) -> web.Response:
                 "Volume": ["local"],
                 "Network": ["bridge", "host", "null"],
                 "Authorization": None,
-                "Log": ["json-file"],
+                "Log": ["json-file", "local", "none"],
             },
             "MemoryLimit": True,
             "SwapLimit": True,
