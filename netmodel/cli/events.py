@@ -18,13 +18,20 @@ from netmodel.cli.units import moment
 @click.option("--since", help="From this time on: RFC 3339, or a duration ago (5m)")
 @click.option("--until", help="Until this time")
 @filter_option
+@click.option("--format", "template", default="", help="json, or a template: {{.Action}} {{.Actor.Attributes.name}}")
 @json_option
 @click.pass_obj
-def events(session: Session, since: str | None, until: str | None, filters: tuple[str, ...], as_json: bool) -> None:
+def events(session: Session, /, since: str | None, until: str | None, filters: tuple[str, ...], **o: Any) -> None:
     """Show what happens, as it happens; JSON is one object a line."""
-    wanted = parse(filters)
+    from netmodel.cli.template import render
+
+    wanted, template = parse(filters), o["template"]
     for event in session.client.stream("GET", "/events", since=moment(since), until=moment(until), filters=wanted):
-        print(json.dumps(event, ensure_ascii=False) if as_json else _line(event), flush=True)
+        if o["as_json"] or template == "json":
+            line = json.dumps(event, ensure_ascii=False)
+        else:
+            line = render(template, event) if template else _line(event)
+        print(line, flush=True)
 
 
 def _line(event: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from netmodel.cli.limits import limit_options_at_creation, limits_body
 from netmodel.cli.mounts import binds, declared_mounts, tmpfs
 from netmodel.cli.names import CONTAINER, NETWORK
 from netmodel.cli.networks import endpoints
-from netmodel.cli.pairs import environment, pairs
+from netmodel.cli.pairs import environment, lines, pairs
 from netmodel.cli.ports import port_maps
 from netmodel.cli.security import security_body, security_options
 from netmodel.cli.units import Size
@@ -40,7 +40,7 @@ _OPTIONS = (
     click.option("-h", "--hostname", default="", help="Its host name"),
     click.option("--domainname", default="", help="Its NIS domain name"),
     click.option("-e", "--env", multiple=True, help="Environment variable: NAME=VALUE, or NAME to pass ours on"),
-    click.option("--env-file", multiple=True, help="File of environment variables"),
+    click.option("--env-file", multiple=True, type=click.Path(), help="File of environment variables"),
     click.option("-w", "--workdir", default="", help="Working directory"),
     click.option("-u", "--user", default="", help="User: name or id, and [:group]"),
     click.option("--group-add", multiple=True, help="Further group"),
@@ -55,6 +55,7 @@ _OPTIONS = (
     click.option("--ulimit", multiple=True, help="Resource limit: NAME=SOFT[:HARD]"),
     click.option("--sysctl", multiple=True, help="Kernel parameter of its namespaces: NAME=VALUE"),
     click.option("-l", "--label", multiple=True, help="Label: NAME=VALUE"),
+    click.option("--label-file", multiple=True, type=click.Path(), help="File of labels"),
     click.option("--stop-signal", default="", help="Signal that asks it to stop [SIGTERM]"),
     click.option("--stop-timeout", type=int, default=None, help="Seconds before it is killed [10]"),
     click.option("--rm", "auto_remove", is_flag=True, help="Remove it when it ends"),
@@ -90,7 +91,7 @@ def create_body(image: str, command: tuple[str, ...], o: dict[str, Any]) -> dict
         "User": o["user"],
         "Hostname": o["hostname"],
         "Domainname": o["domainname"],
-        "Labels": pairs(o["label"], "label"),
+        "Labels": pairs([*lines(o["label_file"], "label"), *o["label"]], "label"),
         "StopSignal": o["stop_signal"],
         "StopTimeout": o["stop_timeout"],
         "Tty": o["tty"],

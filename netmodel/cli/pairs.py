@@ -22,7 +22,7 @@ def pairs(entries: Iterable[str], what: str) -> dict[str, str]:
 def environment(entries: Iterable[str], files: Iterable[str]) -> list[str]:
     """Gather -e and --env-file as Docker does: a NAME alone takes the value from our own environment."""
     gathered: dict[str, str] = {}
-    for entry in [*_lines(files), *entries]:
+    for entry in [*lines(files, "environment"), *entries]:
         name, equals, value = entry.partition("=")
         if not name or name != name.strip():
             raise click.UsageError(f"environment variable {entry!r} has no name: write NAME=VALUE")
@@ -33,14 +33,15 @@ def environment(entries: Iterable[str], files: Iterable[str]) -> list[str]:
     return [f"{name}={value}" for name, value in gathered.items()]
 
 
-def _lines(files: Iterable[str]) -> Iterable[str]:
+def lines(files: Iterable[str], what: str) -> Iterable[str]:
+    """The lines of files that say something."""
     for path in files:
         try:
             with open(path, encoding="utf-8-sig") as file:
-                lines = file.read().splitlines()
+                found = file.read().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise click.UsageError(f"cannot read the environment file {path}: {reason}") from error
-        for line in lines:
+            raise click.UsageError(f"cannot read the {what} file {path}: {reason}") from error
+        for line in found:
             if line.strip() and not line.lstrip().startswith("#"):
                 yield line.lstrip()

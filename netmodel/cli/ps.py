@@ -18,12 +18,14 @@ _HEADER = ("CONTAINER ID", "IMAGE", "COMMAND", "STATUS", "ADDRESSES", "PORTS", "
 @click.command(cls=Verb)
 @click.option("-a", "--all", "every", is_flag=True, help="Stopped ones, too")
 @click.option("-n", "--last", type=int, default=0, help="The N made last, in any state")
+@click.option("-l", "--latest", is_flag=True, help="The one made last, in any state")
 @click.option("-s", "--size", "sized", is_flag=True, help="What they have written, and that with their images")
 @filter_option
 @listing_options
 @click.pass_obj
-def ps(session: Session, /, every: bool, last: int, sized: bool, **o: Any) -> None:
+def ps(session: Session, /, every: bool, last: int, latest: bool, sized: bool, **o: Any) -> None:
     """List containers."""
+    last = 1 if latest else last
     found = session.client.get("/containers/json", all=every, limit=last, size=sized, filters=filters(o["filters"]))
     print_list(found, o, (*_HEADER, "SIZE") if sized else _HEADER, _row, _fields)
 

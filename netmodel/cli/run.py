@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import Any
 
@@ -25,22 +26,27 @@ _pull = click.option(
 )
 
 
+_cidfile = click.option("--cidfile", default="", type=click.Path(), help="Write its id to this file, which is new")
+
+
 @click.command(cls=Verb, context_settings=_SETTINGS)
 @_pull
+@_cidfile
 @container_options
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def create(session: Session, /, image: str, command: tuple[str, ...], pull: str, **options: Any) -> None:
+def create(session: Session, /, image: str, command: tuple[str, ...], pull: str, cidfile: str, **options: Any) -> None:
     """Create a container without starting it; prints its id."""
     name = options.pop("name")
-    print(_create(session.client, name, create_body(image, command, options), pull))
+    print(_create(session.client, name, create_body(image, command, options), pull, cidfile))
 
 
 @click.command(cls=Verb, context_settings=_SETTINGS)
 @click.option("-d", "--detach", is_flag=True, help="Print its id and leave it running")
 @attach_options
 @_pull
+@_cidfile
 @container_options
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -54,6 +60,7 @@ def run(
     image: str,
     command: tuple[str, ...],
     pull: str,
+    cidfile: str,
     **options: Any,
 ) -> int:
     """Create a container and start it; without -d show its output and exit with its code.
@@ -64,7 +71,7 @@ def run(
     client, name = session.client, options.pop("name")
     body = create_body(image, command, options)
     try:
-        container = _create(client, name, body, pull)
+        container = _create(client, name, body, pull, cidfile)
         if detach:
             _start(client, container)
             print(container)
@@ -85,7 +92,24 @@ def run(
         return code if code in _PROGRAM_FAILED else _ENGINE_FAILED
 
 
-def _create(client: Client, name: str, body: dict[str, Any], pull: str) -> str:
+def _create(client: Client, name: str, body: dict[str, Any], pull: str, cidfile: str) -> str:
+    if not cidfile:
+        return _made(client, name, body, pull)
+    try:
+        file = open(cidfile, "x", encoding="ascii")  # noqa: SIM115
+    except OSError as error:
+        raise click.UsageError(f"{cidfile} cannot be written: {error.strerror}") from error
+    with file:
+        try:
+            container = _made(client, name, body, pull)
+        except BaseException:
+            os.unlink(cidfile)
+            raise
+        file.write(container)
+    return container
+
+
+def _made(client: Client, name: str, body: dict[str, Any], pull: str) -> str:
     from netmodel.cli.missing import fetch_if_missing, is_registry_name
 
     if pull == "always" and is_registry_name(body["Image"]):

@@ -109,6 +109,25 @@ def test_exec(daemon: Daemon) -> None:
     assert daemon.netmodel("exec", "-it", "tools", "true").returncode == 2  # our input is no terminal
 
 
+def test_files_that_say_and_are_told_what_a_container_is(daemon: Daemon, tmp_path: Path) -> None:
+    labels, written = tmp_path / "labels", tmp_path / "id"
+    labels.write_text("# mine\na=file\nb=file\n")
+
+    made = daemon.ok("create", "--cidfile", str(written), "--label-file", str(labels), "-l", "b=option", "host", "true")
+
+    assert written.read_text() == made
+    assert json.loads(daemon.ok("inspect", "-f", "{{json .Config.Labels}}", made)) == {"a": "file", "b": "option"}
+    assert daemon.ok("ps", "-lq", "--no-trunc") == made
+    template = ("--format", "{{.Action}} {{.Actor.Attributes.b}}")
+    told = daemon.ok("events", "--since", "1h", "--until", "0s", "--filter", f"container={made}", *template)
+    assert told == "create option"
+    refused = daemon.netmodel("run", "--cidfile", str(written), "host", "true")
+    assert (refused.returncode, "cannot be written: File exists" in refused.stderr) == (2, True)
+    assert daemon.netmodel("run", "--cidfile", f"{written}2", "--pull", "never", "nosuch", "true").returncode == 125
+    assert not Path(f"{written}2").exists()
+    daemon.ok("rm", made)
+
+
 def test_run_with_our_input(daemon: Daemon) -> None:
     """The input's end is the program's, and what is larger than any pipe arrives whole."""
     counted = daemon.netmodel("run", "--rm", "-i", "host", "sh", "-c", "wc -c; exit 4", text="x" * 300_000)
