@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -148,8 +147,7 @@ def test_mistakes_in_the_settings_are_told(tmp_path: Path, text: str | None, ok:
     assert cost in found.cost
 
 
-@pytest.mark.not_on("it is slower than the doctor promises to be", "uml")
-def test_it_changes_nothing_and_is_quick(host: Box, tmp_path: Path) -> None:
+def test_it_changes_nothing(host: Box, tmp_path: Path) -> None:
     mountinfo = Path("/proc/self/mountinfo")
     rules = NftWorker()  # here, where the test is
     groups = [line.split()[4] for line in mountinfo.read_text().splitlines() if " - cgroup" in line]
@@ -164,10 +162,8 @@ def test_it_changes_nothing_and_is_quick(host: Box, tmp_path: Path) -> None:
         )
 
     before, open_before = state(), len(list(Path("/proc/self/fd").iterdir()))
-    begin = time.perf_counter()
     examine(tmp_path / "not/there/yet")
 
-    assert time.perf_counter() - begin < 1
     assert state() == before
     assert len(list(Path("/proc/self/fd").iterdir())) <= open_before
     rules.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from pathlib import Path
 
 import pytest
@@ -68,19 +67,19 @@ def test_a_file_system_that_cannot_limit_one_is_named(layers: Layers) -> None:
     assert "mount" in refused.value.hint
 
 
-def test_deleting_is_quick_and_leaves_nothing(layers: Layers, tmp_path: Path) -> None:
+def test_what_is_deleted_moves_out_of_the_way_and_is_gone_in_the_end(layers: Layers, tmp_path: Path) -> None:
+    """Nobody waits while thousands of files go."""
     upper, work = layers.create(ID)
-    for number in range(2000):
-        (upper / str(number)).touch()
+    (upper / "file").touch()
     (work / "work").mkdir(mode=0)  # as overlay leaves it
+    held = os.open(upper, os.O_PATH)
 
-    begin = time.perf_counter()
     layers.delete(ID)
-    took_s = time.perf_counter() - begin
     layers.delete(ID)
 
     assert layers.containers() == []
-    assert took_s < 0.02  # 0.1 ms where this was written; deleting 2,000 files takes a hundred times as long
+    assert "/containers/.trash/" in os.readlink(f"/proc/self/fd/{held}")
+    os.close(held)
     layers.drain()
     assert os.listdir(tmp_path / "containers/.trash") == []
 
