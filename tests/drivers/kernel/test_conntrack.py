@@ -50,13 +50,17 @@ def test_translated_connections_by_where_they_lead(host: Box, nft: NftWorker) ->
     for address in ("fd09::1/128", "fd09::2/128"):
         host.run("ip", "addr", "add", address, "dev", "lo", "nodad")
     with Conntrack() as table:
-        for address, port in (("127.0.0.2", 8080), ("127.0.0.2", 8081), ("fd09::1", 8080), ("127.0.0.1", 80)):
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            with socket.socket(family, socket.SOCK_DGRAM) as client:
-                client.sendto(b"hello", (address, port))
-
+        asked = (("127.0.0.2", 8080), ("127.0.0.2", 8081), ("fd09::1", 8080), ("127.0.0.1", 80))
         ends = {"127.0.0.1", "127.0.0.3", "fd09::2"}
-        eventually(lambda: {str(one.reply.source) for one in table.translated()} == ends)
+
+        def ends_of_datagrams() -> set[str]:
+            for address, port in asked:
+                with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
+                    client.bind(("", 5555))
+                    client.sendto(b"hello", (address, port))
+            return {str(one.reply.source) for one in table.translated()}
+
+        eventually(lambda: ends_of_datagrams() == ends)  # an IPv6 address can be used only soon after it is added
         for end in ends:
             [found] = table.translated(ip_address(end))
             assert (str(found.reply.source), found.reply.source_port) == (end, 80)
