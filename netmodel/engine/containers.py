@@ -191,11 +191,8 @@ class Containers:
             endpoint = self._endpoints.reserve(container, wish, network, interface)
             failed.callback(self._endpoints.give_back, endpoint)
             endpoints.append(endpoint)
-        # All addresses, but for those that a server lends or that who is replaced still has.
-        known = all(
-            not network.config.leased and len(endpoint.addresses) == len(network.pools)
-            for endpoint, network in zip(endpoints, networks, strict=True)
-        )
+        leased = any(network.config.leased for network in networks)
+        known = not leased and all(self._endpoints.is_whole(endpoint) for endpoint in endpoints)
         check_routes(container.config.routes, endpoints, whole=known)
         return endpoints
 

@@ -16,7 +16,7 @@ from ipam.api import Pool
 from ipam.errors import AddressTaken
 from netmodel.engine.core import Core
 from netmodel.engine.leases import Leases, with_lease
-from netmodel.engine.link_options import IFNAME, check_endpoint
+from netmodel.engine.link_options import IFNAME, check_endpoint, turns_ipv6_off
 from netmodel.engine.names import new_id
 from netmodel.engine.networks import Networks
 from netmodel.engine.undo import Undo, every_step
@@ -61,7 +61,9 @@ class Endpoints:
                 "leave the MAC address out",
             )
         with Undo() as undo:
-            addresses = self._request_addresses(config, network, undo, heir=container)
+            addresses = self._request_addresses(
+                config, network, undo, self._pools(network, container, config), container
+            )
             endpoint = Endpoint(
                 id=new_id(),
                 network_id=network.id,
@@ -81,10 +83,24 @@ class Endpoints:
         if isinstance(driver, driver_api.Bounded) and self._core.records.count_on(network.id) >= driver.max_endpoints:
             raise NetworkFull(network.name, driver.max_endpoints)
 
+    def _pools(self, network: Network, container: Container, config: EndpointConfig) -> list[Pool]:
+        """Those that it gets addresses of: the kernel takes none of IPv6 where that is turned off.
+
+        Raises:
+            Invalid: It asks for what it turns off.
+        """
+        pools = list(self._networks.pools(network))
+        if not turns_ipv6_off(container.config.sysctls, config.driver_opts):
+            return pools
+        left = [pool for pool in pools if pool.subnet.version == 4]
+        if config.ipv6_address is not None or (pools and not left):
+            what = config.ipv6_address or f"an address of network {network.name}, which has IPv6 alone,"
+            raise Invalid(f"{what} cannot be had: a sysctl of the container turns IPv6 off", "leave out one of them")
+        return left
+
     def is_whole(self, endpoint: Endpoint) -> bool:
-        """False while it lacks an address that who it replaces still has."""
-        network = self._network(endpoint)
-        return network.config.leased or len(endpoint.addresses) == len(network.pools)
+        """False while it lacks an address that it is to have, and that who it replaces still has."""
+        return not _missing(endpoint)
 
     def claim(self, endpoint: Endpoint, undo: ExitStack, former: Iterable[Endpoint] = ()) -> Endpoint:
         """Get an attachment that starts what it lacks: who had its address before should be gone by now.
@@ -98,13 +114,12 @@ class Endpoints:
         if self.is_whole(endpoint):
             return endpoint
         network = self._network(endpoint)
-        had = {address.version: address for address in endpoint.addresses}
-        missing = [pool for pool in self._networks.pools(network) if pool.subnet.version not in had]
+        missing = [pool for pool in self._networks.pools(network) if pool.subnet.version in _missing(endpoint)]
         for one in former:
             self._take_from(one, endpoint.config, missing, undo)
         addresses = self._request_addresses(endpoint.config, network, undo, missing)
         mac = endpoint.mac if endpoint.config.mac_address else _mac_for(addresses)
-        return replace(endpoint, addresses=tuple(sorted((*addresses, *had.values()), key=_family)), mac=mac)
+        return replace(endpoint, addresses=tuple(sorted((*addresses, *endpoint.addresses), key=_family)), mac=mac)
 
     def predecessors(self, endpoint: Endpoint) -> list[Endpoint]:
         """The endpoints there of those that its container replaces."""
@@ -194,7 +209,10 @@ class Endpoints:
 
         The caller has released the old ones, and puts the record into the store.
         """
-        addresses = self._request_addresses(_kept(endpoint, self._networks.pools(network)), network, undo)
+        config = _kept(endpoint, self._networks.pools(network))
+        container = self._core.records.containers.get(endpoint.container_id)
+        pools = None if container is None else self._pools(network, container, config)
+        addresses = self._request_addresses(config, network, undo, pools)
         mac = endpoint.config.mac_address or _mac_for(addresses)
         return replace(endpoint, addresses=addresses, mac=_checked_mac(mac) or "")
 
@@ -291,6 +309,13 @@ def _kept(endpoint: Endpoint, pools: Iterable[Pool]) -> EndpointConfig:
         elif isinstance(old, IPv6Address) and config.ipv6_address is None:
             config = replace(config, ipv6_address=old)
     return config
+
+
+def _missing(endpoint: Endpoint) -> set[int]:
+    """In which families it lacks the address that was chosen for it."""
+    config = endpoint.config
+    chosen: set[int] = {one.version for one in (config.ipv4_address, config.ipv6_address) if one is not None}
+    return chosen - {address.version for address in endpoint.addresses}
 
 
 def _replaces(heir: Container, other: Container) -> bool:

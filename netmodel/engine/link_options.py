@@ -91,6 +91,13 @@ def sysctls(options: Mapping[str, str], interface: str) -> list[tuple[str, str]]
     return found
 
 
+def turns_ipv6_off(of_container: Mapping[str, str], of_endpoint: Mapping[str, str]) -> bool:
+    """Whether a link has no IPv6 by settings of its container, or of its own."""
+    names = ("net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.default.disable_ipv6")
+    own = dict(sysctls(of_endpoint, "IFNAME")).get("net/ipv6/conf/IFNAME/disable_ipv6")
+    return "1" in (own, *(of_container.get(name) for name in names))
+
+
 def _number(options: Mapping[str, str], key: str, default: int, low: int, high: int) -> int:
     text = options.get(key, str(default))
     if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:

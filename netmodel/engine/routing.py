@@ -32,7 +32,8 @@ class Joined:
 
     def way_out(self, family: int) -> Route | None:
         """The default route that it offers: by a gateway, or where everything is on the link."""
-        if not self.leads_outside:
+        families = {address.version for address in self.endpoint.addresses}
+        if not self.leads_outside or (families and family not in families):
             return None
         everything = EVERYTHING[family]
         gateway = next((gateway for gateway in self.attachment.gateways if gateway.version == family), None)

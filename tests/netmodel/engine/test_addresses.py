@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 
@@ -165,6 +166,32 @@ def test_link_local_addresses_are_of_the_link_alone(engine: Engine, run: Run) ->
     assert "169.254" not in output_of(engine, "c1", "cat", "/etc/hosts")
     with pytest.raises(NetmodelError, match=r"10\.0\.0\.1 is no link-local address"):
         create(engine, "c3", EndpointConfig(network="lan", link_local_ips=(IPv4Address("10.0.0.1"),)))
+
+
+OFF = {"net.ipv6.conf.all.disable_ipv6": "1"}
+OWN = {"com.docker.network.endpoint.sysctls": "net.ipv6.conf.IFNAME.disable_ipv6=1"}
+
+
+@pytest.mark.parametrize("way", ["container", "endpoint"])
+def test_who_turns_ipv6_off_has_none(engine: Engine, run: Run, way: str) -> None:
+    """TestDisableIPv6OnInterface: it starts on a network that has both, without an address that is none."""
+    engine.create_network(NetworkConfig(name="dual", enable_ipv6=True))
+    engine.create_network(NetworkConfig(name="six", enable_ipv4=False, enable_ipv6=True))
+    sysctls, options = (OFF, {}) if way == "container" else ({}, OWN)
+
+    run("a", networks=(EndpointConfig(network="dual", driver_opts=options),), sysctls=sysctls)
+    run("b", "dual")
+
+    assert output_of(engine, "a", "ip", "-6", "-o", "addr", "show", "dev", "eth0") == ""
+    assert [address.version for address in engine.endpoints(engine.container("a").id)[0].addresses] == [4]
+    assert ":" not in output_of(engine, "b", "getent", "ahosts", "a")
+    assert execute(engine, "b", "ping", "-c1", "-W2", "a")[0] == 0
+    engine.restart("a", 0)
+    for wish in (EndpointConfig(network="six"), EndpointConfig(network="dual", ipv6_address=IPv6Address("fd00::9"))):
+        networks = (replace(wish, driver_opts=options),)
+        config = ContainerConfig(image="host", command=SLEEP, networks=networks, sysctls=sysctls)
+        with pytest.raises(NetmodelError, match="a sysctl of the container turns IPv6 off"):
+            engine.create_container(config, "c")
 
 
 # --- what is held -------------------------------------------------------------------------------
