@@ -18,7 +18,7 @@ from scapy.layers.sctp import SCTP, SCTPChunkInit, SCTPChunkInitAck
 from drivers.api import Endpoint, Network, PortBinding
 from drivers.errors import CannotPublish, PortInUse, TooManyPorts
 from drivers.kernel.conntrack import Conntrack
-from tests.drivers.wires import DROPPED_S, Stack, anywhere, ask, loopback, serving
+from tests.drivers.wires import DROPPED_S, Stack, anywhere, ask, loopback, route, serving
 from tests.support.box import Box
 
 pytestmark = [pytest.mark.kernel, pytest.mark.whole_kernel]
@@ -172,6 +172,29 @@ def test_withdrawing_a_port_ends_the_conversations_through_it(
         with pytest.raises((TimeoutError, ConnectionRefusedError)):
             client.recv(100)
     stack.bridge.unpublish(network, endpoint, other)
+
+
+def test_closing_what_was_only_open_ends_the_conversations_through_it(stack: Stack, remote: Box, box: Boxes) -> None:
+    """At the container's own address, on a network that is routed to: else whoever has it next would be talked to."""
+    a = box("a")
+    network = stack.network("n", "10.1.0.0/24", gateway_mode_ipv4="routed")
+    endpoint = stack.attach(network, a, "10.1.0.2/24")
+    route(remote, "10.1.0.0/24", "192.0.2.1")
+    open_ports = [anywhere(0, protocol="udp")]
+    stack.bridge.open_ports(network, endpoint, open_ports)
+    with serving(a), remote.open(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        client.settimeout(3)
+        client.connect(("10.1.0.2", 80))
+        client.send(b"x")
+        assert client.recv(100) == b"a heard 192.0.2.2"
+
+        stack.bridge.shut_ports(network, endpoint, open_ports)
+        stack.bridge.settle()
+
+        client.settimeout(DROPPED_S)
+        client.send(b"x")
+        with pytest.raises(TimeoutError):
+            client.recv(100)
 
 
 @pytest.mark.not_on("it has to be told each connection that it shall forget", "debian")
