@@ -10,7 +10,9 @@ import click
 
 from netmodel.cli.units import Size
 
-_TRUE = ("", "1", "true")
+# As Go reads them; the bare word is true.
+_BOOLEANS = {"": True, **dict.fromkeys(("1", "t", "true"), True), **dict.fromkeys(("0", "f", "false"), False)}
+_FAMILIES = ("bind", "volume", "image", "tmpfs")
 _RECURSIVE: dict[str, dict[str, bool]] = {
     "enabled": {},
     "disabled": {"NonRecursive": True},
@@ -50,22 +52,27 @@ def _mount(text: str) -> dict[str, Any]:
     mount: dict[str, Any] = {"Type": "volume"}
     for item in _items(text):
         name, _, value = item.partition("=")
+        name = name.lower()
         if name == "type":
-            mount["Type"] = value
+            mount["Type"] = value.lower()
         elif name in ("source", "src"):
             mount["Source"] = os.path.abspath(value) if value.startswith(".") else value
         elif name in ("target", "dst", "destination"):
             mount["Target"] = value
         elif name in ("readonly", "ro"):
-            mount["ReadOnly"] = value in _TRUE
+            mount["ReadOnly"] = _flag(name, value, text)
+        elif name == "consistency":
+            pass  # a hint for macOS
         elif name == "bind-propagation":
             mount.setdefault("BindOptions", {})["Propagation"] = value
         elif name == "bind-recursive":
             mount.setdefault("BindOptions", {}).update(_recursive(value, text))
         elif name == "bind-create-src":
-            mount.setdefault("BindOptions", {})["CreateMountpoint"] = value in _TRUE
+            mount.setdefault("BindOptions", {})["CreateMountpoint"] = _flag(name, value, text)
+        elif name == "bind-nonrecursive":  # as it was called before bind-recursive=disabled
+            mount.setdefault("BindOptions", {})["NonRecursive"] = _flag(name, value, text)
         elif name == "volume-nocopy":
-            mount.setdefault("VolumeOptions", {})["NoCopy"] = value in _TRUE
+            mount.setdefault("VolumeOptions", {})["NoCopy"] = _flag(name, value, text)
         elif name == "volume-subpath":
             mount.setdefault("VolumeOptions", {})["Subpath"] = value
         elif name == "volume-driver":
@@ -79,14 +86,30 @@ def _mount(text: str) -> dict[str, Any]:
         elif name == "image-subpath":
             mount.setdefault("ImageOptions", {})["Subpath"] = value
         elif name == "tmpfs-size":
-            mount.setdefault("TmpfsOptions", {})["SizeBytes"] = Size().convert(value, None, None)
+            mount.setdefault("TmpfsOptions", {})["SizeBytes"] = _size(value, text)
         elif name == "tmpfs-mode":
             mount.setdefault("TmpfsOptions", {})["Mode"] = _octal(value, text)
         else:
             raise click.UsageError(f"mount {text!r}: {name!r} is not known; {_KEYS}")
     if "Target" not in mount:
         raise click.UsageError(f"mount {text!r} has no target: add target=PATH")
+    for family in _FAMILIES:
+        if family != mount["Type"] and f"{family.capitalize()}Options" in mount:
+            raise click.UsageError(f"mount {text!r}: {family}-... is not for a mount of type {mount['Type']}")
     return mount
+
+
+def _flag(name: str, value: str, text: str) -> bool:
+    if value.lower() not in _BOOLEANS:
+        raise click.UsageError(f"mount {text!r}: {name} is true or false, not {value!r}")
+    return _BOOLEANS[value.lower()]
+
+
+def _size(value: str, text: str) -> int:
+    try:
+        return Size().convert(value, None, None)
+    except click.UsageError as error:
+        raise click.UsageError(f"mount {text!r}: {error.message}") from error
 
 
 def _items(text: str) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import cast, get_args
 
 from netmodel.daemon.wire.decode import Body, refuse
@@ -136,15 +138,23 @@ def mounts(
     binds: Sequence[str], declared: Sequence[Mount], tmpfs: Mapping[str, str], volumes: Mapping[str, object]
 ) -> tuple[MountConfig, ...]:
     """Gather all of a request's mounts; a target may be named once."""
-    found = [*map(bind, binds), *(mount.config() for mount in declared), *_tmpfs(tmpfs)]
+    found = [_clean(mount) for mount in (*map(bind, binds), *(mount.config() for mount in declared), *_tmpfs(tmpfs))]
     targets = {mount.target for mount in found}
-    found += [MountConfig(type="volume", target=target) for target in volumes if target not in targets]
+    anonymous = (_clean(MountConfig(type="volume", target=target)) for target in volumes)
+    found += [mount for mount in anonymous if mount.target not in targets]
     seen: set[str] = set()
     for mount in found:
         if mount.target in seen:
             raise Invalid(f"two mounts have the target {mount.target}", "give each a target of its own")
         seen.add(mount.target)
     return tuple(found)
+
+
+def _clean(mount: MountConfig) -> MountConfig:
+    """With its target as short as can be: /x/ and /y/../x are one place."""
+    if not mount.target.startswith("/"):
+        return mount
+    return replace(mount, target="/" + os.path.normpath(mount.target).lstrip("/"))
 
 
 def bind(text: str) -> MountConfig:
@@ -154,7 +164,7 @@ def bind(text: str) -> MountConfig:
         Invalid: Also for two options of one kind, as Docker has it.
     """
     parts = text.split(":")
-    if len(parts) not in (2, 3) or not parts[0] or not parts[1].startswith("/"):
+    if len(parts) not in (2, 3) or not parts[-1] or not parts[0] or not parts[1].startswith("/"):
         raise Invalid(f"volume {text!r} is not of the form SOURCE:TARGET[:OPTIONS] with an absolute TARGET")
     source, target = parts[0], parts[1]
     chosen = _modes(parts[2] if len(parts) == 3 else "", text)

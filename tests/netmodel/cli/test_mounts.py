@@ -22,6 +22,7 @@ def test_mounts_in_docker_s_words() -> None:
         'src=v,dst=/x,volume-opt=type=tmpfs,"volume-opt=o=size=1m,mode=700"',
         "type=image,src=lab/app,dst=/x,image-subpath=srv",
         "type=tmpfs,dst=/x,tmpfs-size=1m,tmpfs-mode=700",
+        "TYPE=Bind,Source=/a,Destination=/x,readonly=0,bind-nonrecursive,consistency=cached",
     ]
 
     assert declared_mounts(texts) == [
@@ -51,6 +52,13 @@ def test_mounts_in_docker_s_words() -> None:
         },
         {"Type": "image", "Source": "lab/app", "Target": "/x", "ImageOptions": {"Subpath": "srv"}},
         {"Type": "tmpfs", "Target": "/x", "TmpfsOptions": {"SizeBytes": 1 << 20, "Mode": 0o700}},
+        {
+            "Type": "bind",
+            "Source": "/a",
+            "Target": "/x",
+            "ReadOnly": False,
+            "BindOptions": {"NonRecursive": True},
+        },
     ]
 
 
@@ -60,6 +68,12 @@ def test_mounts_in_docker_s_words() -> None:
         ("type=bind,src=/a", "no target"),
         ("src=v,dst=/x,loud", "'loud' is not known"),
         ("type=bind,src=/a,dst=/x,bind-recursive=no", "enabled, disabled, writable, readonly"),
+        ("type=bind,src=/a,dst=/x,readonly=maybe", "readonly is true or false, not 'maybe'"),
+        ("src=v,dst=/x,volume-nocopy=foo", "volume-nocopy is true or false"),
+        ("type=bind,src=/a,dst=/x,volume-nocopy", "volume-... is not for a mount of type bind"),
+        ("type=bind,src=/a,dst=/x,tmpfs-size=1m", "tmpfs-... is not for a mount of type bind"),
+        ("src=v,dst=/x,bind-propagation=rslave", "bind-... is not for a mount of type volume"),
+        ("type=tmpfs,dst=/x,tmpfs-size=lots", "'lots' is not a size"),
     ],
 )
 def test_mounts_that_are_not_understood(text: str, complaint: str) -> None:

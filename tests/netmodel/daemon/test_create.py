@@ -238,6 +238,8 @@ def test_short_forms_come_back_as_they_were(text: str) -> None:
         ({"UsernsMode": "nomap"}, "nomap"),
         ({"Binds": ["a:b"]}, "'a:b'"),
         ({"Binds": ["/a:/b", "/c:/b"]}, "/b"),
+        ({"Binds": ["/a:/b/", "/c:/x/../b"]}, "two mounts have the target /b"),
+        ({"Binds": ["a:/b:"]}, "'a:/b:' is not of the form"),
         ({"Mounts": [{"Type": "npipe", "Target": "/x"}]}, "npipe"),
         ({"Dns": ["nope"]}, "nope"),
         ({"PortBindings": {"80/icmp": None}}, "icmp"),
