@@ -97,7 +97,7 @@ class Recovery:
     def _settle_container(self, container: Container, status: ContainerStatus | None) -> None:
         if container.creating or container.removing:
             self._end(container, status)
-            self.lifecycle.removal.destroy(container, volumes=container.removing)
+            self.lifecycle.removal.destroy(container, volumes=True)
         elif not container.state.running:
             self._end(container, status)
             if container.config.auto_remove and container.state.finished_at is not None:

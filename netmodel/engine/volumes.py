@@ -190,12 +190,19 @@ class EngineVolumes:
         return bind_mount(mount)
 
     def release(self, container: Container, remove_anonymous: bool) -> None:
-        """A container is gone: its volumes have one user less."""
+        """A container is gone: its volumes have one user less.
+
+        What it took over stays if it was never whole: then it never had it.
+        """
         names = [mount.source for mount in container.config.mounts if mount.type == "volume"]
         for name in names:
             self._forget(container.id, name)
         if not remove_anonymous:
             return
+        if container.creating:
+            names = [
+                mount.source for mount in container.config.mounts if mount.type == "volume" and not mount.shared_by
+            ]
         with every_step("cannot remove all anonymous volumes") as step:
             for name in names:
                 volume = self._core.records.volume(name)

@@ -27,7 +27,9 @@ def test_references_are_completed_as_docker_does(text: str, complete: str, famil
     assert Reference.parse(complete) == reference
 
 
-@pytest.mark.parametrize("text", ["a@sha256:12", "a@md5:" + "0" * 32, "a:@", "/a", "a/", "a:5000/", "a/B", "0" * 64, "sha256:ab"])
+@pytest.mark.parametrize(
+    "text", ["a@sha256:12", "a@md5:" + "0" * 32, "a:@", "/a", "a/", "a:5000/", "a/B", "0" * 64, "sha256:ab"]
+)
 def test_what_is_no_reference(text: str) -> None:
     with pytest.raises(InvalidImageName):
         Reference.parse(text)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from netmodel.engine import Engine
 from netmodel.errors import Conflict, Invalid, NetmodelError
-from netmodel.model import ContainerConfig, EndpointConfig, NetworkConfig, PortConfig
+from netmodel.model import ContainerConfig, EndpointConfig, MountConfig, NetworkConfig, PortConfig, VolumesFrom
 from tests.netmodel.engine import kernel_view
 from tests.netmodel.engine.conftest import SLEEP, clean_up, execute, output_of, runner
 from tests.support.box import Box
@@ -55,6 +56,30 @@ def test_containers_run_on_and_are_adopted(host: Box, root: Path) -> None:
     assert other.addresses[0].ip != endpoint.addresses[0].ip
     second.kill("web")
     assert second.container("web").state.exit_code == 137
+    clean_up(second)
+
+
+def test_a_container_that_was_being_made_takes_its_anonymous_volumes_along(host: Box, root: Path) -> None:
+    """Not those that it was to take over from another, which is gone without them."""
+    first = opened(root)
+    anonymous = MountConfig(type="volume", target="/x")
+    giver = first.create_container(ContainerConfig(image="host", command=("true",), mounts=(anonymous,)))
+    config = ContainerConfig(
+        image="host",
+        command=("true",),
+        mounts=(replace(anonymous, target="/y"),),
+        volumes_from=(VolumesFrom(container=giver.id),),
+    )
+    made = first.create_container(config)
+    first.remove(giver.id)
+    first._core.records.put(replace(made, creating=True))  # as it is until all of it is made
+    first.close()
+
+    second = opened(root)
+
+    assert second.containers(all=True) == []
+    assert [one.name for one in second.volumes()] == [giver.config.mounts[0].source]
+    second.remove_volume(giver.config.mounts[0].source)
     clean_up(second)
 
 
