@@ -209,18 +209,21 @@ class Bridge:
         link, vrf = host_link(network), network.options.vrf
         if vrf:  # what comes out of a VRF has come in by it, as rules see it
             seen = replace(seen, ways={4: vrf, 6: vrf})
-        return [
-            (port, HOST_ONLY if is_for_host(network, port) else seen.of_port(link, port))
-            for port in self.reached(network, endpoint, binding)
-        ]
+        [reached] = self.reached(network, endpoint, [binding])
+        return [(port, HOST_ONLY if is_for_host(network, port) else seen.of_port(link, port)) for port in reached]
 
-    def reached(self, network: Network[Options], endpoint: Endpoint, binding: PortBinding) -> list[Port | Relayed]:
-        """Where a published port is reached, were there no rules but ours; but for ::1 as one of all addresses."""
-        [ways] = ways_of(self._rules(network), endpoint, [with_default_address(network, binding)])
-        reached: list[Port | Relayed] = [*ways.ports]
-        if ways.relayed is not None and (ways.relayed.family or ways.relayed.host_address):
-            reached.append(ways.relayed)
-        return reached
+    def reached(
+        self, network: Network[Options], endpoint: Endpoint, bindings: Iterable[PortBinding]
+    ) -> list[list[Port | Relayed]]:
+        """Where each published port is reached, were there no rules but ours; but for ::1 as one of all addresses."""
+        placed = (with_default_address(network, binding) for binding in bindings)
+        found = []
+        for ways in ways_of(self._rules(network), endpoint, placed):
+            reached: list[Port | Relayed] = [*ways.ports]
+            if ways.relayed is not None and (ways.relayed.family or ways.relayed.host_address):
+                reached.append(ways.relayed)
+            found.append(reached)
+        return found
 
     def settle(self) -> None:
         """Return when the conversations of withdrawn ports are forgotten, which otherwise takes place soon after."""

@@ -31,6 +31,7 @@ from drivers.kernel.netlink import Netlink
 from drivers.kernel.offload import compute_checksums
 from drivers.kernel.reaper import Reaper
 from drivers.kernel.sysctl import read_sysctl
+from drivers.kernel.wire import Request
 from drivers.shaping import shape
 
 # Not an error when it passes: the peer may be down for reasons of its own.
@@ -89,12 +90,10 @@ class BridgePorts:
 
     def plug_back(self, network: Network[Options], endpoint: Endpoint, bridge: Link, *, published: bool) -> None:
         """Make a link that has lost its bridge a port again: the end in the namespace has stayed as it was."""
-        link = veth_name(endpoint)
-        checked = network.options.mac_check
-        settings = port_settings(isolated=not network.options.icc, locked=checked or None)
-        stations = [add_station(self._host.index(link), endpoint.mac)] if checked else []
+        link, options = veth_name(endpoint), network.options
+        settings = port_settings(isolated=not options.icc, locked=options.mac_check or None)
         port = change(link, f"set up bridge port {link}", [settings])
-        self._host.apply([set_master(link, bridge.index), port, *stations])
+        self._host.apply([set_master(link, bridge.index), port, *_admit(options, endpoint, self._host.index(link))])
         if published:
             self.turn_around(endpoint)
 
@@ -139,10 +138,9 @@ class BridgePorts:
         except OSError as error:
             raise KernelError(error.errno or errno.ENOENT, f"open the network namespace {netns}") from error
         options = network.options
-        checked = options.mac_check
-        # A bridge that is this network alone puts new ports into its VLAN by itself.
-        vlan = options.vlan if options.name or options.vlan_trunk else 0
-        settings = [alias(self._tag(endpoint)), port_settings(isolated=not options.icc, locked=checked or None)]
+        late = bool(_admit(options, endpoint, 0))
+        locked = options.mac_check or None
+        settings = [alias(self._tag(endpoint)), port_settings(isolated=not options.icc, locked=locked)]
         if self._ipv6:
             settings.append(without_link_local())
         # One datagram: nothing can stop us between making the link and tagging it as ours.
@@ -151,15 +149,12 @@ class BridgePorts:
                 add_veth(link, link, descriptor, endpoint.mac, bridge.mtu, master=bridge.index),
                 change(link, f"set up bridge port {link}", settings),
             ]
-            + ([] if checked or vlan else [set_up(link)])
+            + ([] if late else [set_up(link)])
         )
         os.close(descriptor)
-        if (checked or vlan) and not refusals:
-            # What can be asked for by the port's number alone, before anything passes.
-            port = self._host.index(link)
-            requests = put_into(port, vlan, options.vlan_trunk) if vlan else []
-            requests += [add_station(port, endpoint.mac)] if checked else []
-            refusals = self._host.attempt([*requests, set_up(link)])
+        if late and not refusals:
+            # Before anything passes.
+            refusals = self._host.attempt([*_admit(options, endpoint, self._host.index(link)), set_up(link)])
         if not refusals:
             return
         if refusals[0].errno != errno.EEXIST:
@@ -203,6 +198,14 @@ class BridgePorts:
 
     def _tag(self, endpoint: Endpoint) -> str:
         return f"netmodel:{self._root_id}:endpoint:{endpoint.id}"
+
+
+def _admit(options: Options, endpoint: Endpoint, port: int) -> list[Request]:
+    """What can be asked for by the port's number alone: its VLAN, and the one MAC address that it is held to."""
+    # A bridge that is this network alone puts new ports into its VLAN by itself.
+    vlan = options.vlan if options.name or options.vlan_trunk else 0
+    requests = put_into(port, vlan, options.vlan_trunk) if vlan else []
+    return [*requests, *([add_station(port, endpoint.mac)] if options.mac_check else [])]
 
 
 def veth_name(endpoint: Endpoint) -> str:

@@ -76,8 +76,8 @@ class Exposures:
             return []
         network, endpoint = self._networks.as_driver(link.network), as_driver(link.endpoint)
         found = []
-        for port in container.ports:
-            ways = self._bridge.reached(network, endpoint, binding_of(port))
+        each = self._bridge.reached(network, endpoint, map(binding_of, container.ports))
+        for port, ways in zip(container.ports, each, strict=True):
             addresses = {_host_address(one) for one in ways if not _is_beside(port, one)}
             found.append((port, tuple(sorted(addresses, key=lambda one: one.version))))
         return found

@@ -84,7 +84,7 @@ def test_nothing_is_relayed_where_that_is_not_wanted(host: Box, remote: Box, box
         assert ask(host, "127.0.0.1", 8080, udp=udp) == "a heard 10.1.0.1"
         for asker, address in ((remote, "2001:db8:2::1"), (host, "2001:db8:2::1"), (host, "::1")):
             assert ask(asker, address, 8080, udp=udp, timeout_s=DROPPED_S) in ("refused", "silence")
-        [reached] = stack.bridge.reached(network, endpoint, *published)
+        [[reached]] = stack.bridge.reached(network, endpoint, published)
         assert str(getattr(reached, "target", "")) == "10.1.0.2"
         for at, why in (("::1", "does not translate .* ::1"), ("2001:db8:2::1", "no IPv6 address, and nothing")):
             with pytest.raises(CannotPublish, match=why):
