@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,20 +131,26 @@ def test_the_forker(calm: Daemon) -> None:
 
 
 def test_the_nft_worker(calm: Daemon) -> None:
+    """Ports alone need none; networks do."""
     os.kill(_nft_worker(calm.pid), signal.SIGKILL)
 
-    calm.ok("run", "-d", "--name", "web", "-p", "8085:80", "host", "sleep", "infinity")
+    calm.ok("network", "create", "more")
+    calm.ok("run", "-d", "--name", "web", "--network", "more", "-p", "8085:80", "host", "sleep", "infinity")
     os.kill(_nft_worker(calm.pid), signal.SIGKILL)
     calm.ok("rm", "-f", "web")
+    calm.ok("network", "rm", "more")
 
 
 def _nft_worker(engine: int) -> int:
-    children = Path(f"/proc/{engine}/task/{engine}/children").read_text().split()
-    others = [task.name for task in Path(f"/proc/{engine}/task").iterdir()]
-    for task in others:
-        children += Path(f"/proc/{engine}/task/{task}/children").read_text().split()
-    [worker] = {pid for pid in children if b"nft_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()}
-    return int(worker)
+    """By its parent: whose thread that is changes when the one that started it ends."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == engine and b"nft_worker" in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    [worker] = found
+    return worker
 
 
 # --- the engine ---------------------------------------------------------------------------------

@@ -222,8 +222,8 @@ def test_an_engine_does_not_start_on_a_read_only_root(tmp_path: Path) -> None:
         box.close()
 
     code, lines = told(done)
-    assert code == 2
+    assert code == 1
     assert lines == [
-        f"error: cannot use {daemon.root} as the state root: Read-only file system",
-        "hint: choose another --root",
+        f"error: the state root {daemon.root} is on a read-only file system",
+        "hint: dmesg tells why it is; repair it, and make it writable: mount -o remount,rw",
     ]
