@@ -17,7 +17,7 @@ from netmodel.client import Client
 from netmodel.daemon.listener import listening_pid
 from tests.support.box import Box
 from tests.support.wait import eventually
-from tests.support.zygote import Forked
+from tests.support.zygote import Forked, command
 
 NETMODEL = str(Path(sys.executable).with_name("netmodel"))
 Done = subprocess.CompletedProcess[str]
@@ -88,7 +88,7 @@ class Daemon:
             )
 
     def netmodel(self, *argv: str, text: str | None = None) -> Done:
-        return self.run(NETMODEL, *argv, text=text)
+        return command(self.box, self.environment, *argv) if text is None else self.run(NETMODEL, *argv, text=text)
 
     def ok(self, *argv: str, text: str | None = None) -> str:
         """What a netmodel command prints; it must succeed."""
