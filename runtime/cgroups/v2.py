@@ -10,6 +10,7 @@ import select
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 
 from runtime.cgroups import devices as device_rules
@@ -362,9 +363,9 @@ class CgroupsV2(Cgroups):
             if self._program is None:
                 # No BPF in the kernel, or not for us: asked again next time, which costs a system call.
                 with contextlib.suppress(OSError):
-                    self._program = bpf.device_program(
-                        [device_rules.parsed(rule) for rule in device_rules.DEFAULT_RULES]
-                    )
+                    rules = [device_rules.parsed(rule) for rule in device_rules.DEFAULT_RULES]
+                    self._program = bpf.device_program(rules)
+                    weakref.finalize(self, os.close, self._program)
             return self._program
 
     def _available(self, controller: str) -> bool:
