@@ -102,7 +102,9 @@ async def create(request: web.Request) -> web.Response:
     if platform and not platform.startswith("linux"):
         raise Invalid(f"platform {platform!r} is not supported", "leave it out")
     try:
-        made, advice = await call(request, _create, request.app[ENGINE], config, request.query.get("name", ""))
+        made, advice = await call(
+            request, _create, request.app[ENGINE], config, request.query.get("name", ""), platform
+        )
     except NetmodelError as error:
         if error.kind == "not_found" and not isinstance(error.__cause__, ImageNotFound):
             # To Docker's command line "not found" is the image, which it would pull, and tell of that instead.
@@ -111,7 +113,9 @@ async def create(request: web.Request) -> web.Response:
     return to_json({"Id": made.id, "Warnings": [*warnings, *advice]}, 201)
 
 
-def _create(engine: Engine, config: ContainerConfig, name: str) -> tuple[Container, list[str]]:
+def _create(engine: Engine, config: ContainerConfig, name: str, platform: str) -> tuple[Container, list[str]]:
+    if platform:
+        engine.images.check_platform(config.image, platform)
     made = engine.create_container(config, name)
     return made, engine.remarks(made)
 

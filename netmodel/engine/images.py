@@ -14,7 +14,9 @@ from netmodel.engine.filters import Filters, apply, has_label, moment, truth
 from netmodel.errors import Conflict, Forbidden, Invalid, translated
 from netmodel.model import Container
 from runtime.images import Details, Image, Images, InvalidImageName, Reference, Removed, Tell, host
+from runtime.images.config import architecture
 from runtime.images.distribution import Pull, Push
+from runtime.images.errors import ImageNotFound
 from runtime.images.manifest import Platform
 from runtime.images.pack import pack
 from runtime.images.registry import Credentials, Registries, Transport, login
@@ -149,6 +151,18 @@ class EngineImages:
         return self._images.details(ref)
 
     @translated
+    def check_platform(self, ref: str, platform: str) -> None:
+        """See to it that an image is for a platform, as linux/arm64.
+
+        Raises:
+            NetmodelError: It is not here, or for another one; whoever is told so may pull what fits.
+        """
+        wanted, config = Platform.parse(platform), self.details(ref).config
+        own = Platform(config.get("architecture") or architecture(), config.get("variant") or "")
+        if not wanted.fits({"os": own.os, "architecture": own.architecture, "variant": own.variant}):
+            hint = f"the one here is for {own}: fetch the other with netmodel pull --platform {wanted} {ref}"
+            raise ImageNotFound(f"{ref} for {wanted}", hint)
+
     def listed(self, filters: Filters | None = None) -> tuple[Details, ...]:
         """Newest first, the machine itself last. Filters as Docker's: before, dangling, id, label, reference, since."""
         found = [self._images.details(host.NAME), *(self._images.details(one.id) for one in self._images.list()[1:])]

@@ -257,6 +257,19 @@ def test_the_machine_s_own_image_is_found(daemon: Daemon, ref: str) -> None:
     assert daemon.client.get(f"/containers/{created['Id']}/json")["Config"]["Image"] == "host"
 
 
+def test_an_image_for_another_platform_is_not_taken_for_the_one_asked_for(daemon: Daemon) -> None:
+    """Docker's command line pulls what fits when it is told so."""
+    body, own = {"Image": "host", "Cmd": ["true"]}, daemon.client.get("/images/host/json")["Architecture"]
+
+    with pytest.raises(ApiError, match="there is no image host for linux/s390x") as refused:
+        daemon.client.post("/containers/create", body, platform="linux/s390x")
+    made = daemon.client.post("/containers/create", body, platform=f"linux/{own}")
+
+    assert refused.value.status == 404
+    assert f"is for linux/{own}" in refused.value.hint
+    assert daemon.client.get(f"/containers/{made['Id']}/json")["State"]["Status"] == "created"
+
+
 def test_what_docker_has_and_we_have_not_is_told_by_name(daemon: Daemon) -> None:
     for method, path, named in (
         ("GET", "/containers/x/checkpoints", "checkpoints"),
