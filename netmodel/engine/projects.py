@@ -13,6 +13,7 @@ from netmodel.engine.conditions import wait_for
 from netmodel.engine.containers import Containers
 from netmodel.engine.core import Core
 from netmodel.engine.declared import in_file_order, needs_of, rank, resolved
+from netmodel.engine.handed_on import HandedOn
 from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.networks import Networks
 from netmodel.engine.ordered import run_in_order
@@ -115,6 +116,8 @@ class Projects:
             for volume in volumes:
                 with step, steps.step("remove", "volume", volume.name):
                     self._volumes.remove(volume.name)
+            with step:
+                HandedOn(self._core, name).settle(self._volumes.remove_unused)
 
     def recover(self) -> None:
         """Undo or finish what an engine that died was doing: no project is left half up or half down."""
@@ -236,6 +239,7 @@ class _Up:
         self._steps = steps
         self._telling = Telling(tell, len(steps))
         self._declared = {container.name: container for container in project.containers}
+        self._handed_on = HandedOn(projects._core, project.name)
         self._failed = Undo()  # takes back what this run created
         self._undo_lock = threading.Lock()
 
@@ -248,6 +252,7 @@ class _Up:
             self._start_containers()
             self._remove_networks()
             self._failed.pop_all()
+        self._handed_on.settle(self._projects._volumes.remove_unused)
 
     def _select(self, kind: str, *actions: str) -> list[Step]:
         return [step for step in self._steps if step.kind == kind and step.action in actions]
@@ -260,6 +265,7 @@ class _Up:
                 self._projects._lifecycle.end_and_destroy(step.id)
         again = self._select("container", "recreate")
         records = [found for step in again if (found := self._core.records.containers.get(step.id))]
+        self._handed_on.keep(records)
         self._projects._stop_and_remove(records, Telling(None, 0), self._project)
 
     def _make_networks(self) -> None:
@@ -287,7 +293,7 @@ class _Up:
         # exist before those who share it.
         steps.sort(key=lambda step: rank(self._declared[step.name], self._project))
         for step in steps:
-            config = resolved(self._declared[step.name], self._project).config
+            config = self._handed_on.give(step.name, resolved(self._declared[step.name], self._project).config)
             container = self._projects._containers.create(config, step.name)
             self._failed.callback(self._take_back, container.id)
 

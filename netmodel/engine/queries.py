@@ -15,6 +15,7 @@ from netmodel import __version__
 from netmodel.engine import apparmor
 from netmodel.engine.core import Core
 from netmodel.engine.filters import Filters, apply, has_label, matches, moment, one_of, truth
+from netmodel.engine.handed_on import handed_on
 from netmodel.engine.lifecycle import Lifecycle
 from netmodel.engine.networks import PREDEFINED, Networks
 from netmodel.engine.settings import said
@@ -162,9 +163,9 @@ def prune_volumes(core: Core, parts: EngineVolumes, filters: Filters | None) -> 
     """Anonymous ones that nobody uses; with all=true named ones too. The bytes that this frees come with the names."""
     wanted = dict(filters or {})
     everything = any(truth(value) for value in wanted.pop("all", ()))
-    removed, freed = [], 0
+    removed, freed, awaited = [], 0, handed_on(core.records)
     for volume in volumes(core, parts, {**wanted, "dangling": ["true"]}):
-        if not volume.anonymous and not everything:
+        if volume.name in awaited or not (volume.anonymous or everything):
             continue
         size = parts.usage(volume.name)
         with suppress(Conflict):  # a container came meanwhile

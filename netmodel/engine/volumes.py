@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from netmodel.engine.core import Core
+from netmodel.engine.handed_on import handed_on
 from netmodel.engine.mounts import bind_mount, ensure_source
 from netmodel.engine.names import check_name, new_id
 from netmodel.engine.undo import Undo, every_step
@@ -203,6 +205,11 @@ class EngineVolumes:
             names = [
                 mount.source for mount in container.config.mounts if mount.type == "volume" and not mount.shared_by
             ]
+        held = handed_on(self._core.records)
+        self.remove_unused(name for name in names if name not in held)
+
+    def remove_unused(self, names: Iterable[str]) -> None:
+        """Those of them that are anonymous and that nobody has."""
         with every_step("cannot remove all anonymous volumes") as step:
             for name in names:
                 volume = self._core.records.volume(name)

@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from netmodel.errors import Conflict
-from netmodel.model import Container, ContainerConfig, Endpoint, Network, NetworkConfig, Volume, VolumeConfig
+from netmodel.model import (
+    Container,
+    ContainerConfig,
+    Endpoint,
+    MountConfig,
+    Network,
+    NetworkConfig,
+    Volume,
+    VolumeConfig,
+)
 from netmodel.project import (
     CONFIG_HASH_LABEL,
     NUMBER_LABEL,
@@ -25,6 +34,8 @@ from netmodel.project import (
     ServiceContainer,
 )
 from netmodel.topology.config_hash import own_labels
+
+_ID_LENGTH = 64  # of the name of an anonymous volume
 
 Action = Literal["create", "recreate", "remove", "start", "restart", "keep"]
 Kind = Literal["network", "volume", "container"]
@@ -312,8 +323,16 @@ def _is_of_image(name: str, before: Any, now: Any) -> bool:
     """Whether a container has taken over from its image what the file does not say."""
     if name == "stop_signal":
         return not now
+    if name == "mounts":
+        return _are_mounts_of_image(before, now)
     more: bool = name in ("exposed_ports", "ports") and before[: len(now)] == now
     return more
+
+
+def _are_mounts_of_image(before: Sequence[MountConfig], now: Sequence[MountConfig]) -> bool:
+    """Anonymous volumes have got names since, and those of the image follow the others."""
+    named = [replace(there, source="") if not wish.source else there for there, wish in zip(before, now, strict=False)]
+    return named == list(now) and all(len(one.source) == _ID_LENGTH for one in before[len(now) :])
 
 
 # The file's words where the model has others.
