@@ -39,10 +39,7 @@ def call(number: int, *args: object) -> int:
     Raises:
         OSError: What the kernel answered.
     """
-    result: int = _syscall(number, *args)
-    if result < 0:
-        refuse()
-    return result
+    return _checked(_syscall(number, *args))
 
 
 def libc(function: str, *args: object) -> int:
@@ -51,10 +48,7 @@ def libc(function: str, *args: object) -> int:
     Raises:
         OSError: What the kernel answered.
     """
-    result: int = getattr(_libc, function)(*args)
-    if result < 0:
-        refuse()
-    return result
+    return _checked(getattr(_libc, function)(*args))
 
 
 def waiting(function: str, *args: object) -> int:
@@ -63,7 +57,10 @@ def waiting(function: str, *args: object) -> int:
     Raises:
         OSError: What the kernel answered.
     """
-    result: int = getattr(_waiting, function)(*args)
+    return _checked(getattr(_waiting, function)(*args))
+
+
+def _checked(result: int) -> int:
     if result < 0:
         refuse()
     return result

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runtime.volumes import Volumes, VolumeUnusable
 from tests.runtime.lab import Lab
+from tests.runtime.test_volume_filesystems import volumes
 from tests.support.disk import disk, mounted
 from tests.support.nfs import exported
 
+__all__ = ["volumes"]
+
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def volumes(tmp_path: Path) -> Iterator[Volumes]:
-    found = Volumes(tmp_path / "volumes")
-    yield found
-    for name in found.list():
-        found.remove(name)
-    found.drain()
 
 
 def test_containers_share_what_a_server_has(volumes: Volumes, tmp_path: Path, lab: Lab) -> None:

@@ -112,7 +112,7 @@ def test_an_engine_killed_at_any_step_loses_none(host: Box, tmp_path: Path) -> N
             first.close()
             break
         with Engine(root) as engine:
-            assert engine.container(NAME).config.environment.get("COLOUR") in ("red", None)
+            assert engine.container(NAME).state.status == "running"
             assert read(engine) == "kept"
             assert names(engine) == set(mounted(engine, NAME).values())
             engine.down("shop", volumes=False)
